@@ -1,0 +1,143 @@
+"""The one event stream of an episode.
+
+The episode loop emits these in order; the plain printer, the JSON printer, the
+trace writer, the TUI and the benchmarks are listeners and nothing else. Every
+event is plain data: `dataclasses.asdict(event)` is what goes into a trace.
+
+    EpisodeStarted
+      (StepStarted  Routed  TextDecoded*  [TurnsDropped]  StepFinished)*
+    EpisodeFinished
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TierInfo:
+    """A tier as listeners and traces know it."""
+
+    name: str  # "q8_0"
+    file: str  # file name without its folder
+    fingerprint: str  # sha256 of the file
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class EpisodeStarted:
+    task: str  # "alfworld"
+    game: str  # the game's id
+    kind: str  # the task type
+    goal: str  # "put a clean apple in fridge."
+    observation: str
+    tiers: tuple[TierInfo, ...]  # cheapest first
+    router: str  # the router's spec
+    kv: str  # "handoff", "handoff:8", "exact"
+    prompt: str  # prompt style
+    seed: int
+    temperature: float
+    constrained: bool  # actions limited to the admissible commands
+    max_steps: int
+
+
+@dataclass(frozen=True)
+class TurnsDropped:
+    """The context was full: this many of the oldest turns after the first left the prompt."""
+
+    step: int
+    turns: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """The prompt of a step is ingested by the cheapest tier."""
+
+    step: int  # 0-based
+    prompt_tokens: int
+    new_tokens: int
+
+
+@dataclass(frozen=True)
+class Routed:
+    step: int
+    tier: str
+    tier_index: int
+    reason: str
+    probability: float | None
+    features: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TextDecoded:
+    """A piece of the step's text, as it is decoded (valid UTF-8, may be several tokens)."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one step, by stage, with the tokens behind them."""
+
+    prefill_ms: float = 0.0  # the cheapest tier ingests what is new
+    route_ms: float = 0.0  # features and decision
+    handoff_ms: float = 0.0  # KV moved to the chosen tier
+    catchup_ms: float = 0.0  # tokens the chosen tier prefilled itself (handoff:N, exact)
+    decode_ms: float = 0.0
+    env_ms: float = 0.0  # the environment's own time
+    prefill_tokens: int = 0
+    handoff_tokens: int = 0
+    catchup_tokens: int = 0
+    decode_tokens: int = 0
+
+    @property
+    def model_ms(self) -> float:
+        """Everything but the environment."""
+        return (
+            self.prefill_ms + self.route_ms + self.handoff_ms + self.catchup_ms + self.decode_ms
+        )
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decode speed; 0 when nothing was decoded."""
+        return 1000.0 * self.decode_tokens / self.decode_ms if self.decode_ms > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    step: int
+    tier: str
+    tier_index: int
+    text: str  # what the model wrote, as it stands
+    thought: str
+    action: str
+    observation: str  # the environment's reply
+    refused: bool  # the reply was "Nothing happens."
+    done: bool
+    won: bool
+    latency: Latency
+
+
+@dataclass(frozen=True)
+class EpisodeFinished:
+    won: bool
+    steps: int
+    reason: str  # "won", "lost", "out of steps", "interrupted"
+    steps_by_tier: dict[str, int] = field(default_factory=dict)
+    refused: int = 0
+    latency: Latency = field(default_factory=Latency)  # summed over the steps
+
+
+Event = (
+    EpisodeStarted
+    | TurnsDropped
+    | StepStarted
+    | Routed
+    | TextDecoded
+    | StepFinished
+    | EpisodeFinished
+)
+Listener = Callable[[Event], None]

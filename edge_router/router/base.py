@@ -1,0 +1,64 @@
+"""A router maps what is known before a step to the tier that writes it.
+
+`Features` are computed once a step by `router.features`; a router only reads
+them. `Decision.reason` is a short phrase a person understands, shown by every
+listener ("entropy 1.32 >= 0.80").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """The text-free facts about a step that the loop hands to the feature extractor."""
+
+    step: int  # 0-based index of the step
+    max_steps: int
+    prompt_tokens: int  # length of the whole prompt
+    new_tokens: int  # tokens of it that were new in this step
+    last_refused: bool  # the last reply was "Nothing happens."
+    refused_run: int  # how many replies in a row were refusals
+    repeats: int  # how often the last action has been given before in this episode
+    last_tier: int  # tier index of the last step, -1 on the first step
+    dear_share: float  # share of earlier steps not written by the cheapest tier
+    last_entropy: float  # the cheapest tier's entropy (nats) before the last step; 0 at first
+    dial: float  # the user's cost/quality setting in [0, 1]
+
+
+@dataclass(frozen=True)
+class Features:
+    """One step's features: `vector` follows `names`, both fixed by `schema`."""
+
+    schema: str  # e.g. "edge-router/features/1"
+    names: tuple[str, ...]
+    vector: NDArray[np.float32]  # shape (len(names),)
+
+    def __getitem__(self, name: str) -> float:
+        return float(self.vector[self.names.index(name)])
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The router's choice for one step."""
+
+    tier: int  # index into the ladder, 0 = cheapest
+    reason: str
+    probability: float | None = None  # of needing a dearer tier, where the router has one
+
+
+class Router(Protocol):
+    """Maps features to a tier. `spec` is the string that builds it again ("entropy:0.8")."""
+
+    spec: str
+
+    def reset(self, tiers: tuple[str, ...], seed: int) -> None:
+        """Called once at the start of every episode with the ladder's tier names, cheapest first."""
+        ...
+
+    def decide(self, features: Features) -> Decision: ...
