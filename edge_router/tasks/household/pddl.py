@@ -102,7 +102,7 @@ def game_id(folder: Path) -> str:
 
 
 def _world(data: dict[str, Any], file: Path) -> World:
-    objects, facts, goal = _sections(data["pddl_problem"])
+    facts, goal = _sections(data["pddl_problem"])
     names = _names({arg for rows in facts.values() for row in rows for arg in row})
     locations = _locations(facts)
     receptacles = _receptacles(facts, names, locations)
@@ -139,7 +139,7 @@ def _tree(text: str) -> list[Any]:
     return stack[0][0]
 
 
-def _sections(problem: str) -> tuple[list[Any], Facts, list[Any]]:
+def _sections(problem: str) -> tuple[Facts, list[Any]]:
     parts = {
         part[0]: part[1:] for part in _tree(problem) if isinstance(part, list) and part
     }
@@ -149,7 +149,7 @@ def _sections(problem: str) -> tuple[list[Any], Facts, list[Any]]:
     facts: Facts = defaultdict(list)
     for fact in parts[":init"]:
         facts[fact[0]].append(tuple(fact[1:]))
-    return parts[":objects"], facts, parts[":goal"]
+    return facts, parts[":goal"]
 
 
 def _names(ids: set[str]) -> dict[str, str]:
