@@ -1,0 +1,220 @@
+"""A scripted player that uses only what it has been told.
+
+It reads the same sentences as a model does, keeps a memory of what it saw and
+follows one fixed plan: receptacle kinds in the order of how likely they hold
+the wanted kind (`facts`), within a kind the order of the room's listing. Every
+step comes with a short thought that names the fact it rests on, because the
+embedded language model learns from these thoughts: each action can be looked
+up in the context (the next place is what follows the last searched place in
+the plan). The pointer into the plan only moves forward and never skips; a
+second visit is cheaper than a rule that needs a set of visited places.
+
+    expert = Expert(opening); thought, action = expert.act(); expert.observe(reply, action)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from edge_router.tasks.base import Opening
+from edge_router.tasks.household.facts import search_order
+from edge_router.tasks.household.world import kind_of
+
+ENTITY = re.compile(r"\b([a-z]+ \d+)\b")
+PLAN_LIMIT = 40  # longer than a 50-step episode can visit
+
+# what a task asks to be done to the object, and where
+TREATMENTS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
+_SENTENCES = (
+    (re.compile(r"put a (clean|hot|cool) (\w+) in (\w+)"), "state"),
+    (re.compile(r"(clean|heat|cool) some (\w+) and put it in (\w+)"), "state"),
+    (re.compile(r"(?:put two|find two) (\w+) (?:and put them )?in (\w+)"), "two"),
+    (re.compile(r"(?:look at|examine the) (\w+) (?:under|with) the (\w+)"), "look"),
+    (re.compile(r"put (?:a|some) (\w+) (?:in|on) (\w+)"), "put"),
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A task sentence, understood. `treatment` is "", "clean", "heat" or "cool"."""
+
+    object: str
+    target: str
+    treatment: str = ""
+    count: int = 1
+    look: bool = False
+
+
+def understand(sentence: str) -> Wish:
+    """Read one of ALFWorld's task sentences; raises ValueError for any other."""
+    for pattern, form in _SENTENCES:
+        match = pattern.search(sentence)
+        if match is None:
+            continue
+        if form == "state":
+            word, thing, place = match.groups()
+            return Wish(thing, place, treatment="heat" if word == "hot" else word)
+        thing, place = match.groups()
+        return Wish(thing, place, count=2 if form == "two" else 1, look=form == "look")
+    raise ValueError(f"not one of ALFWorld's task sentences: {sentence!r}")
+
+
+def plan_for(wanted: str, room: list[str]) -> list[str]:
+    """The receptacles in the order in which to search them for `wanted`."""
+    order = {kind: rank for rank, kind in enumerate(search_order(wanted))}
+    ranked = sorted(room, key=lambda name: order.get(kind_of(name), len(order)))
+    return ranked[:PLAN_LIMIT]
+
+
+@dataclass
+class Memory:
+    """What the player knows from the replies so far."""
+
+    at: str = ""  # the receptacle it stands at, as last named
+    closed: bool = False  # that receptacle is closed
+    holding: str = ""
+    taken_from: str = ""
+    treated: set[str] = field(default_factory=set)
+    seen: dict[str, str] = field(default_factory=dict)  # item -> receptacle, oldest first
+    placed: dict[str, str] = field(default_factory=dict)  # wanted items in the destination
+    refused: bool = False
+
+
+class Expert:
+    """Plays one episode from its sentences alone."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.wish = understand(opening.task)
+        self.room = ENTITY.findall(opening.observation)
+        self.plan = plan_for(self.wish.object, self.room)
+        self.memory = Memory()
+        self.pointer = ""  # the last place of the plan that was searched
+        self.intended = ""  # the place of the plan that is to be searched next
+        self.destination = next((r for r in self.room if kind_of(r) == self.wish.target), "")
+        self.last_action = ""
+        self.started = False
+
+    # -- reading ----------------------------------------------------------
+
+    def observe(self, reply: str, action: str) -> None:
+        """Take in the environment's answer to `action` (whoever chose it)."""
+        m = self.memory
+        self.last_action = action
+        m.refused = reply == "Nothing happens."
+        if m.refused:
+            return
+        entities = ENTITY.findall(reply)
+        if reply.startswith("You pick up"):
+            m.holding, m.taken_from = entities[0], entities[1]
+            m.seen.pop(entities[0], None)
+        elif reply.startswith("You move"):
+            self._moved(entities[0], entities[1])
+        elif reply.startswith(("You clean", "You heat", "You cool")):
+            m.treated.add(entities[0])
+        elif "you see" in reply or reply.endswith("is closed."):
+            self._saw(reply, entities)
+
+    def _moved(self, item: str, place: str) -> None:
+        m = self.memory
+        m.holding = ""
+        if kind_of(item) == self.wish.object and place == self.destination:
+            m.placed[item] = place
+        else:
+            m.seen[item] = place
+
+    def _saw(self, reply: str, entities: list[str]) -> None:
+        m = self.memory
+        if not entities or reply.startswith("You are facing"):
+            return
+        m.at, m.closed = entities[0], reply.endswith("is closed.")
+        if m.at == self.intended:
+            self.pointer, self.intended = m.at, ""
+        for item in entities[1:]:
+            if item == m.at or item in m.placed:
+                continue
+            m.seen.pop(item, None)
+            m.seen[item] = m.at
+            self._choose_destination(item)
+
+    def _choose_destination(self, item: str) -> None:
+        """A two-object task starts where one of the objects already lies."""
+        m, wish = self.memory, self.wish
+        if wish.count == 2 and kind_of(item) == wish.object:
+            if kind_of(m.at) == wish.target and not m.placed:
+                self.destination = m.at
+            if m.at == self.destination:
+                m.placed[item] = m.at
+                m.seen.pop(item, None)
+
+    # -- deciding ---------------------------------------------------------
+
+    def act(self) -> tuple[str, str]:
+        """The next thought and action."""
+        m = self.memory
+        if not self.started:
+            self.started, self.intended = True, self.plan[0]
+            return "plan: " + " ".join(self.plan), f"go to {self.plan[0]}"
+        if m.refused and self.last_action.startswith("go to "):
+            place = self.last_action.removeprefix("go to ")
+            if place in self.room:
+                return f"here: {place}", f"examine {place}"
+        if m.holding:
+            if kind_of(m.holding) != self.wish.object:
+                return self._bring(m.taken_from, f"wrong {m.holding}")
+            return self._use_held()
+        return self._find(self.wish.object)
+
+    def _use_held(self) -> tuple[str, str]:
+        m, wish = self.memory, self.wish
+        if wish.look:
+            return self._light()
+        if wish.treatment and m.holding not in m.treated:
+            kind = TREATMENTS[wish.treatment]
+            station = next((r for r in self.room if kind_of(r) == kind), "")
+            thought = f"{wish.treatment} {m.holding} with {station}"
+            return thought, (thought if m.at == station else f"go to {station}")
+        return self._bring(self.destination, f"bring {m.holding} to {self.destination}")
+
+    def _bring(self, place: str, thought: str) -> tuple[str, str]:
+        m = self.memory
+        if m.at != place:
+            return thought, f"go to {place}"
+        if m.closed:
+            return thought, f"open {place}"
+        return thought, f"move {m.holding} to {place}"
+
+    def _light(self) -> tuple[str, str]:
+        m = self.memory
+        lamp = next((i for i in m.seen if kind_of(i) == self.wish.target), "")
+        if not lamp:
+            return self._search(self.wish.target)
+        place = m.seen[lamp]
+        thought = f"{lamp} on {place}"
+        return thought, (f"use {lamp}" if m.at == place else f"go to {place}")
+
+    def _find(self, kind: str) -> tuple[str, str]:
+        m = self.memory
+        known = [item for item in m.seen if kind_of(item) == kind]
+        if not known:
+            return self._search(kind)
+        item = next((i for i in known if m.seen[i] == m.at), known[0])
+        place = m.seen[item]
+        thought = f"{item} on {place}"
+        if m.at != place:
+            return thought, f"go to {place}"
+        return thought, (f"open {place}" if m.closed else f"take {item} from {place}")
+
+    def _search(self, kind: str) -> tuple[str, str]:
+        m = self.memory
+        if m.closed and m.at == self.pointer:
+            return f"closed {m.at}", f"open {m.at}"
+        self.intended = self._next_place()
+        return f"no {kind} {self.pointer}".rstrip(), f"go to {self.intended}"
+
+    def _next_place(self) -> str:
+        """What follows the pointer in the plan; from the end it starts over."""
+        if not self.pointer:
+            return self.plan[0]
+        following = self.plan.index(self.pointer) + 1
+        return self.plan[following] if following < len(self.plan) else self.plan[0]
