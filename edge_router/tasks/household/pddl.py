@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_router.errors import UserError
+from edge_router.tasks.game_files import DATA_FILE, GAME_FILE
+from edge_router.tasks.household.pddl_write import write_game
 from edge_router.tasks.household.world import (
     TASK_KINDS,
     Goal,
@@ -24,8 +26,8 @@ from edge_router.tasks.household.world import (
     listing_key,
 )
 
-GAME_FILE = "game.tw-pddl"
-DATA_FILE = "traj_data.json"
+__all__ = ["game_id", "load_game", "read_world", "task_sentence", "write_game"]
+
 GAME_KEYS = ("pddl_domain", "grammar", "pddl_problem")
 
 _TOKEN = re.compile(r";[^\n]*|[()]|[^\s();]+")
@@ -77,6 +79,7 @@ def read_world(game: str | Path) -> World:
 
     `game` is a `game.tw-pddl` file or the folder that holds it. Entities that lie in no
     receptacle (windows, stove knobs) are kept, as they take part in the numbering.
+    Reading what `write_game` wrote gives an equal world.
     Raises UserError when the file is not a game this project can play.
     """
     file = Path(game)
