@@ -6,8 +6,10 @@ the wanted kind (`facts`), within a kind the order of the room's listing. Every
 step comes with a short thought that names the fact it rests on, because the
 embedded language model learns from these thoughts: each action can be looked
 up in the context (the next place is what follows the last searched place in
-the plan). The pointer into the plan only moves forward and never skips; a
-second visit is cheaper than a rule that needs a set of visited places.
+the plan). Places visited on other errands are not skipped: a second visit is
+cheaper than a rule that needs the set of visited places. The next step depends
+on the sentences so far alone, so the expert can also say what it would do in
+an episode that somebody else plays.
 
     expert = Expert(opening); thought, action = expert.act(); expert.observe(reply, action)
 """
@@ -73,6 +75,7 @@ class Memory:
 
     at: str = ""  # the receptacle it stands at, as last named
     closed: bool = False  # that receptacle is closed
+    delivered: bool = False  # the last thing done was to put something down
     holding: str = ""
     taken_from: str = ""
     treated: set[str] = field(default_factory=set)
@@ -89,8 +92,6 @@ class Expert:
         self.room = ENTITY.findall(opening.observation)
         self.plan = plan_for(self.wish.object, self.room)
         self.memory = Memory()
-        self.pointer = ""  # the last place of the plan that was searched
-        self.intended = ""  # the place of the plan that is to be searched next
         self.destination = next((r for r in self.room if kind_of(r) == self.wish.target), "")
         self.last_action = ""
         self.started = False
@@ -106,8 +107,8 @@ class Expert:
             return
         entities = ENTITY.findall(reply)
         if reply.startswith("You pick up"):
-            m.holding, m.taken_from = entities[0], entities[1]
-            m.seen.pop(entities[0], None)
+            m.holding, m.taken_from, m.delivered = entities[0], entities[1], False
+            m.seen.pop(m.holding, None)
         elif reply.startswith("You move"):
             self._moved(entities[0], entities[1])
         elif reply.startswith(("You clean", "You heat", "You cool")):
@@ -117,7 +118,8 @@ class Expert:
 
     def _moved(self, item: str, place: str) -> None:
         m = self.memory
-        m.holding = ""
+        m.holding, m.delivered = "", True
+        m.seen.pop(item, None)
         if kind_of(item) == self.wish.object and place == self.destination:
             m.placed[item] = place
         else:
@@ -127,11 +129,9 @@ class Expert:
         m = self.memory
         if not entities or reply.startswith("You are facing"):
             return
-        m.at, m.closed = entities[0], reply.endswith("is closed.")
-        if m.at == self.intended:
-            self.pointer, self.intended = m.at, ""
+        m.at, m.closed, m.delivered = entities[0], reply.endswith("is closed."), False
         for item in entities[1:]:
-            if item == m.at or item in m.placed:
+            if item in (m.at, m.holding) or item in m.placed:
                 continue
             m.seen.pop(item, None)
             m.seen[item] = m.at
@@ -153,15 +153,15 @@ class Expert:
         """The next thought and action."""
         m = self.memory
         if not self.started:
-            self.started, self.intended = True, self.plan[0]
+            self.started = True
             return "plan: " + " ".join(self.plan), f"go to {self.plan[0]}"
         if m.refused and self.last_action.startswith("go to "):
             place = self.last_action.removeprefix("go to ")
             if place in self.room:
-                return f"here: {place}", f"examine {place}"
+                return f"here {place}", f"examine {place}"
         if m.holding:
             if kind_of(m.holding) != self.wish.object:
-                return self._bring(m.taken_from, f"wrong {m.holding}")
+                return self._bring(m.taken_from, f"wrong {m.holding} to {m.taken_from}")
             return self._use_held()
         return self._find(self.wish.object)
 
@@ -190,7 +190,7 @@ class Expert:
         if not lamp:
             return self._search(self.wish.target)
         place = m.seen[lamp]
-        thought = f"{lamp} on {place}"
+        thought = f"see {lamp} on {place}"
         return thought, (f"use {lamp}" if m.at == place else f"go to {place}")
 
     def _find(self, kind: str) -> tuple[str, str]:
@@ -200,21 +200,21 @@ class Expert:
             return self._search(kind)
         item = next((i for i in known if m.seen[i] == m.at), known[0])
         place = m.seen[item]
-        thought = f"{item} on {place}"
+        thought = f"see {item} on {place}"
         if m.at != place:
             return thought, f"go to {place}"
         return thought, (f"open {place}" if m.closed else f"take {item} from {place}")
 
     def _search(self, kind: str) -> tuple[str, str]:
-        m = self.memory
-        if m.closed and m.at == self.pointer:
-            return f"closed {m.at}", f"open {m.at}"
-        self.intended = self._next_place()
-        return f"no {kind} {self.pointer}".rstrip(), f"go to {self.intended}"
+        """On to the next place of the plan.
 
-    def _next_place(self) -> str:
-        """What follows the pointer in the plan; from the end it starts over."""
-        if not self.pointer:
-            return self.plan[0]
-        following = self.plan.index(self.pointer) + 1
-        return self.plan[following] if following < len(self.plan) else self.plan[0]
+        The last searched place is where the player stands or, when it has just
+        put something down, where it had taken that from.
+        """
+        m = self.memory
+        if m.closed and not m.delivered:
+            return f"closed {m.at}", f"open {m.at}"
+        searched = m.taken_from if m.delivered else m.at
+        following = self.plan.index(searched) + 1 if searched in self.plan else 0
+        place = self.plan[following] if following < len(self.plan) else self.plan[0]
+        return f"no {kind} {searched}".rstrip(), f"go to {place}"
