@@ -56,9 +56,9 @@ COMMANDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 
 
-def listing(names: Iterable[str]) -> str:
+def listing(names: Iterable[str], article: str = "a ") -> str:
     """The engine's enumeration: "a mug 2, a mug 1, and a pen 1"; "nothing" when empty."""
-    items = [f"a {name}" for name in names]
+    items = [article + name for name in names]
     if not items:
         return "nothing"
     if len(items) == 1:
@@ -67,13 +67,20 @@ def listing(names: Iterable[str]) -> str:
 
 
 class Simulator:
-    """One game being played. `location`, `holding` and the copied `world` are its state."""
+    """One game being played. `location`, `holding` and the copied `world` are its state.
+
+    The engine keeps two things that a household would not: an item taken from where it does
+    not count as standing (it lay in two receptacles) stays there, so it can be at several
+    locations; and "look" lists only items that were once taken from a receptacle here.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world.fresh()
         self.location = world.start
         self.holding: str | None = None
         self.won = False
+        self.at = {i.name: {i.location} - {-1} for i in self.world.items.values()}
+        self.emptied: set[tuple[str, str]] = set()  # (item, receptacle) it was taken from
 
     def opening(self) -> Opening:
         return Opening(
@@ -84,9 +91,9 @@ class Simulator:
         )
 
     def step(self, command: str) -> Reply:
-        """Play one command. A game that is won accepts further commands, as the engine does."""
+        """Play one command. As in the engine, a won game goes on and can cease to be won."""
         observation = self._answer(command.strip())
-        self.won = self.won or self._goal_holds()
+        self.won = self._goal_holds()
         return Reply(observation=observation, done=self.won, won=self.won)
 
     # -- what can be seen -------------------------------------------------
@@ -128,22 +135,17 @@ class Simulator:
             return self.opening().observation
         names = [r.name for r in here]
         floor = [
-            item.name
-            for item in self.world.items.values()
-            if item.location == self.location and any(n not in item.places for n in names)
+            item
+            for item in self.world.items
+            if self.location in self.at[item]
+            for name in names
+            if (item, name) in self.emptied
         ]
-        facing = listing(names).replace("a ", "", 1).replace(", a ", ", ").replace("and a ", "and ")
-        return f"You are facing the {facing}. Next to it, you see {listing(floor)}."
+        return f"You are facing the {listing(names, '')}. Next to it, you see {listing(floor)}."
 
     def _receptacle_here(self, name: str) -> Receptacle | None:
         r = self.world.receptacles.get(name)
         return r if r is not None and r.location == self.location else None
-
-    def _reachable(self, item: Item) -> bool:
-        """In a receptacle that is here and not closed."""
-        return any(
-            r.name in item.places and (not r.openable or r.opened) for r in self.here()
-        )
 
     def _go(self, name: str) -> str | None:
         r = self.world.receptacles.get(name)
@@ -173,8 +175,9 @@ class Simulator:
         if source not in item.places or (r.openable and not r.opened):
             return None
         item.places = tuple(p for p in item.places if p != source)
-        if item.location == self.location:
-            item.location = -1
+        self.emptied.add((name, source))
+        self.at[name].discard(self.location)
+        item.location = -1
         self.holding = name
         return f"You pick up the {name} from the {source}."
 
@@ -187,17 +190,18 @@ class Simulator:
         item = self.world.items[name]
         item.places = (*(p for p in item.places if p != target), target)
         item.location = self.location
+        self.at[name].add(self.location)
+        self.emptied.discard((name, target))
         self.holding = None
         return f"You move the {name} to the {target}."
 
     def _examine(self, name: str) -> str | None:
+        """Items can be examined in the hand only (ALFWorld's other rules never apply)."""
         r = self._receptacle_here(name)
         if r is not None:
             return self.view(r)
         item = self.world.items.get(name)
-        if item is None or not (self.holding == name or self._reachable(item)):
-            return None
-        return describe(item)
+        return describe(item) if item is not None and self.holding == name else None
 
     def _use(self, name: str) -> str | None:
         item = self.world.items.get(name)
@@ -238,7 +242,7 @@ class Simulator:
 
     def _slice(self, name: str, knife: str) -> str | None:
         item = self.world.items.get(name)
-        if item is None or not item.sliceable or item.location != self.location:
+        if item is None or not item.sliceable or self.location not in self.at[name]:
             return None
         if self.holding != knife or kind_of(knife) not in KNIVES:
             return None
