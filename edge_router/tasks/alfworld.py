@@ -34,6 +34,9 @@ __all__ = ["SPLITS", "AlfworldGame", "GameRef", "find_games", "open_game", "pick
 
 _WELCOME = re.compile(r"\A-= Welcome.*?=-\s*")
 _TASK = "Your task is to: "
+# Engines whose game was closed. Each holds its own copy of the planner's library, and unloading
+# several of these copies ends the process in a segmentation fault, so engines are used again.
+_IDLE: list[Any] = []
 
 
 class AlfworldGame:
@@ -84,11 +87,9 @@ class AlfworldGame:
         return tuple(self._state["admissible_commands"])
 
     def close(self) -> None:
-        """Unload the engine's library; a later `reset` loads it again."""
+        """Give the engine back for the next game; a later `reset` takes one again."""
         if self._env is not None:
-            import fast_downward
-
-            fast_downward.close_lib(self._env.unwrapped.downward_lib)
+            _IDLE.append(self._env)
             self._env = self._state = None
 
     def _require_reset(self) -> None:
@@ -113,6 +114,11 @@ def open_game(
 
 
 def _start(path: Path) -> Any:
+    """An engine with the game loaded: an idle one, else a new one."""
+    if _IDLE:
+        env = _IDLE.pop()
+        env.load(str(path))
+        return env
     demangler = _import_demangler()
     import textworld
 

@@ -30,7 +30,6 @@ from edge_router.tasks.household.world import (
 
 # ALFRED's spelling of the kinds; the engine lower-cases them, its tools and folder names do not.
 _KINDS = """
-    kind.lower(): kind
     AlarmClock Apple ArmChair BaseballBat BasketBall Bathtub BathtubBasin Bed Blinds Book Boots
     Bowl Box Bread ButterKnife CD Cabinet Candle Cart CellPhone Chair Cloth CoffeeMachine
     CoffeeTable CounterTop CreditCard Cup Curtains Desk DeskLamp DiningTable DishSponge Drawer
