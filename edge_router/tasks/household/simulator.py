@@ -19,6 +19,7 @@ from edge_router.tasks.base import Opening, Reply
 from edge_router.tasks.household.world import Item, Receptacle, World, kind_of, listing_key
 
 REFUSED = "Nothing happens."
+MIDDLE = "You are in the middle of a room. Looking quickly around you, you see"
 KNIVES = ("knife", "butterknife")
 HELP = """
 Available commands:
@@ -71,7 +72,8 @@ class Simulator:
 
     The engine keeps two things that a household would not: an item taken from where it does
     not count as standing (it lay in two receptacles) stays there, so it can be at several
-    locations; and "look" lists only items that were once taken from a receptacle here.
+    locations; and "look" lists only items that were once taken from a receptacle here, and
+    nothing at all in the middle of the room.
     """
 
     def __init__(self, world: World) -> None:
@@ -84,9 +86,7 @@ class Simulator:
 
     def opening(self) -> Opening:
         return Opening(
-            observation="You are in the middle of a room. Looking quickly around you, you see "
-            + listing(self.world.receptacles)
-            + ".",
+            observation=f"{MIDDLE} {listing(self.world.receptacles)}.",
             task=self.world.goal.sentence,
         )
 
@@ -118,8 +118,9 @@ class Simulator:
         if command == "look":
             return self._look()
         if command == "inventory":
-            held = [self.holding] if self.holding else []
-            return f"You are carrying: {listing(held)}." if held else "You are not carrying anything."
+            if self.holding is None:
+                return "You are not carrying anything."
+            return f"You are carrying: {listing([self.holding])}."
         if command == "help":
             return HELP
         for verb, pattern in COMMANDS:
@@ -132,7 +133,7 @@ class Simulator:
     def _look(self) -> str:
         here = self.here()
         if not here:
-            return self.opening().observation
+            return f"{MIDDLE} nothing."
         names = [r.name for r in here]
         floor = [
             item
@@ -292,7 +293,8 @@ def describe(item: Item) -> str:
     """What examining an item answers; the order of the cases is the engine's grammar."""
     name = item.name
     if item.container:
-        return f"This is a normal {name}. In it, you see {listing(sorted(item.contents, key=listing_key))}."
+        inside = listing(sorted(item.contents, key=listing_key))
+        return f"This is a normal {name}. In it, you see {inside}."
     warm = "hot" if item.hot else "cool" if item.cool else ""
     if item.clean and item.sliced:
         return f"This is a {warm + ' and ' if warm else ''}clean sliced {name}."
