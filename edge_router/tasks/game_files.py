@@ -55,7 +55,7 @@ def data_root() -> Path:
         return root
     remedy = f"run alfworld-download, or play our own games with --split {GENERATED}"
     if named:
-        raise UserError(f"ALFWORLD_DATA points to {root}, which is no folder; correct it, {remedy}.")
+        raise UserError(f"ALFWORLD_DATA points to {root}, which is no folder; {remedy}.")
     raise UserError(f"ALFWORLD_DATA is not set; set it to the folder of the games, {remedy}.")
 
 
@@ -72,7 +72,8 @@ def find_games(root: str | Path, split: str | None = None) -> list[GameRef]:
         folder = next((f for f in below if f.is_dir()), below[0])
     if not folder.is_dir():
         raise UserError(f"There is no folder of games at {folder}.")
-    games = [_game(file) for file in folder.rglob(GAME_FILE)]
+    files = (file for file in folder.rglob(GAME_FILE) if not _is_hidden(file, folder))
+    games = [_game(file) for file in files]
     found = sorted((g for g in games if g is not None), key=lambda g: (g.id, str(g.path)))
     if not found:
         raise UserError(f"{folder} holds no playable games (looked for {GAME_FILE} files).")
@@ -100,9 +101,8 @@ def pick(games: list[GameRef], selector: str | int = "0", seed: int | None = Non
         return random.Random(seed).choice(games)
     if re.fullmatch(r"[-+]?\d+", wanted):
         if not 0 <= int(wanted) < len(games):
-            raise UserError(
-                f"There is no game {wanted}; this set has {len(games)} games, 0 to {len(games) - 1}."
-            )
+            last = len(games) - 1
+            raise UserError(f"There is no game {wanted}; this set has games 0 to {last}.")
         return games[int(wanted)]
     exact = [g for g in games if wanted in (g.id, _trial(g))]
     close = exact or [g for g in games if g.id.startswith(wanted) or _trial(g).startswith(wanted)]
@@ -112,6 +112,11 @@ def pick(games: list[GameRef], selector: str | int = "0", seed: int | None = Non
         shown = ", ".join(g.id for g in close[:3])
         raise UserError(f"'{wanted}' fits {len(close)} games ({shown}, ...); write more of the id.")
     raise UserError(f"There is no game '{wanted}'{_nearest(wanted, [g.id for g in games])}.")
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    """In a dot folder, where a generator may be at work."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _trial(game: GameRef) -> str:
@@ -148,7 +153,7 @@ def task_kind(file: Path) -> str:
 
 
 def _is_solvable(file: Path) -> bool:
-    """Whether the game is marked solvable; unreadable files stay in, so that opening them tells why.
+    """Whether the game is marked solvable; unreadable files pass, so that opening tells why.
 
     The full train split has 3,553 games of 100 kB: reading their tails alone takes a tenth.
     """

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -72,13 +72,14 @@ def spelling(kind: str) -> str:
     return _SPELLING.get(kind, kind.capitalize())
 
 
-def write_game(world: World, folder: str | Path) -> Path:
+def write_game(world: World, folder: str | Path, plan: Sequence[str] = ()) -> Path:
     """Write `world` as the game folder `folder` and return its `game.tw-pddl`.
 
     The engine numbers entities itself, so the numbers of each kind must run from 1 without a
     gap; then it hands out exactly the world's names. `canContain` facts are written only for
-    kinds that are in the house. ValueError when the world cannot be written. Each file is
-    whole or absent; the game file comes last.
+    kinds that are in the house. `plan`, commands that win, goes under TextWorld's key
+    "walkthrough". ValueError when the world cannot be written. Each file is whole or absent;
+    the game file comes last.
     """
     target = Path(folder)
     trial = target.resolve().name
@@ -88,6 +89,7 @@ def write_game(world: World, folder: str | Path) -> Path:
         "pddl_domain": _package_text("alfred.pddl"),
         "grammar": grammar,
         "pddl_problem": problem,
+        **({"walkthrough": list(plan)} if plan else {}),
         "solvable": True,
     }
     target.mkdir(parents=True, exist_ok=True)
