@@ -1,0 +1,468 @@
+"""llama.cpp in process, and the only file that touches it: typed, quiet, clear when it fails.
+
+llama-cpp-python's high-level `Llama` is not used: it copies logits, keeps one
+cache of its own and cannot move a span of KV from one model to another, which
+is what a ladder lives on. Here is the low-level API instead:
+
+- `LlamaModel`: weights and vocabulary of one GGUF.
+- `LlamaContext`: a KV cache on a model; decode, logits, truncate, spans of KV.
+- `copy_span`, `copy_all`: move KV between two contexts.
+- `run_quantise`: llama.cpp's quantiser, which `engine.quantise` makes safe to use.
+- `raw_decode`: the bare loop that the benchmarks compare ours with.
+
+The library is loaded on first use, so importing this module costs nothing.
+Its log is kept silent; the last lines are remembered for error messages.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+import weakref
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_router.engine.gguf_file import GgufHeader, read_header
+from edge_router.engine.library_log import LibraryLog
+from edge_router.engine.machine import physical_cores
+from edge_router.errors import UserError
+
+_F16: Final = 1
+_SEQUENCE: Final = 0  # the text
+_SCRATCH: Final = 1  # a span in transit between two contexts
+# KV moves in pieces of this many tokens (7 MB for a Qwen3-0.6B): a long handoff
+# then needs no more memory than a short one, and the buffer is used again.
+_PIECE_TOKENS: Final = 64
+
+
+class EngineError(RuntimeError):
+    """llama.cpp failed at something that should not fail; the message says what its log says."""
+
+
+class ContextOverflowError(Exception):
+    """The text does not fit: `needed` tokens against the `n_ctx` that the context holds."""
+
+    def __init__(self, needed: int, n_ctx: int) -> None:
+        super().__init__(f"{needed} tokens do not fit a context of {n_ctx}")
+        self.needed = needed
+        self.n_ctx = n_ctx
+
+
+_log = LibraryLog()
+
+
+@cache
+def _api() -> Any:
+    """llama-cpp-python's low-level bindings, imported on first use and told to be quiet."""
+    try:
+        import llama_cpp.llama_cpp as api
+    except ImportError as error:
+        raise UserError(
+            f"llama-cpp-python cannot be loaded ({error}); install edge-router's dependencies again"
+        ) from error
+    _log.callback = api.llama_log_callback(_log.receive)
+    api.llama_log_set(_log.callback, None)
+    api.llama_backend_init()
+    return api
+
+
+def system_info() -> str:
+    """llama.cpp's version and the instruction sets it was built for."""
+    api = _api()
+    version: bytes = api.llama_version()
+    features: bytes = api.llama_print_system_info()
+    return f"llama.cpp {version.decode()} | {features.decode().strip(' |')}"
+
+
+@cache
+def _repacking_is_safe() -> bool:
+    """Whether weights may be repacked for fast kernels.
+
+    GCC before 12.4 and 13.3 (its bug 114098) drops the stores to AMX's tile
+    configuration, and the first decode with repacked weights ends the process.
+    A build with AMX therefore runs on plain kernels unless EDGE_ROUTER_AMX=1
+    says that its compiler was sound. The Makefile builds without AMX.
+    """
+    built_with_amx = "AMX_INT8 = 1" in system_info()
+    return not built_with_amx or os.environ.get("EDGE_ROUTER_AMX") == "1"
+
+
+class LlamaModel:
+    """Weights and vocabulary of one GGUF, read-only and shared by its contexts."""
+
+    def __init__(self, header: GgufHeader, handle: int) -> None:
+        api = _api()
+        self._api = api
+        self.handle = handle
+        self.header = header
+        self.path = header.path
+        self.metadata = header.metadata
+        self._vocab = api.llama_model_get_vocab(handle)
+        self._pieces: dict[int, bytes] = {}
+        self.n_vocab = int(api.llama_vocab_n_tokens(self._vocab))
+        self.n_ctx_train = int(api.llama_model_n_ctx_train(handle))
+        self.n_layer = int(api.llama_model_n_layer(handle))
+        self.n_embd = int(api.llama_model_n_embd(handle))
+        self.n_swa = int(api.llama_model_n_swa(handle))
+        self.is_recurrent = bool(
+            api.llama_model_is_recurrent(handle) or api.llama_model_is_hybrid(handle)
+        )
+        self.bos_id = int(api.llama_vocab_bos(self._vocab))  # -1: the vocabulary has none
+        self.eos_id = int(api.llama_vocab_eos(self._vocab))
+        self.eot_id = int(api.llama_vocab_eot(self._vocab))
+        self.adds_bos = bool(api.llama_vocab_get_add_bos(self._vocab))
+        self._free = weakref.finalize(self, api.llama_model_free, handle)
+
+    @classmethod
+    def load(cls, path: Path, *, n_gpu_layers: int = 0, use_mmap: bool = True) -> LlamaModel:
+        """Load the GGUF at `path`; `n_gpu_layers` -1 offloads all layers.
+
+        Raises `UserError` when the file is missing, not a whole GGUF, or
+        refused by llama.cpp. The header is checked first, because llama.cpp
+        would read past the end of a file that was cut off.
+        """
+        header = read_header(Path(path))
+        api = _api()
+        params = api.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        params.load_mode = api.LLAMA_LOAD_MODE_MMAP if use_mmap else api.LLAMA_LOAD_MODE_NONE
+        params.use_extra_bufts = _repacking_is_safe()
+        _log.errors.clear()
+        handle = api.llama_model_load_from_file(os.fsencode(header.path), params)
+        if not handle:
+            raise UserError(f"llama.cpp cannot load {header.path}: {_log.reason()}")
+        return cls(header, handle)
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja chat template in the GGUF's metadata."""
+        return self.metadata.get("tokenizer.chat_template")
+
+    @property
+    def eog_ids(self) -> tuple[int, ...]:
+        """The vocabulary's main end-of-generation tokens (end of text, end of turn)."""
+        known = dict.fromkeys((self.eos_id, self.eot_id))
+        return tuple(i for i in known if i >= 0 and self.is_eog(i))
+
+    def tokenize(
+        self, text: str, *, add_special: bool = False, parse_special: bool = True
+    ) -> list[int]:
+        """Token ids of `text`; `parse_special` reads "<|im_end|>" and the like as one token."""
+        data = text.encode("utf-8")
+        room = len(data) + 2
+        while True:
+            ids = (ctypes.c_int32 * room)()
+            n = self._api.llama_tokenize(
+                self._vocab, data, len(data), ids, room, add_special, parse_special
+            )
+            if n >= 0:
+                return ids[:n]
+            room = -n
+
+    def tokenize_after(self, text: str) -> list[int]:
+        """Token ids whose bytes are exactly `text`, for text that continues a text.
+
+        Vocabularies of the SentencePiece kind put a space before whatever they
+        tokenise; here that is undone. Special tokens are read as plain text.
+        """
+        wanted = text.encode("utf-8")
+        ids = self.tokenize(text, parse_special=False)
+        if self.join(ids) == wanted:
+            return ids
+        anchor = self.tokenize("\n", parse_special=False)
+        ids = self.tokenize("\n" + text, parse_special=False)
+        if ids[: len(anchor)] == anchor and self.join(ids[len(anchor) :]) == wanted:
+            return ids[len(anchor) :]
+        raise UserError(f"the vocabulary of {self.path} cannot write the text {text!r}")
+
+    def join(self, ids: Sequence[int]) -> bytes:
+        """The bytes that the tokens stand for."""
+        return b"".join(map(self.token_bytes, ids))
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Text of the tokens; control tokens are empty, bytes that are no UTF-8 become U+FFFD."""
+        return self.join(ids).decode("utf-8", "replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of one token, empty for control tokens; raises ValueError on a wrong id."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            if not 0 <= token < self.n_vocab:
+                raise ValueError(f"token {token} is not in a vocabulary of {self.n_vocab}")
+            piece = self._pieces[token] = self._read_piece(token)
+        return piece
+
+    def _read_piece(self, token: int) -> bytes:
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            n = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
+            if n >= 0:
+                return buffer.raw[:n]
+            room = -n
+
+    def is_eog(self, token: int) -> bool:
+        """Whether the token ends a generation (end of text, end of turn)."""
+        return bool(self._api.llama_vocab_is_eog(self._vocab, token))
+
+    def close(self) -> None:
+        """Free the weights; contexts on this model must be closed before."""
+        self._free()
+
+
+class LlamaContext:
+    """A KV cache on a model, holding one text; positions count from 0.
+
+    `n_past` tokens are in the cache. An interrupted `decode` (Ctrl-C) leaves
+    `n_past` as it was, and the half-done work is cleared by the next call.
+    """
+
+    def __init__(
+        self,
+        model: LlamaModel,
+        *,
+        n_ctx: int,
+        n_threads: int | None = None,
+        n_batch: int = 512,
+        n_seq_max: int = 2,
+        kv_unified: bool = True,
+    ) -> None:
+        api = model._api
+        self._api = api
+        self.model = model
+        self.n_ctx = n_ctx
+        self.n_batch = min(n_batch, n_ctx)
+        self.n_past = 0
+        self._dirty = False
+        threads = n_threads or physical_cores()
+        params = api.llama_context_default_params()
+        params.n_ctx = n_ctx
+        params.n_batch = params.n_ubatch = self.n_batch
+        params.n_seq_max = n_seq_max
+        # Only one row of logits is ever asked for; reserving rows for a whole
+        # batch would cost 300 MB at a 152k vocabulary.
+        params.n_outputs_max = n_seq_max
+        params.kv_unified = kv_unified
+        params.n_threads = params.n_threads_batch = threads
+        params.type_k = params.type_v = _F16
+        params.no_perf = True
+        self.n_threads = threads
+        _log.errors.clear()
+        self.handle = api.llama_init_from_model(model.handle, params)
+        if not self.handle:
+            raise UserError(
+                f"llama.cpp cannot make a context of {n_ctx} tokens for {model.path}:"
+                f" {_log.reason()}"
+            )
+        self._memory = api.llama_get_memory(self.handle)
+        self._batch = _Batch(api, self.n_batch)
+        self._free = weakref.finalize(self, _free_context, api, self.handle, self._batch.struct)
+        self._view: NDArray[np.float32] | None = None
+        self._view_address = 0
+        self._room: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)  # KV on its way out
+
+    def decode(self, tokens: Sequence[int], pos0: int) -> None:
+        """Run `tokens` through the model at positions `pos0`...; what lay there is dropped.
+
+        Raises `ContextOverflowError` before anything is computed, `EngineError` if
+        llama.cpp fails.
+        """
+        end = pos0 + len(tokens)
+        if end > self.n_ctx:
+            raise ContextOverflowError(end, self.n_ctx)
+        if not tokens or pos0 > self.n_past:
+            raise ValueError(f"{len(tokens)} tokens at {pos0}, the cache holds {self.n_past}")
+        if self._dirty or pos0 < self.n_past:
+            self.truncate(pos0)
+        self._dirty = True
+        for start in range(0, len(tokens), self.n_batch):
+            chunk = tokens[start : start + self.n_batch]
+            last = start + len(chunk) == len(tokens)
+            self._batch.fill(chunk, pos0 + start, last)
+            code = self._api.llama_decode(self.handle, self._batch.struct)
+            if code != 0:
+                raise EngineError(f"llama_decode returned {code}: {_log.reason()}")
+        self.n_past = end
+        self._dirty = False
+
+    def logits(self) -> NDArray[np.float32]:
+        """Logits after the last decoded token: a read-only view, shape (n_vocab,).
+
+        The view shows llama.cpp's own memory; it changes with the next `decode`.
+        """
+        pointer = self._api.llama_get_logits_ith(self.handle, -1)
+        if not pointer:
+            raise EngineError("there are no logits: nothing was decoded since the cache changed")
+        address = ctypes.addressof(pointer.contents)
+        if self._view is None or address != self._view_address:
+            view = np.ctypeslib.as_array(pointer, shape=(self.model.n_vocab,))
+            view.flags.writeable = False
+            self._view, self._view_address = view, address
+        return self._view
+
+    def truncate(self, n: int) -> None:
+        """Keep the first `n` tokens. The logits stay those of the last decode."""
+        if n > self.n_past:
+            raise ValueError(f"cannot keep {n} tokens of {self.n_past}")
+        if not self._api.llama_memory_seq_rm(self._memory, _SEQUENCE, n, -1):
+            raise EngineError(f"llama.cpp cannot cut this model's cache back to {n} tokens")
+        self._api.llama_memory_seq_rm(self._memory, _SCRATCH, -1, -1)
+        self.n_past = n
+        self._dirty = False
+
+    def export_span(self, p0: int, p1: int) -> bytes:
+        """The KV of positions p0 <= p < p1, to be given to `import_span` of a like context."""
+        return self._export(p0, p1).tobytes()
+
+    def import_span(self, data: bytes, p0: int, p1: int) -> None:
+        """Append a span made by `export_span`; `p0` must be what this cache holds."""
+        self._import(np.frombuffer(data, dtype=np.uint8), p0, p1)
+
+    def state(self) -> bytes:
+        """The whole cache as bytes, for comparing two contexts."""
+        return self._read_state(_SEQUENCE).tobytes()
+
+    def _export(self, p0: int, p1: int) -> NDArray[np.uint8]:
+        """The span in a buffer that the next export overwrites."""
+        if not 0 <= p0 < p1 <= self.n_past:
+            raise ValueError(f"no span {p0}..{p1} in a cache of {self.n_past}")
+        self._api.llama_memory_seq_cp(self._memory, _SEQUENCE, _SCRATCH, p0, p1)
+        try:
+            return self._read_state(_SCRATCH)
+        finally:
+            self._api.llama_memory_seq_rm(self._memory, _SCRATCH, -1, -1)
+
+    def _read_state(self, sequence: int) -> NDArray[np.uint8]:
+        size = int(self._api.llama_state_seq_get_size(self.handle, sequence))
+        if self._room.size < size:
+            self._room = np.empty(size, dtype=np.uint8)
+        room = self._room
+        n = self._api.llama_state_seq_get_data(self.handle, _bytes_pointer(room), size, sequence)
+        if n != size:
+            raise EngineError(f"llama.cpp gave {n} bytes of state where {size} were expected")
+        return room[:size]
+
+    def _import(self, data: NDArray[np.uint8], p0: int, p1: int) -> None:
+        if p1 > self.n_ctx:
+            raise ContextOverflowError(p1, self.n_ctx)
+        if self._dirty:
+            self.truncate(self.n_past)
+        if p0 != self.n_past:
+            raise ValueError(f"a span from {p0} cannot follow {self.n_past} tokens")
+        self._dirty = True
+        _log.errors.clear()
+        n = self._api.llama_state_seq_set_data(
+            self.handle, _bytes_pointer(data), data.size, _SCRATCH
+        )
+        if n != data.size:
+            raise EngineError(f"llama.cpp cannot take over the KV: {_log.reason()}")
+        self._api.llama_memory_seq_cp(self._memory, _SCRATCH, _SEQUENCE, p0, p1)
+        self._api.llama_memory_seq_rm(self._memory, _SCRATCH, -1, -1)
+        self.n_past = p1
+        self._dirty = False
+
+    def close(self) -> None:
+        """Free the cache."""
+        self._view = None
+        self._free()
+
+
+class _Batch:
+    """llama.cpp's batch for one sequence, filled without allocating."""
+
+    def __init__(self, api: Any, size: int) -> None:
+        self.struct = api.llama_batch_init(size, 0, 1)
+        as_array = np.ctypeslib.as_array
+        self._tokens = as_array(self.struct.token, shape=(size,))
+        self._positions = as_array(self.struct.pos, shape=(size,))
+        self._wanted = as_array(self.struct.logits, shape=(size,))
+        self._wanted[:] = 0
+        as_array(self.struct.n_seq_id, shape=(size,))[:] = 1
+        for i in range(size):
+            self.struct.seq_id[i][0] = _SEQUENCE
+
+    def fill(self, tokens: Sequence[int], pos0: int, wants_logits: bool) -> None:
+        n = len(tokens)
+        self._wanted[: self.struct.n_tokens] = 0
+        self._tokens[:n] = tokens
+        self._positions[:n] = range(pos0, pos0 + n)
+        self._wanted[n - 1] = wants_logits
+        self.struct.n_tokens = n
+
+
+def _free_context(api: Any, handle: int, batch: Any) -> None:
+    api.llama_free(handle)
+    api.llama_batch_free(batch)
+
+
+def _bytes_pointer(data: NDArray[np.uint8]) -> Any:
+    return data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+
+
+def copy_span(source: LlamaContext, target: LlamaContext, p0: int, p1: int) -> None:
+    """Append positions p0 <= p < p1 of `source`'s KV to `target`, which holds p0 tokens.
+
+    The bits are the same as those of `copy_all`, for the price of the span
+    alone. llama.cpp does not notice when the two models do not belong together.
+    """
+    for start in range(p0, p1, _PIECE_TOKENS):
+        end = min(start + _PIECE_TOKENS, p1)
+        target._import(source._export(start, end), start, end)
+
+
+def copy_all(source: LlamaContext, target: LlamaContext) -> None:
+    """Replace `target`'s whole cache by `source`'s: the reference that `copy_span` must equal."""
+    data = source._read_state(_SEQUENCE)
+    target.truncate(0)
+    n = target._api.llama_state_seq_set_data(
+        target.handle, _bytes_pointer(data), data.size, _SEQUENCE
+    )
+    if n != data.size:
+        raise EngineError(f"llama.cpp cannot take over the KV: {_log.reason()}")
+    target.n_past = source.n_past
+
+
+def raw_decode(context: LlamaContext, tokens: Sequence[int]) -> float:
+    """Seconds that bare `llama_decode` calls take for `tokens`, one at a time, after the cache.
+
+    What llama-bench measures: nothing but the calls and the wait for them, no
+    logits read, no token chosen. The yardstick of `bench.engine_figures`.
+    """
+    api, handle = context._api, context.handle
+    ids = (ctypes.c_int32 * len(tokens))(*tokens)
+    step = ctypes.sizeof(ctypes.c_int32)
+    one = ctypes.POINTER(ctypes.c_int32)
+    pointers = [ctypes.cast(ctypes.addressof(ids) + i * step, one) for i in range(len(tokens))]
+    started = time.perf_counter()
+    for pointer in pointers:
+        if api.llama_decode(handle, api.llama_batch_get_one(pointer, 1)) != 0:
+            raise EngineError(f"llama_decode failed: {_log.reason()}")
+        api.llama_synchronize(handle)
+    seconds = time.perf_counter() - started
+    context.n_past += len(tokens)
+    return seconds
+
+
+def run_quantise(source: Path, target: Path, kind: int, threads: int) -> list[str]:
+    """Write `source` at llama.cpp's file type `kind` to `target`; returns llama.cpp's log of it.
+
+    Raw: no checks, not atomic. `engine.quantise.quantise` is the one to use.
+    """
+    api = _api()
+    params = api.llama_model_quantize_default_params()
+    params.ftype = kind
+    params.nthread = threads
+    _log.errors.clear()
+    with _log.capture() as lines:
+        code = api.llama_model_quantize(
+            os.fsencode(source), os.fsencode(target), ctypes.byref(params)
+        )
+    if code != 0:
+        raise UserError(f"llama.cpp cannot quantise {source}: {_log.reason()}")
+    return lines

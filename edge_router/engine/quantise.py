@@ -1,0 +1,99 @@
+"""Make the tiers of a ladder: an F16 GGUF in, a GGUF of lower precision out.
+
+llama.cpp does the work. What is added: the target appears only when it is
+whole, and tensors that silently got another type than asked for are reported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_router.engine.gguf_file import read_header
+from edge_router.engine.llama import run_quantise
+from edge_router.engine.machine import physical_cores
+from edge_router.errors import UserError
+
+# precision -> llama.cpp's file type
+QUANTISED_TIERS: Final = {
+    "f16": 1,
+    "q4_0": 2,
+    "q8_0": 7,
+    "q5_0": 8,
+    "q2_k": 10,
+    "q3_k_s": 11,
+    "q3_k_m": 12,
+    "q3_k_l": 13,
+    "q4_k_s": 14,
+    "q4_k_m": 15,
+    "q5_k_s": 16,
+    "q5_k_m": 17,
+    "q6_k": 18,
+    "iq4_nl": 25,
+    "iq4_xs": 30,
+}
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A tensor whose rows did not fit the wanted type and got another one instead."""
+
+    tensor: str
+    columns: int
+    wanted: str  # "q4_K"
+    got: str  # "q5_0"
+
+
+@dataclass(frozen=True)
+class QuantiseReport:
+    """What `quantise` wrote."""
+
+    path: Path
+    tier: str
+    size_bytes: int
+    seconds: float
+    fallbacks: tuple[Fallback, ...]  # K-quants need rows that are multiples of 256
+
+
+_FALLBACK: Final = re.compile(
+    r"warning: (\S+)\s+- ncols\s+(\d+) not divisible by\s+\d+ \(required for type\s+(\S+)\)"
+    r".*-> falling back to\s+(\S+)"
+)
+
+
+def quantise(
+    source: Path, target: Path, tier: str, *, threads: int | None = None
+) -> QuantiseReport:
+    """Write the F16 or F32 GGUF `source` to `target` at the precision `tier` ("q4_k_m").
+
+    `target` appears only when it is complete. Raises `UserError` for an
+    unknown tier, a source that is not a whole GGUF or is quantised already, or
+    a target that cannot be written.
+    """
+    if tier not in QUANTISED_TIERS:
+        known = ", ".join(QUANTISED_TIERS)
+        raise UserError(f"there is no precision {tier!r}; choose one of {known}")
+    source, target = Path(source), Path(target)
+    read_header(source)
+    if not target.parent.is_dir():
+        raise UserError(f"{target} cannot be written: the folder {target.parent} does not exist")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    started = time.perf_counter()
+    try:
+        lines = run_quantise(source, partial, QUANTISED_TIERS[tier], threads or physical_cores())
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return QuantiseReport(
+        path=target,
+        tier=tier,
+        size_bytes=target.stat().st_size,
+        seconds=time.perf_counter() - started,
+        fallbacks=tuple(
+            Fallback(m[1], int(m[2]), m[3], m[4]) for m in map(_FALLBACK.search, lines) if m
+        ),
+    )
