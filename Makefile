@@ -1,0 +1,88 @@
+# Sets everything up and runs it; `make` alone lists the targets.
+#
+# Each step leaves a stamp in the environment, so a second `make play` starts at once;
+# a change of pyproject.toml or constraints.txt installs again.
+#
+#   make play ARGS="--router high --seed 3"     more options for the command
+#   make PYTHON=python3.12 play                 another Python (3.11 or newer)
+#   make CMAKE_ARGS=-DGGML_CUDA=ON play         another build of llama.cpp; kept until changed
+#   make PIP_ARGS="--index-url ..." test        more options for pip
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+PIP_ARGS ?=
+CMAKE_ARGS ?=
+export CMAKE_ARGS
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt $(PIP_ARGS)
+LOCK := pyproject.toml constraints.txt
+
+.PHONY: help play test test-all check format docs lm freeze clean distclean FORCE
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+play: $(VENV)/.run-stamp ## set up and play one episode on the embedded model
+	@$(BIN)/edge-router play --task alfworld $(ARGS)
+
+test: $(VENV)/.test-stamp ## set up and run the fast tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(VENV)/.test-stamp ## run the slow tests as well
+	@$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+check: $(VENV)/.test-stamp ## style, types, import rules and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(VENV)/.test-stamp ## let ruff rewrite the code in its style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.run-stamp ## put the commands' own help into the documentation again
+	$(BIN)/python -m tools.refresh_docs
+
+lm: $(VENV)/.test-stamp ## train the embedded model and build its tiers anew (hours)
+	$(BIN)/python -m train.lm $(ARGS)
+
+freeze: $(VENV)/.test-stamp ## write constraints.txt from what is installed
+	$(BIN)/python -m tools.freeze constraints.txt
+
+clean: ## remove caches and build products
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find edge_router train tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environment as well
+	rm -rf $(VENV)
+
+# The environment, step by step ---------------------------------------------------------------
+
+$(VENV)/.venv-stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "edge-router needs Python 3.11 or newer and '$(PYTHON)' is not;" \
+	       "name one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Making the environment $(VENV)."
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# Always asked when CMAKE_ARGS is given: the script itself knows what the installed build has.
+$(VENV)/.llama-stamp: $(VENV)/.venv-stamp constraints.txt $(if $(CMAKE_ARGS),FORCE)
+	@$(BIN)/python tools/install_llama.py constraints.txt
+	@touch $@
+
+$(VENV)/.run-stamp: $(LOCK) | $(VENV)/.llama-stamp
+	@echo "Installing edge-router and what a run needs (about 200 MB)."
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.test-stamp: $(LOCK) | $(VENV)/.llama-stamp
+	@echo "Installing edge-router and what tests and training need (PyTorch among it)."
+	@$(PIP_INSTALL) -e '.[dev,train,convert]'
+	@touch $@ $(VENV)/.run-stamp

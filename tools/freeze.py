@@ -1,0 +1,67 @@
+"""Write constraints.txt from the environment it is run in: the tested set is the pinned one.
+
+    python -m tools.freeze constraints.txt
+
+is run by `make freeze` in the environment that `make test` made. It keeps the
+file's opening comment and pins what edge-router and its extras need, with
+everything these need in turn; whatever else is installed is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = "edge-router"
+EXTRAS = ("convert", "train", "dev")
+
+
+def wanted(requirement: Requirement, extras: frozenset[str]) -> bool:
+    """Whether a requirement applies on this machine with these extras."""
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": e}) for e in extras | {""})
+
+
+def closure(root: str, extras: frozenset[str]) -> dict[str, str]:
+    """Name -> version of all that `root` with `extras` needs, itself left out."""
+    pins: dict[str, str] = {}
+    todo = [(root, extras)]
+    seen = set(todo)
+    while todo:
+        name, extras = todo.pop()
+        for text in requires(name) or ():
+            requirement = Requirement(text)
+            if not wanted(requirement, extras):
+                continue
+            try:
+                installed = Version(version(requirement.name))
+            except PackageNotFoundError as missing:
+                told = f"{requirement.name} is not installed; run make test first."
+                raise SystemExit(told) from missing
+            pins[canonicalize_name(requirement.name)] = installed.public
+            key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+            if key not in seen:
+                seen.add(key)
+                todo.append(key)
+    return pins
+
+
+def main(path: Path) -> None:
+    """Rewrite `path`, keeping its opening comment."""
+    opening = [line for line in path.read_text("utf-8").splitlines() if line.startswith("#")]
+    pins = closure(ROOT, frozenset(EXTRAS))
+    lines = [*opening, *(f"{name}=={pins[name]}" for name in sorted(pins))]
+    new = path.with_suffix(".new")
+    new.write_text("\n".join(lines) + "\n", "utf-8")
+    os.replace(new, path)
+    print(f"{path}: {len(pins)} packages")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,183 @@
+"""Install llama-cpp-python so that its long, silent build is neither silent nor a surprise.
+
+There is no binary package of it: pip compiles llama.cpp. This script switches
+off the parts that edge-router never calls, says beforehand how long the build
+takes, turns thousands of compiler lines into a few lines of progress, and
+leaves the full log in a file. pip keeps the built wheel in its own cache, so
+a second environment on the same machine installs in seconds.
+
+    python tools/install_llama.py constraints.txt
+
+is run by `make` with the environment's own Python, on Linux and macOS.
+CMAKE_ARGS in the environment is added after our flags (so it wins), for
+example CMAKE_ARGS=-DGGML_CUDA=ON. pip's cache does not tell builds with
+different flags apart; a build with flags of the user's own therefore goes
+round the cache, and the flags of the installed build are noted beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Final, TextIO
+
+# The one place for the measured build time: 2 cores, the flags below, nothing cached.
+BUILD_TIME: Final = "about 3 minutes on 2 cores, less on more"
+
+# Off: multimodal input (never used), HTTPS model download, and warnings about llama.cpp's own
+# code. OpenMP's spin-waiting collapses when another process wants the cores; llama.cpp's own
+# thread pool does not.
+FLAGS: Final = (
+    "-DLLAVA_BUILD=OFF",
+    "-DGGML_OPENMP=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+    "-DLLAMA_ALL_WARNINGS=OFF",
+)
+PACKAGE: Final = "llama-cpp-python"
+NINJA: Final = re.compile(r"^\s*\[\s*(\d+)/(\d+)\]")
+TAIL: Final = 30  # lines of the log shown after a failure
+
+
+class Progress:
+    """Turns pip's verbose output into progress: one live line on a terminal, else every 10 %."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+        self.live = out.isatty()
+        self.start = time.monotonic()
+        self.shown = -1  # percent of the last line written
+
+    def line(self, text: str) -> None:
+        """Take one line of pip's output."""
+        if text.lstrip().startswith("Building wheels for collected packages"):
+            self.say(f"Compiling llama.cpp; this takes {BUILD_TIME}, once per machine.")
+        elif found := NINJA.match(text):
+            self.count(int(found[1]), int(found[2]))
+
+    def count(self, done: int, total: int) -> None:
+        """Show that `done` of `total` build steps are done."""
+        percent = 100 * done // max(total, 1)
+        step = percent if self.live else percent // 10 * 10
+        if step <= self.shown:
+            return
+        self.shown = step
+        seconds = int(time.monotonic() - self.start)
+        text = f"  llama.cpp: {done}/{total} files, {percent} %, {seconds // 60}:{seconds % 60:02}"
+        self.out.write(f"\r{text}\x1b[K" if self.live else f"{text}\n")
+        self.out.flush()
+
+    def say(self, text: str) -> None:
+        """Write a line of its own."""
+        if self.live and self.shown >= 0:
+            self.out.write("\n")
+            self.shown = -1
+        self.out.write(text + "\n")
+        self.out.flush()
+
+
+def pinned_version(constraints: str) -> str:
+    """The version of llama-cpp-python that a constraints file's text pins."""
+    found = re.search(rf"^{PACKAGE}==(\S+)", constraints, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"The constraints file pins no {PACKAGE}; add {PACKAGE}==VERSION to it.")
+    return found[1]
+
+
+def installed_version() -> str | None:
+    """The installed version, or None."""
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def build_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` with our CMake flags before the user's and every core put to work."""
+    own = environ.get("CMAKE_ARGS", "")
+    return {
+        "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1),
+        **environ,
+        "CMAKE_ARGS": " ".join([*FLAGS, own]).strip(),
+    }
+
+
+def stream(lines: Iterable[str], log: TextIO, progress: Progress) -> deque[str]:
+    """Copy `lines` to `log`, show progress, and return the last of them."""
+    tail: deque[str] = deque(maxlen=TAIL)
+    for line in lines:
+        log.write(line)
+        tail.append(line)
+        progress.line(line)
+    return tail
+
+
+def require_compiler(environ: Mapping[str, str]) -> None:
+    """Exit with one sentence where there is no C++ compiler; pip itself brings cmake and ninja."""
+    names = [environ.get("CXX", ""), "c++", "g++", "clang++"]
+    if not any(shutil.which(name.split()[0]) for name in names if name.strip()):
+        raise SystemExit(
+            "llama.cpp is compiled on this machine and no C++ compiler was found: install one "
+            "(Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc-c++; "
+            "macOS: xcode-select --install) and run make again."
+        )
+
+
+def pip_install(command: Sequence[str], log_path: Path) -> None:
+    """Run pip; on failure show the log's end and its path, and exit with pip's code."""
+    progress = Progress(sys.stdout)
+    with (
+        log_path.open("w", encoding="utf-8") as log,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            env=build_environment(os.environ),
+        ) as process,
+    ):
+        assert process.stdout is not None
+        tail = stream(process.stdout, log, progress)
+    if process.returncode == 0:
+        seconds = time.monotonic() - progress.start
+        progress.say(f"{PACKAGE} is installed ({seconds:.0f} s).")
+        return
+    progress.say("".join(["\n", *tail]))
+    progress.say(f"Installing {PACKAGE} failed; the lines above are the end of {log_path}.")
+    raise SystemExit(process.returncode)
+
+
+def main(argv: list[str]) -> None:
+    """Install the pinned version unless it is there already, built with the wanted flags."""
+    version = pinned_version(Path(argv[0]).read_text(encoding="utf-8"))
+    flags_path = Path(sys.prefix) / "llama-cmake-args.txt"
+    wanted = os.environ.get("CMAKE_ARGS", "").strip()
+    built = flags_path.read_text(encoding="utf-8").strip() if flags_path.exists() else ""
+    # No CMAKE_ARGS means "as it is": a CUDA build survives a plain `make play` afterwards.
+    if installed_version() == version and wanted in ("", built):
+        return
+    require_compiler(os.environ)
+    flags = wanted or built
+    os.environ["CMAKE_ARGS"] = flags
+    command = [sys.executable, "-m", "pip", "install", "-v", "--progress-bar=off", "-c", argv[0]]
+    if flags:  # neither take a wheel from the cache nor leave one there
+        command += ["--no-cache-dir", "--force-reinstall", "--no-deps"]
+    print(f"Installing {PACKAGE} {version} (75 MB of sources, unless pip has its wheel cached).")
+    pip_install([*command, f"{PACKAGE}=={version}"], Path(sys.prefix) / "llama-build.log")
+    flags_path.write_text(flags + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
