@@ -1,0 +1,62 @@
+"""The documentation says what the program does: help texts, links, commands and targets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.commands import command_paths
+from tools import refresh_docs
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = list(refresh_docs.pages())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_help_blocks_are_what_the_commands_print(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert text == refresh_docs.refreshed(text), "stale help text: run `make docs`"
+
+
+def test_every_command_is_documented() -> None:
+    documented = {c for page in PAGES for c in refresh_docs.documented(page.read_text("utf-8"))}
+    assert documented == set(command_paths())
+
+
+def test_a_stale_block_is_noticed() -> None:
+    stale = "<!-- help: edge-router -->\n```text\nsomething else\n```\n<!-- end help -->"
+    assert "something else" not in refresh_docs.refreshed(stale)
+    assert "Usage: edge-router" in refresh_docs.refreshed(stale)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_into_the_repository_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_that_are_named_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    text = page.read_text("utf-8")
+    named = re.findall(r"`make (?:[A-Z_]+=\S+ )*([a-z-]+)|^make (?:[A-Z_]+=\S+ )*([a-z-]+)", text)
+    assert {a or b for a, b in named} <= targets
+
+
+def test_readme_is_short_enough_to_be_read() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 220
+
+
+def test_readme_options_are_real() -> None:
+    """Every `edge-router ...` line in a code block names a command and options that exist."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    lines = re.findall(r"^edge-router (.+)$|`edge-router ([^`]+)`", text, re.M)
+    assert lines
+    for line in (a or b for a, b in lines):
+        path = max((p for p in command_paths() if f"{line} ".startswith(f"{p} ")), key=len)
+        assert path, f"edge-router {line}: no such command"
+        help_text = refresh_docs.help_text(path)
+        for option in re.findall(r"--[a-z-]+", line):
+            assert option in help_text, f"edge-router {line}: no {option}"

@@ -1,0 +1,174 @@
+"""The wheel holds all that an installed copy needs, and the set-up scripts do what they promise."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tools import freeze, install_llama
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel built from this tree by the real backend, without a network."""
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (path,) = out.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def source_files(folder: str) -> set[str]:
+    """The files of a folder that git knows, relative to the checkout."""
+    listed = subprocess.run(
+        ["git", "ls-files", folder], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return set(listed.stdout.splitlines())
+
+
+def test_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
+    assert source_files("edge_router") <= set(wheel.namelist())
+
+
+def test_wheel_holds_the_embedded_model(wheel: zipfile.ZipFile) -> None:
+    models = source_files("models")
+    assert any(name.endswith(".gguf") for name in models)
+    packaged = {f"edge_router/_models/{name.removeprefix('models/')}" for name in models}
+    assert packaged <= set(wheel.namelist())
+
+
+def test_wheel_holds_ten_games_of_each_task_type(wheel: zipfile.ZipFile) -> None:
+    games = [
+        name
+        for name in wheel.namelist()
+        if name.startswith("edge_router/tasks/household/games/") and name.endswith("game.tw-pddl")
+    ]
+    kinds: dict[str, int] = {}
+    for name in games:
+        (kind,) = re.findall(r"/(pick_[a-z_]+|look_at_obj_in_light)-", name)
+        kinds[kind] = kinds.get(kind, 0) + 1
+    assert len(kinds) == 6
+    assert min(kinds.values()) >= 10
+
+
+def test_wheel_names_the_console_script(wheel: zipfile.ZipFile) -> None:
+    (entry_points,) = (n for n in wheel.namelist() if n.endswith("entry_points.txt"))
+    assert b"edge-router = edge_router.cli:main" in wheel.read(entry_points)
+
+
+def test_wheel_brings_no_tests_and_no_byte_code(wheel: zipfile.ZipFile) -> None:
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert {t for t in tops if not t.endswith(".dist-info")} == {"edge_router", "train"}
+    assert not [name for name in wheel.namelist() if "__pycache__" in name]
+
+
+def test_a_run_depends_on_no_training_library() -> None:
+    needed = freeze.closure("edge-router", frozenset())
+    assert "llama-cpp-python" in needed
+    assert not {"torch", "transformers", "onnx", "matplotlib"} & needed.keys()
+
+
+def test_constraints_pin_everything_that_pyproject_asks_for() -> None:
+    pinned = {
+        canonicalize_name(line.split("==")[0])
+        for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+        if "==" in line
+    }
+    assert freeze.closure("edge-router", frozenset(freeze.EXTRAS)).keys() <= pinned
+
+
+def test_the_tests_run_on_the_pinned_versions() -> None:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = {r.name: r.specifier for r in map(Requirement, (x for x in lines if "==" in x))}
+    wrong = {
+        name: version
+        for name, version in freeze.closure("edge-router", frozenset(freeze.EXTRAS)).items()
+        if version not in pins[name]
+    }
+    assert not wrong
+
+
+def test_version_is_told_once() -> None:
+    import edge_router
+
+    assert "version" in PROJECT["dynamic"]
+    assert metadata.version("edge-router") == edge_router.__version__
+
+
+def test_build_progress_is_a_line_every_ten_percent() -> None:
+    out = io.StringIO()
+    progress = install_llama.Progress(out)
+    compiler = (f"  [{n}/140] /usr/bin/g++ -DGGML_BUILD -c x.cpp\n" for n in range(1, 141))
+    log = io.StringIO()
+    tail = install_llama.stream(compiler, log, progress)
+    shown = out.getvalue().splitlines()
+    assert len(shown) == 11
+    assert "140/140 files, 100 %" in shown[-1]
+    assert log.getvalue().count("\n") == 140
+    assert tail[-1].startswith("  [140/140]")
+
+
+def test_build_time_is_told_before_the_build_starts() -> None:
+    out = io.StringIO()
+    progress = install_llama.Progress(out)
+    progress.line("Collecting llama-cpp-python==0.3.36\n")
+    assert out.getvalue() == ""
+    progress.line("Building wheels for collected packages: llama-cpp-python\n")
+    assert install_llama.BUILD_TIME in out.getvalue()
+
+
+def test_cmake_flags_of_the_user_come_last_so_that_they_win() -> None:
+    built = install_llama.build_environment({"CMAKE_ARGS": "-DGGML_OPENMP=ON"})
+    assert built["CMAKE_ARGS"].split() == [*install_llama.FLAGS, "-DGGML_OPENMP=ON"]
+
+
+def test_failed_install_shows_the_end_of_the_log_and_where_it_lies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "build.log"
+    script = "import sys; print('\\n'.join(f'line {n}' for n in range(100))); sys.exit(3)"
+    with pytest.raises(SystemExit) as stopped:
+        install_llama.pip_install([sys.executable, "-c", script], log)
+    told = capsys.readouterr().out
+    assert stopped.value.code == 3
+    assert "line 99" in told
+    assert "line 60" not in told
+    assert str(log) in told
+    assert "line 0\n" in log.read_text("utf-8")
+
+
+def test_missing_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="no C\\+\\+ compiler was found"):
+        install_llama.require_compiler({})
+
+
+@pytest.mark.parametrize("python", ["no-such-python", "false"])
+def test_make_refuses_a_python_that_is_too_old(python: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["make", f"PYTHON={python}", f"VENV={tmp_path}/venv", "play"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"needs Python 3.11 or newer and '{python}' is not" in done.stderr
+    assert not (tmp_path / "venv").exists()
