@@ -19,6 +19,11 @@ from typing import Any
 
 from edge_router.errors import UserError
 from edge_router.tasks.base import Opening, Reply
+from edge_router.tasks.engine_speed import (
+    Translations,
+    remember_commands,
+    remembered_translations,
+)
 from edge_router.tasks.game_files import (
     GAME_FILE,
     SPLITS,
@@ -42,8 +47,8 @@ _IDLE: list[Any] = []
 class AlfworldGame:
     """One ALFWorld game on the real engine.
 
-    `path` is a `game.tw-pddl` or the folder that holds it. A reset takes 0.2 to 2 s (the
-    planner translates the household), a step 20 to 100 ms, both growing with the room.
+    `path` is a `game.tw-pddl` or the folder that holds it. The first reset takes 0.2 to 2 s
+    (the planner translates the household), later ones and steps are far quicker.
     """
 
     name = "alfworld"
@@ -56,13 +61,14 @@ class AlfworldGame:
         folder = self.path.resolve().parent
         self.id = f"{folder.parent.name}/{folder.name}"
         self.kind = task_kind(self.path.resolve())
+        self._translations: Translations = {}
         self._env: Any = None
         self._state: Any = None
 
     def reset(self) -> Opening:
         """Start the game anew. Raises UserError when the engine rejects the file."""
         try:
-            with _contained():
+            with _contained(), remembered_translations(self._translations):
                 if self._env is None:
                     self._env = _start(self.path)
                 self._state = self._env.reset()
@@ -118,12 +124,14 @@ def _start(path: Path) -> Any:
     if _IDLE:
         env = _IDLE.pop()
         env.load(str(path))
-        return env
-    demangler = _import_demangler()
-    import textworld
+    else:
+        demangler = _import_demangler()
+        import textworld
 
-    infos = textworld.EnvInfos(won=True, admissible_commands=True)
-    return textworld.start(str(path), infos, wrappers=[demangler])
+        infos = textworld.EnvInfos(won=True, admissible_commands=True)
+        env = textworld.start(str(path), infos, wrappers=[demangler])
+    remember_commands(env)
+    return env
 
 
 def _import_demangler() -> Any:
