@@ -1,0 +1,109 @@
+"""What a ladder is made of and what it reports: tiers, the KV mode, a step's costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.generate import StopReason
+from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.errors import UserError
+
+
+@dataclass(frozen=True)
+class KvMode:
+    """How a dearer tier comes by its KV; `own` is the N of handoff:N, 0 for exact."""
+
+    own: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> KvMode:
+        """Read "handoff", "handoff:N" or "exact"; raises `UserError` on anything else."""
+        head, colon, count = text.partition(":")
+        if text == "exact":
+            return cls(0)
+        if text == "handoff":
+            return cls(1)
+        if head == "handoff" and colon and count.isascii() and count.isdigit() and int(count) >= 1:
+            return cls(int(count))
+        raise UserError(f"unknown KV mode {text!r}: use handoff, handoff:N (N at least 1) or exact")
+
+    @property
+    def exact(self) -> bool:
+        return self.own == 0
+
+    def __str__(self) -> str:
+        if self.exact:
+            return "exact"
+        return "handoff" if self.own == 1 else f"handoff:{self.own}"
+
+
+@dataclass(frozen=True)
+class TierSpec:
+    """A tier to load: its name ("q4_k_m") and its GGUF."""
+
+    name: str
+    path: Path
+
+
+@dataclass
+class Tier:
+    """A loaded tier; `held` are the tokens whose KV its context holds."""
+
+    name: str
+    path: Path
+    model: LlamaModel
+    context: LlamaContext
+    size_bytes: int
+    held: list[int] = field(default_factory=list)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the GGUF; read on first use, which takes a second per gigabyte."""
+        return file_sha256(self.path)
+
+    def truncate(self, n: int) -> None:
+        """Keep the first `n` tokens at most."""
+        del self.held[n:]
+        if self.context.n_past > len(self.held):  # more than was cut, after an interruption
+            self.context.truncate(len(self.held))
+
+    def decode(self, tokens: Sequence[int]) -> None:
+        """Append `tokens`, computing their KV."""
+        self.context.decode(tokens, len(self.held))
+        self.held += tokens
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """What `Ladder.prefill` did."""
+
+    new_tokens: int  # computed now
+    kept_tokens: int  # found in the cache
+    ms: float
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One step's text and what it cost; `tokens` and `text` hold no end-of-generation token."""
+
+    tokens: tuple[int, ...]
+    text: str
+    stop_reason: StopReason
+    handoff_ms: float
+    handoff_tokens: int  # copied from the cheapest tier
+    catchup_ms: float
+    catchup_tokens: int  # prompt tokens that the chosen tier computed itself
+    decode_ms: float
+    decode_tokens: int  # tokens run through the model one after another
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common beginning."""
+    shorter = min(len(a), len(b))
+    if a[:shorter] == b[:shorter]:
+        return shorter
+    return next(i for i in range(shorter) if a[i] != b[i])
