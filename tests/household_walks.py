@@ -5,7 +5,7 @@ The agreement tests play a walk on the real engine and on the simulator side by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 from edge_router.tasks.household.world import World, kind_of
@@ -30,7 +30,10 @@ MALFORMED = (
 )
 
 
-def walk(world: World, rng: Random) -> Iterator[str]:
+ACCEPTED = 3  # accepted commands drawn at random after each errand
+
+
+def walk(world: World, rng: Random, admissible: Callable[[], Sequence[str]]) -> Iterator[str]:
     """Endless commands: errands that use the household, mixed with random and refused ones."""
     while True:
         errand = rng.choices(
@@ -39,8 +42,17 @@ def walk(world: World, rng: Random) -> Iterator[str]:
         )[0]
         for command in errand(world, rng):
             yield command
-            if rng.random() < 0.15:
+            if rng.random() < 0.1:
                 yield from _noise(world, rng)
+        for _ in range(ACCEPTED):
+            yield _accepted(admissible(), rng)
+
+
+def _accepted(commands: Sequence[str], rng: Random) -> str:
+    """One of the accepted commands, each verb with the same chance, moving off half of it."""
+    verbs = sorted({c.split()[0] for c in commands} - {"help"})
+    verb = rng.choices(verbs, weights=[0.5 if v == "go" else 1 for v in verbs])[0]
+    return rng.choice([c for c in commands if c.split()[0] == verb])
 
 
 def _noise(world: World, rng: Random) -> Iterator[str]:

@@ -13,7 +13,7 @@ both side by side, refused commands included.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from edge_router.tasks.base import Opening, Reply
 from edge_router.tasks.household.world import Item, Receptacle, World, kind_of, listing_key
@@ -21,6 +21,11 @@ from edge_router.tasks.household.world import Item, Receptacle, World, kind_of, 
 REFUSED = "Nothing happens."
 MIDDLE = "You are in the middle of a room. Looking quickly around you, you see"
 KNIVES = ("knife", "butterknife")
+STATIONS = {  # verb -> the receptacle kind it needs, what the item must be
+    "heat": ("microwave", "heatable"),
+    "clean": ("sinkbasin", "cleanable"),
+    "cool": ("fridge", "coolable"),
+}
 HELP = """
 Available commands:
   look:                             look around your current location
@@ -95,6 +100,46 @@ class Simulator:
         observation = self._answer(command.strip())
         self.won = self._goal_holds()
         return Reply(observation=observation, done=self.won, won=self.won)
+
+    def admissible(self) -> tuple[str, ...]:
+        """The commands that would be accepted now, sorted, as the engine lists them."""
+        return tuple(sorted({"look", "inventory", "help", *self._open_commands()}))
+
+    def _open_commands(self) -> Iterator[str]:
+        for r in self.world.receptacles.values():
+            if r.location != self.location:
+                yield f"go to {r.name}"
+                continue
+            yield f"examine {r.name}"
+            if r.openable:
+                yield f"{'close' if r.opened else 'open'} {r.name}"
+            if self.holding is not None:
+                yield from self._held_commands(self.world.items[self.holding], r)
+        for item in self.world.items.values():
+            yield from self._item_commands(item)
+
+    def _held_commands(self, held: Item, r: Receptacle) -> Iterator[str]:
+        """What can be done at receptacle `r` with the item in the hand."""
+        if (r.opened or not r.openable) and (r.kind, held.kind) in self.world.can_contain:
+            yield f"move {held.name} to {r.name}"
+        for verb, (station, able) in STATIONS.items():
+            if r.kind == station and getattr(held, able):
+                yield f"{verb} {held.name} with {r.name}"
+
+    def _item_commands(self, item: Item) -> Iterator[str]:
+        places = [r for p in item.places if (r := self._receptacle_here(p)) is not None]
+        if item.toggleable and places:
+            yield f"use {item.name}"
+        if self.holding is None:
+            if item.pickupable:
+                for r in places:
+                    if r.opened or not r.openable:
+                        yield f"take {item.name} from {r.name}"
+        elif item.name == self.holding:
+            yield f"examine {item.name}"
+        knife = self.holding is not None and kind_of(self.holding) in KNIVES
+        if knife and item.sliceable and self.location in self.at[item.name]:
+            yield f"slice {item.name} with {self.holding}"
 
     # -- what can be seen -------------------------------------------------
 
@@ -213,7 +258,8 @@ class Simulator:
         item.toggled = True
         return f"You turn on the {name}."
 
-    def _treat(self, name: str, place: str, place_kind: str, able: str) -> Item | None:
+    def _treat(self, verb: str, name: str, place: str) -> Item | None:
+        place_kind, able = STATIONS[verb]
         r = self._receptacle_here(place)
         if r is None or r.kind != place_kind or self.holding != name:
             return None
@@ -221,21 +267,21 @@ class Simulator:
         return item if getattr(item, able) else None
 
     def _heat(self, name: str, place: str) -> str | None:
-        item = self._treat(name, place, "microwave", "heatable")
+        item = self._treat("heat", name, place)
         if item is None:
             return None
         item.hot, item.cool = True, False
         return f"You heat the {name} using the {place}."
 
     def _clean(self, name: str, place: str) -> str | None:
-        item = self._treat(name, place, "sinkbasin", "cleanable")
+        item = self._treat("clean", name, place)
         if item is None:
             return None
         item.clean = True
         return f"You clean the {name} using the {place}."
 
     def _cool(self, name: str, place: str) -> str | None:
-        item = self._treat(name, place, "fridge", "coolable")
+        item = self._treat("cool", name, place)
         if item is None:
             return None
         item.cool, item.hot = True, False
