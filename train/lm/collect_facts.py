@@ -91,7 +91,7 @@ def collect(worlds: list[World]) -> dict[str, Any]:
         "in_two": dict(sorted(pairs.items())),
         "inside": dict(sorted(inside_of.items())),
         "cool_at_start": {k: n for k, n in sorted(cool.items()) if n},
-        "openable": {k: v for k, v in sorted(openable.items())},
+        "openable": dict(sorted(openable.items())),
         "shared_standpoint": round(shared / total, 4),
         "goals": dict(sorted(goals.items())),
         "properties": dict(sorted(properties.items())),

@@ -1,0 +1,37 @@
+"""`make lm`: train the embedded model and build its tiers.
+
+    python -m train.lm --run runs/lm [--steps N] [--out models/household]
+
+Each stage can be run alone (`train.lm.train`, `.plot`, `.export`). A run that
+was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from train.lm.train import Recipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, default=Path("runs/lm"), help="folder of the run")
+    parser.add_argument("--out", type=Path, default=Path("models/household"), help="the ladder")
+    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    args = parser.parse_args()
+    run = ["--run", str(args.run)]
+    for stage in (
+        ["train.lm.train", *run, "--steps", str(args.steps)],
+        ["train.lm.plot", *run, "--out", str(args.out / "learning.png")],
+        ["train.lm.export", *run, "--out", str(args.out)],
+    ):
+        print("==", " ".join(stage), flush=True)
+        if subprocess.call([sys.executable, "-m", *stage]):
+            sys.exit(f"{stage[0]} failed; run `make lm` again to go on from its last checkpoint")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Episodes as training sequences: expert play, mistakes, and the way back from them.
+
+    python -m train.lm.episodes --count 3      # print a few, with what is learnt marked
+
+An episode is the transcript exactly as the agent's prompt will hold it. The
+loss lies on the expert's thoughts and actions (weight 1) and lightly on the
+replies (`REPLY_WEIGHT`, which helps copying heads to form). In a share of the
+episodes some steps are mistakes of a careless player: they stand in the
+context, carry no loss, and the expert's next step shows the recovery.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_router.agent.household_style import compact, compact_opening, step_text
+from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
+from edge_router.tasks.household.simulator import Simulator
+from edge_router.tasks.household.world import World
+from train.lm.vocabulary import AGENT, END, USER, vocabulary
+
+REPLY_WEIGHT = 0.1
+CARELESS_SHARE = 0.5  # of the episodes hold mistakes
+MAX_TOKENS = 768  # longer sequences are cut; 99 % of the episodes are far shorter
+
+
+@dataclass
+class Transcript:
+    """Token ids with the loss weight of predicting each of them."""
+
+    ids: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def add(self, text: str, weight: float) -> None:
+        ids = vocabulary().encode(text)
+        self.ids += ids
+        self.weights += [weight] * len(ids)
+
+    def user(self, content: str, weight: float = REPLY_WEIGHT) -> None:
+        self.add(USER, 0.0)
+        self.add(f" {content}", weight)
+
+    def agent(self, thought: str, action: str, weight: float) -> None:
+        self.add(AGENT, 0.0)
+        self.add(f" {step_text(thought, action)}{END}", weight)
+
+    def arrays(self) -> tuple[NDArray[np.int16], NDArray[np.float16]]:
+        """(ids, weights), each of shape (tokens,), cut to MAX_TOKENS."""
+        ids = np.asarray(self.ids[:MAX_TOKENS], dtype=np.int16)
+        return ids, np.asarray(self.weights[:MAX_TOKENS], dtype=np.float16)
+
+
+Mistake = Callable[[random.Random, Simulator, Expert], str]
+
+
+def _anywhere(rng: random.Random, sim: Simulator, expert: Expert) -> str:
+    return f"go to {rng.choice(expert.room)}"
+
+
+def _nowhere(rng: random.Random, sim: Simulator, expert: Expert) -> str:
+    """A receptacle one past the last of its kind."""
+    kind, number = rng.choice(expert.room).rsplit(" ", 1)
+    return f"go to {kind} {int(number) + rng.randint(1, 3)}"
+
+
+def _take_something(rng: random.Random, sim: Simulator, expert: Expert) -> str:
+    place = expert.memory.at or rng.choice(expert.room)
+    return f"take {rng.choice(list(sim.world.items))} from {place}"
+
+
+def _take_visible(rng: random.Random, sim: Simulator, expert: Expert) -> str:
+    place = expert.memory.at
+    items = sim.contents(place)
+    return f"take {rng.choice(items)} from {place}" if items else _anywhere(rng, sim, expert)
+
+
+def _put_down(rng: random.Random, sim: Simulator, expert: Expert) -> str:
+    held = expert.memory.holding or rng.choice(list(sim.world.items))
+    return f"move {held} to {expert.memory.at or rng.choice(expert.room)}"
+
+
+def _look_here(rng: random.Random, sim: Simulator, expert: Expert) -> str:
+    place = expert.memory.at or rng.choice(expert.room)
+    return f"{rng.choice(['examine', 'open', 'close'])} {place}"
+
+
+def _repeat(rng: random.Random, sim: Simulator, expert: Expert) -> str:
+    return expert.last_action or _anywhere(rng, sim, expert)
+
+
+MISTAKES: tuple[Mistake, ...] = (
+    _anywhere, _anywhere, _nowhere, _take_something, _take_visible, _put_down, _look_here, _repeat,
+)  # fmt: skip
+
+
+def _careless_thought(rng: random.Random, thought: str, expert: Expert) -> str:
+    """The thought beside a mistake: the right one, or one about some other place."""
+    if rng.random() < 0.5:
+        return thought
+    return f"no {expert.wish.object} {rng.choice(expert.room)}"
+
+
+def record(world: World, rng: random.Random, carelessness: float) -> tuple[Transcript, bool]:
+    """Play `world` to the end; a step is a mistake with probability `carelessness`."""
+    sim, transcript = Simulator(world), Transcript()
+    opening = sim.opening()
+    expert = Expert(opening)
+    transcript.user(compact_opening(opening))
+    for step in range(STEP_LIMIT):
+        thought, action = expert.act()
+        weight = 1.0
+        if step > 0 and rng.random() < carelessness:
+            thought = _careless_thought(rng, thought, expert)
+            action, weight = rng.choice(MISTAKES)(rng, sim, expert), 0.0
+        transcript.agent(thought, action, weight)
+        reply = sim.step(action)
+        if reply.done:
+            return transcript, True
+        expert.observe(reply.observation, action)
+        transcript.user(compact(reply.observation))
+    return transcript, False
+
+
+def draw_transcript(rng: random.Random, kind: str | None = None) -> Transcript:
+    """One training episode of a fresh world."""
+    careless = rng.uniform(0.03, 0.25) if rng.random() < CARELESS_SHARE else 0.0
+    transcript, _ = record(draw_world(rng, kind), rng, careless)
+    return transcript
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print training episodes.")
+    parser.add_argument("--count", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    rng, v = random.Random(args.seed), vocabulary()
+    for _ in range(args.count):
+        t = draw_transcript(rng)
+        text = "".join(
+            f"\033[1m{v.decode([i])}\033[0m" if w >= 1 else v.decode([i])
+            for i, w in zip(t.ids, t.weights, strict=True)
+        )
+        print(text.replace(USER, f"\n{USER}").replace(AGENT, f"\n{AGENT}"))
+        print(f"-- {len(t.ids)} tokens\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""From a checkpoint to the shipped ladder: F16 GGUF, its tiers, and `ladder.toml`.
+
+    python -m train.lm.export --run runs/lm --out models/household --tiers q3_k_m,q4_k_m,q8_0
+
+The F16 file stays in the run's folder; the tiers and `ladder.toml` go to --out.
+Nothing is imported from transformers here: the GGUF is written tensor by
+tensor with the gguf package, under llama.cpp's names for Qwen3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edge_router.engine.quantise import quantise
+from train.lm.model import HouseholdLM
+from train.lm.train import load_model
+from train.lm.vocabulary import CHAT_TEMPLATE, CONTROL, END, PAD, vocabulary
+
+NAME = "household"
+CONTEXT = 1024  # sequences in training are at most 768 tokens long
+
+# llama.cpp's name of a block's tensor -> ours
+BLOCK_TENSORS = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "gate_proj",
+    "ffn_up": "up_proj",
+    "ffn_down": "down_proj",
+}
+
+
+def tensors(model: HouseholdLM) -> Iterator[tuple[str, Tensor]]:
+    """(llama.cpp name, weight) of every tensor; the composed embedding as a plain matrix."""
+    state = model.state_dict()
+    yield "token_embd.weight", model.embed_tokens().detach()
+    yield "output_norm.weight", state["norm.weight"]
+    for i in range(model.shape.layers):
+        for theirs, ours in BLOCK_TENSORS.items():
+            yield f"blk.{i}.{theirs}.weight", state[f"layers.{i}.{ours}.weight"]
+
+
+def write_gguf(model: HouseholdLM, path: Path, half: bool = True) -> None:
+    """Write the model as one GGUF, matrices in F16 (or F32), norms in F32."""
+    temporary = path.with_suffix(".tmp")
+    writer = GGUFWriter(temporary, "qwen3")
+    _write_header(writer, model)
+    _write_vocabulary(writer)
+    for name, tensor in tensors(model):
+        array: NDArray[np.float32] = tensor.float().numpy()
+        if half and array.ndim == 2:
+            writer.add_tensor(name, array.astype(np.float16))
+        else:
+            writer.add_tensor(name, array, raw_dtype=GGMLQuantizationType.F32)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    os.replace(temporary, path)
+
+
+def _write_header(writer: GGUFWriter, model: HouseholdLM) -> None:
+    shape = model.shape
+    writer.add_name("edge-router household LM")
+    writer.add_description("plays ALFWorld's text games; see models/household/README.md")
+    writer.add_license("mit")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.feedforward)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.heads)
+    writer.add_key_length(shape.head_dim)
+    writer.add_value_length(shape.head_dim)
+    writer.add_layer_norm_rms_eps(shape.eps)
+    writer.add_rope_freq_base(shape.rope_base)
+    writer.add_string("edge_router.prompt_style", NAME)
+
+
+def _write_vocabulary(writer: GGUFWriter) -> None:
+    v = vocabulary()
+    first_byte = len(CONTROL)
+    kinds = [
+        TokenType.CONTROL if i < first_byte
+        else TokenType.NORMAL if i < v.first_word
+        else TokenType.USER_DEFINED
+        for i in range(len(v.tokens))
+    ]  # fmt: skip
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(list(v.tokens))
+    writer.add_token_types(kinds)
+    # llama.cpp insists on merges; this one can never apply, its result is no token
+    writer.add_token_merges([f"{v.tokens[first_byte]} {v.tokens[first_byte]}"])
+    writer.add_eos_token_id(v.ids[END])
+    writer.add_pad_token_id(v.ids[PAD])
+    writer.add_bos_token_id(v.ids[END])
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(CHAT_TEMPLATE)
+
+
+def write_ladder(f16: Path, out: Path, tiers: list[str]) -> None:
+    """Quantise `f16` to every tier, cheapest first, and describe the ladder."""
+    out.mkdir(parents=True, exist_ok=True)
+    lines = ["[ladder]", f'name = "{NAME}"', f'prompt = "{NAME}"', ""]
+    for tier in tiers:
+        path = out / f"{NAME}-{tier}.gguf"
+        report = quantise(f16, path, tier)
+        for fallback in report.fallbacks:
+            print(f"{tier}: {fallback.tensor} became {fallback.got}, not {fallback.wanted}")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        lines += [
+            "[[tier]]",
+            f'name = "{tier}"',
+            f'file = "{path.name}"',
+            f'sha256 = "{digest}"',
+            f"size_bytes = {path.stat().st_size}",
+            "",
+        ]
+        print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+    temporary = out / "ladder.tmp"
+    temporary.write_text("\n".join(lines))
+    os.replace(temporary, out / "ladder.toml")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, default=Path("runs/lm"))
+    parser.add_argument("--out", type=Path, default=Path("models/household"))
+    parser.add_argument("--tiers", default="q3_k_m,q4_k_m,q8_0", help="cheapest first")
+    args = parser.parse_args()
+    with torch.inference_mode():
+        write_gguf(load_model(args.run), args.run / f"{NAME}-f16.gguf")
+    write_ladder(args.run / f"{NAME}-f16.gguf", args.out, args.tiers.split(","))
+
+
+if __name__ == "__main__":
+    main()

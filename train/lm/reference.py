@@ -1,0 +1,86 @@
+"""The model as a Hugging Face Qwen3 checkpoint, to check everything else against.
+
+    python -m train.lm.reference --run runs/lm --out runs/lm/hf
+
+transformers' own Qwen3 code runs these weights; the tests compare its greedy
+text and its tokenizer with llama.cpp's on the F16 GGUF.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from train.lm.export import CONTEXT
+from train.lm.model import HouseholdLM
+from train.lm.train import load_model
+from train.lm.vocabulary import CHAT_TEMPLATE, CONTROL, END, PAD, vocabulary
+
+
+def hf_model(model: HouseholdLM) -> Qwen3ForCausalLM:
+    """The same weights in transformers' Qwen3, float32."""
+    shape, v = model.shape, vocabulary()
+    config = Qwen3Config(
+        vocab_size=len(v.tokens),
+        hidden_size=shape.width,
+        intermediate_size=shape.feedforward,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=CONTEXT,
+        rms_norm_eps=shape.eps,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_base},
+        tie_word_embeddings=True,
+        eos_token_id=v.ids[END],
+        pad_token_id=v.ids[PAD],
+        bos_token_id=None,
+    )
+    reference = Qwen3ForCausalLM(config)
+    weights: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if name.startswith("embed_tokens."):
+            continue
+        for matrix in ("gate_proj", "up_proj", "down_proj"):
+            name = name.replace(f".{matrix}.", f".mlp.{matrix}.")
+        weights[f"model.{name}"] = tensor
+    weights["model.embed_tokens.weight"] = model.embed_tokens().detach()
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    reference.load_state_dict(weights)
+    return reference.eval()
+
+
+def hf_tokenizer() -> PreTrainedTokenizerFast:
+    """The vocabulary as a byte-level BPE without merges, words and entities as added tokens."""
+    v = vocabulary()
+    table = {token: i for i, token in enumerate(v.tokens[: v.first_word])}
+    tokenizer = Tokenizer(models.BPE(vocab=table, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in CONTROL])
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in v.tokens[v.first_word :]])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, default=Path("runs/lm"))
+    parser.add_argument("--out", type=Path, default=Path("runs/lm/hf"))
+    args = parser.parse_args()
+    hf_model(load_model(args.run)).save_pretrained(args.out)
+    hf_tokenizer().save_pretrained(args.out)
+    print(f"wrote {args.out}")
+
+
+if __name__ == "__main__":
+    main()

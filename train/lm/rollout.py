@@ -1,0 +1,184 @@
+"""Let the model play in the simulator, many games at once.
+
+    python -m train.lm.rollout --run runs/lm --games 200
+
+This is how the model is judged while it trains: by games won, refused
+commands and whether each step is the one the expert would take, never by
+token accuracy. All games advance token by token in one batch with a KV cache;
+a game reads its next prompt token if it has one and writes greedily otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edge_router.agent.household_style import (
+    MARKER,
+    compact,
+    compact_opening,
+    step_text,
+)
+from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
+from edge_router.tasks.household.simulator import REFUSED, Simulator
+from edge_router.tasks.household.world import World
+from train.lm.episodes import Transcript
+from train.lm.model import HouseholdLM, rotary
+from train.lm.vocabulary import AGENT, END, USER, vocabulary
+
+MAX_CONTEXT = 1024
+MAX_STEP_TOKENS = 96
+
+
+class CachedModel:
+    """The model with a KV cache of `rows` independent sequences, one token a call."""
+
+    def __init__(self, model: HouseholdLM, rows: int) -> None:
+        self.model, shape = model, model.shape
+        size = (shape.layers, rows, shape.heads, MAX_CONTEXT, shape.head_dim)
+        self.k, self.v = torch.zeros(size), torch.zeros(size)
+        self.table = model.embed_tokens()
+        self.length = torch.zeros(rows, dtype=torch.long)
+
+    def step(self, ids: Tensor, rows: Tensor) -> Tensor:
+        """Feed ids (n,) to the sequences `rows` (n,); logits (n, vocabulary)."""
+        at = self.length[rows]
+        cos, sin = (t[:, None, None, :] for t in rotary(at, self.model.shape))
+        span = int(at.max()) + 1
+        mask = (torch.arange(span)[None] <= at[:, None])[:, None, None, :]
+        x = F.embedding(ids, self.table)[:, None, :]
+        for i, layer in enumerate(self.model.layers):
+            attn = layer.self_attn
+            q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
+            self.k[i, rows, :, at] = k[:, :, 0]
+            self.v[i, rows, :, at] = v[:, :, 0]
+            keys, values = self.k[i, rows, :, :span], self.v[i, rows, :, :span]
+            y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+            x = x + attn.merge(y)
+            x = x + layer.mlp(x)
+        self.length[rows] = at + 1
+        out: Tensor = self.model.norm(x[:, 0]) @ self.table.t()
+        return out
+
+
+class Game:
+    """One game in the batch, with the expert looking on.
+
+    `correct` is the chance that a step which differs from the expert's is
+    replaced by it before anything happens. What stands in the transcript is
+    then either the expert's step (weight 1) or a mistake of the model's own
+    (weight 0) followed by the expert's way back: DAgger (Ross et al., 2011)
+    with corrections in place, so that one episode stays one sequence.
+    """
+
+    def __init__(self, world: World, correct: float = 0.0, seed: int = 0) -> None:
+        self.world, self.correct, self.rng = world, correct, random.Random(seed)
+        self.transcript = Transcript()
+        self.pending: list[int] = []  # prompt tokens not yet read
+        self.written: list[int] = []  # tokens of the step being written
+        self.steps = self.refused = self.agreed = 0
+        self.won = self.over = False
+        self.sim = Simulator(world)
+        opening = self.sim.opening()
+        self.expert = Expert(opening)
+        self.tell(compact_opening(opening))
+
+    def tell(self, content: str) -> None:
+        self.transcript.user(content)
+        self.pending += vocabulary().encode(f"{USER} {content}{AGENT}")
+
+    def write(self, token: int, end: int) -> int:
+        """Take one written token; at the end of the step, act. Returns tokens to unread."""
+        if token != end:
+            self.written.append(token)
+            if len(self.written) < MAX_STEP_TOKENS:
+                return 0
+        text = vocabulary().decode(self.written).strip()
+        unread = self.act(text, len(self.written) - (token != end))
+        if not unread:
+            self.pending[:0] = [token, end] if token != end else [end]
+        self.written = []
+        return unread
+
+    def act(self, text: str, fed: int) -> int:
+        thought, action = self.expert.act()
+        wanted = step_text(thought, action)
+        self.agreed += text.rpartition(MARKER)[2].strip() == action
+        replaced = text != wanted and self.rng.random() < self.correct
+        if replaced:
+            text = wanted
+            self.pending += vocabulary().encode(f" {wanted}{END}")
+        self.transcript.add(AGENT, 0.0)
+        self.transcript.add(f" {text}{END}", float(text == wanted))
+        self.apply(text.rpartition(MARKER)[2].strip())
+        return fed if replaced else 0
+
+    def apply(self, action: str) -> None:
+        reply = self.sim.step(action)
+        self.expert.observe(reply.observation, action)
+        self.steps += 1
+        self.refused += reply.observation == REFUSED
+        self.won = reply.won
+        used = len(self.transcript.ids) + 2 * MAX_STEP_TOKENS
+        self.over = reply.done or self.steps >= STEP_LIMIT or used > MAX_CONTEXT
+        if not self.over:
+            self.tell(compact(reply.observation))
+
+
+@torch.inference_mode()
+def play(model: HouseholdLM, worlds: list[World], correct: float = 0.0) -> list[Game]:
+    """Play every world greedily to its end."""
+    model.eval()
+    games = [Game(world, correct, seed) for seed, world in enumerate(worlds)]
+    cached = CachedModel(model, len(games))
+    end = vocabulary().ids[END]
+    last = torch.zeros(len(games), dtype=torch.long)
+    while live := [i for i, g in enumerate(games) if not g.over]:
+        feed = [games[i].pending.pop(0) if games[i].pending else int(last[i]) for i in live]
+        rows = torch.tensor(live)
+        logits = cached.step(torch.tensor(feed), rows)
+        last[rows] = logits.argmax(-1)
+        for i in live:
+            if not games[i].pending:
+                cached.length[i] -= games[i].write(int(last[i]), end)
+    model.train()
+    return games
+
+
+def summary(games: list[Game]) -> dict[str, float]:
+    steps = sum(g.steps for g in games)
+    return {
+        "won": sum(g.won for g in games) / len(games),
+        "agreed": sum(g.agreed for g in games) / steps,
+        "refused": sum(g.refused for g in games) / steps,
+        "steps": steps / len(games),
+    }
+
+
+def held_out(count: int, seed: str = "held out") -> list[World]:
+    rng = random.Random(seed)
+    return [draw_world(rng) for _ in range(count)]
+
+
+def main() -> None:
+    from train.lm.train import load_model
+
+    parser = argparse.ArgumentParser(description="Play held-out generated games.")
+    parser.add_argument("--run", type=Path, default=Path("runs/lm"))
+    parser.add_argument("--games", type=int, default=200)
+    parser.add_argument("--show", type=int, default=0, help="print this many lost games")
+    args = parser.parse_args()
+    games = play(load_model(args.run), held_out(args.games))
+    print({k: round(v, 3) for k, v in summary(games).items()})
+    for game in [g for g in games if not g.won][: args.show]:
+        print(vocabulary().decode(game.transcript.ids).replace("<|", "\n<|"))
+
+
+if __name__ == "__main__":
+    main()
