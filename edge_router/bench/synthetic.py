@@ -191,9 +191,18 @@ def _weights(shape: Shape, seed: int) -> Iterator[NDArray[np.float16] | NDArray[
             continue
         # Small embeddings: the blocks have their say, else a tied model repeats its input.
         scale = (2.0 if name.startswith("token_embd") else 1.0) * dims[1] ** -0.5
-        scaled = (pool * np.float32(scale)).astype(np.float16)
-        start = int(rng.integers(_POOL))
-        yield np.resize(np.roll(scaled, -start), dims)
+        yield _read_pool(pool, int(rng.integers(_POOL)), dims, scale)
+
+
+def _read_pool(
+    pool: NDArray[np.float32], start: int, dims: tuple[int, ...], scale: float
+) -> NDArray[np.float16]:
+    """A matrix of the pool's numbers from `start` on, round and round, times `scale`."""
+    count = int(np.prod(dims))
+    part = pool[start : start + count]
+    if part.size < count:
+        part = np.concatenate([part, pool[:start]])[:count]
+    return np.resize((part * np.float32(scale)).astype(np.float16), dims)
 
 
 def _byte_characters() -> list[str]:

@@ -29,15 +29,18 @@ class LibraryLog:
     def receive(self, level: int, text: bytes | None, _data: object) -> None:
         if level < _ERROR_LEVEL and self.captured is None:
             return
-        if level != _CONTINUES and not self._line:
-            self._level = level
-        self._line += (text or b"").decode("utf-8", "replace")
-        while "\n" in self._line:
-            line, self._line = self._line.split("\n", 1)
-            if self.captured is not None:
-                self.captured.append(line)
-            if self._level == _ERROR_LEVEL and line.strip():
-                self.errors.append(line.strip())
+        if level not in (_CONTINUES, self._level):
+            self._keep(self._line)  # what was begun at another level ends here
+            self._line, self._level = "", level
+        *lines, self._line = (self._line + (text or b"").decode("utf-8", "replace")).split("\n")
+        for line in lines:
+            self._keep(line)
+
+    def _keep(self, line: str) -> None:
+        if self.captured is not None and line:
+            self.captured.append(line)
+        if self._level == _ERROR_LEVEL and line.strip():
+            self.errors.append(line.strip())
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[list[str]]:
