@@ -73,8 +73,10 @@ class AlfworldGame:
                     self._env = _start(self.path)
                 self._state = self._env.reset()
         except (Exception, SystemExit) as error:  # the PDDL parser exits the process on errors
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise UserError(f"The ALFWorld engine rejects {self.path}: {reason}.") from error
+            reason = str(error).strip().split("\n")[0].rstrip(" .:") or type(error).__name__
+            raise UserError(
+                f"The ALFWorld engine rejects {self.path}: the game is damaged ({reason})."
+            ) from error
         text = _WELCOME.sub("", self._state.feedback.strip())
         observation, _, task = text.partition(_TASK)
         return Opening(observation.strip(), task.strip())

@@ -40,7 +40,7 @@ class GameRef:
 
 
 def default_split() -> str:
-    """"valid_seen" when ALFWORLD_DATA is set, else "generated", which needs no download."""
+    """ "valid_seen" when ALFWORLD_DATA is set, else "generated", which needs no download."""
     return "valid_seen" if os.environ.get("ALFWORLD_DATA") else GENERATED
 
 

@@ -51,9 +51,9 @@ def generate_games(
     leaves whole games. About 3 s a game. Raises UserError when `count` is below 1 or `out` is
     no new or empty folder.
     """
-    target = _empty_folder(out)
     if count < 1:
         raise UserError(f"The number of games must be at least 1, not {count}.")
+    target = _empty_folder(out)
     games = []
     with tempfile.TemporaryDirectory(dir=target, prefix=".drawing-") as desk:
         for index in range(count):

@@ -83,9 +83,7 @@ def expert_wins(world: World) -> bool:
 
 
 def _draw(rng: random.Random, kind: str, novel: float, name: str) -> World | None:
-    room, thing, target = (
-        _novel_goal(rng, kind) if rng.random() < novel else _known_goal(rng, kind)
-    )
+    room, thing, target = _novel_goal(rng, kind) if rng.random() < novel else _known_goal(rng, kind)
     scene = rng.choice(facts()["rooms"][room]["scenes"])
     needed = [target] if kind != "look_at_obj_in_light" else []
     if kind in NEEDS:
@@ -150,9 +148,7 @@ def _draw_count(rng: random.Random, weights: list[int], at_least: int = 0) -> in
     return max(count, at_least)
 
 
-def _draw_receptacles(
-    rng: random.Random, room: str, needed: list[str]
-) -> dict[str, Receptacle]:
+def _draw_receptacles(rng: random.Random, room: str, needed: list[str]) -> dict[str, Receptacle]:
     tables = facts()["rooms"][room]["receptacles"]
     counts = {
         kind: _draw_count(rng, tables.get(kind, [1]), int(kind in needed))

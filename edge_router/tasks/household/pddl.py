@@ -99,7 +99,7 @@ def task_sentence(grammar: str) -> str:
 
 
 def game_id(folder: Path) -> str:
-    """"<task folder>/<trial folder>", the name under which a game is found again."""
+    """ "<task folder>/<trial folder>", the name under which a game is found again."""
     folder = folder.resolve()
     return f"{folder.parent.name}/{folder.name}"
 
@@ -143,9 +143,7 @@ def _tree(text: str) -> list[Any]:
 
 
 def _sections(problem: str) -> tuple[Facts, list[Any]]:
-    parts = {
-        part[0]: part[1:] for part in _tree(problem) if isinstance(part, list) and part
-    }
+    parts = {part[0]: part[1:] for part in _tree(problem) if isinstance(part, list) and part}
     for key in (":objects", ":init", ":goal"):
         if key not in parts:
             raise ValueError(f"the problem has no {key}")

@@ -22,7 +22,7 @@ TASK_KINDS = (
 
 
 def kind_of(name: str) -> str:
-    """"cabinet 3" -> "cabinet"."""
+    """ "cabinet 3" -> "cabinet"."""
     return name.rsplit(" ", 1)[0]
 
 
