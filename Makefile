@@ -53,7 +53,7 @@ lm: $(VENV)/.test-stamp ## train the embedded model and build its tiers anew (ho
 	$(BIN)/python -m train.lm $(ARGS)
 
 freeze: $(VENV)/.test-stamp ## write constraints.txt from what is installed
-	$(BIN)/python -m tools.freeze constraints.txt
+	$(BIN)/python -m tools.freeze
 
 clean: ## remove caches and build products
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -78,7 +78,7 @@ $(VENV)/.llama-stamp: $(VENV)/.venv-stamp constraints.txt $(if $(CMAKE_ARGS),FOR
 	@touch $@
 
 $(VENV)/.run-stamp: $(LOCK) | $(VENV)/.llama-stamp
-	@echo "Installing edge-router and what a run needs (about 200 MB)."
+	@echo "Installing edge-router and what a run needs (about 550 MB on disk)."
 	@$(PIP_INSTALL) -e .
 	@touch $@
 

@@ -1,6 +1,6 @@
 """Write constraints.txt from the environment it is run in: the tested set is the pinned one.
 
-    python -m tools.freeze constraints.txt
+    python -m tools.freeze
 
 is run by `make freeze` in the environment that `make test` made. It keeps the
 file's opening comment and pins what edge-router and its extras need, with
@@ -10,7 +10,6 @@ everything these need in turn; whatever else is installed is left out.
 from __future__ import annotations
 
 import os
-import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
 ROOT = "edge-router"
 EXTRAS = ("convert", "train", "dev")
 
@@ -52,16 +52,19 @@ def closure(root: str, extras: frozenset[str]) -> dict[str, str]:
     return pins
 
 
-def main(path: Path) -> None:
-    """Rewrite `path`, keeping its opening comment."""
-    opening = [line for line in path.read_text("utf-8").splitlines() if line.startswith("#")]
+def main() -> None:
+    """Rewrite constraints.txt, keeping its opening comment."""
+    old = CONSTRAINTS.read_text("utf-8").splitlines()
     pins = closure(ROOT, frozenset(EXTRAS))
-    lines = [*opening, *(f"{name}=={pins[name]}" for name in sorted(pins))]
-    new = path.with_suffix(".new")
+    lines = [
+        *(line for line in old if line.startswith("#")),
+        *(f"{name}=={pins[name]}" for name in sorted(pins)),
+    ]
+    new = CONSTRAINTS.with_suffix(".new")
     new.write_text("\n".join(lines) + "\n", "utf-8")
-    os.replace(new, path)
-    print(f"{path}: {len(pins)} packages")
+    os.replace(new, CONSTRAINTS)
+    print(f"{CONSTRAINTS.name}: {len(pins)} packages")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
