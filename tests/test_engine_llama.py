@@ -277,6 +277,6 @@ def test_quantising_badly_gives_a_sentence_and_leaves_nothing(
         quantise(tiny_paths["f16"], tmp_path / "x.gguf", "q9")
     with pytest.raises(UserError, match="does not exist"):
         quantise(tiny_paths["f16"], tmp_path / "nowhere" / "x.gguf", "q8_0")
-    with pytest.raises(UserError, match="cannot quantise .*requantizing"):
+    with pytest.raises(UserError, match=r"cannot quantise .*requantizing"):
         quantise(tiny_paths["q4_k_m"], tmp_path / "x.gguf", "q3_k_m")
     assert list(tmp_path.iterdir()) == []

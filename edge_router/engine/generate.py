@@ -118,11 +118,8 @@ class Writer:
                 break
             whole, length = whole + 1, longer
         self.tokens = self.tokens[:whole] + self._rest(left, length)
-        same = min(whole, len(self.fed))
-        if same < len(self.fed):
-            self.context.truncate(self.prompt_length + same)
-            self.fed = self.fed[:same]
-        self._pending = self.tokens[same:]
+        del self.fed[whole:]
+        self._pending = self.tokens[len(self.fed) :]
         return "stop"
 
     def _rest(self, left: bytes, length: int) -> list[int]:
