@@ -13,10 +13,10 @@ composition, 900 entity embeddings have to be learnt one by one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.lm.vocabulary import vocabulary
@@ -75,7 +75,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         q, k, v = self.project(x, cos, sin)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.merge(y)
 
     def merge(self, y: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class Block(nn.Module):
 
     def mlp(self, x: Tensor) -> Tensor:
         x = self.post_attention_layernorm(x)
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(nn.functional.silu(self.gate_proj(x)) * self.up_proj(x))
         return out
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -140,14 +140,22 @@ class HouseholdLM(nn.Module):
     def forward(self, ids: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Logits (batch, tokens, vocabulary) for ids (batch, tokens)."""
         table = self.embed_tokens()
-        x = F.embedding(ids, table)
+        x = nn.functional.embedding(ids, table)
         for layer in self.layers:
             x = layer(x, cos, sin)
-        return self.norm(x) @ table.t()
+        logits: Tensor = self.norm(x) @ table.t()
+        return logits
+
+    def blocks(self) -> Iterator[Block]:
+        for layer in self.layers:
+            assert isinstance(layer, Block)
+            yield layer
 
     def loss(self, ids: Tensor, weights: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Weighted mean cross-entropy of predicting ids[:, 1:]; weights is (batch, tokens)."""
         logits = self(ids[:, :-1], cos, sin).float()
-        nll = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        nll = nn.functional.cross_entropy(
+            logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+        )
         w = weights[:, 1:].flatten()
         return (nll * w).sum() / w.sum()

@@ -51,7 +51,8 @@ def hf_model(model: HouseholdLM) -> Qwen3ForCausalLM:
     weights["model.embed_tokens.weight"] = model.embed_tokens().detach()
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     reference.load_state_dict(weights)
-    return reference.eval()
+    reference.train(False)
+    return reference
 
 
 def hf_tokenizer() -> PreTrainedTokenizerFast:
@@ -63,7 +64,7 @@ def hf_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in CONTROL])
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in v.tokens[v.first_word :]])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=PAD,

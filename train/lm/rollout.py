@@ -15,8 +15,7 @@ import random
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge_router.agent.household_style import (
     MARKER,
@@ -52,14 +51,14 @@ class CachedModel:
         cos, sin = (t[:, None, None, :] for t in rotary(at, self.model.shape))
         span = int(at.max()) + 1
         mask = (torch.arange(span)[None] <= at[:, None])[:, None, None, :]
-        x = F.embedding(ids, self.table)[:, None, :]
-        for i, layer in enumerate(self.model.layers):
+        x = nn.functional.embedding(ids, self.table)[:, None, :]
+        for i, layer in enumerate(self.model.blocks()):
             attn = layer.self_attn
             q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
             self.k[i, rows, :, at] = k[:, :, 0]
             self.v[i, rows, :, at] = v[:, :, 0]
             keys, values = self.k[i, rows, :, :span], self.v[i, rows, :, :span]
-            y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+            y = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
             x = x + attn.merge(y)
             x = x + layer.mlp(x)
         self.length[rows] = at + 1

@@ -18,7 +18,7 @@ import argparse
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Recipe:
     warmup: int = 100
     decay_share: float = 0.35
     weight_decay: float = 0.01
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
@@ -139,13 +139,15 @@ class Trainer:
         games = play(self.model, held_out(EVALUATE_GAMES))
         self.log(**{k: round(v, 4) for k, v in summary(games).items()})
 
-    def train(self) -> None:
+    def train(self, until: int | None = None) -> None:
+        """Go on to step `until` (the recipe's last when None)."""
+        last = self.recipe.steps if until is None else until
         saved = started = time.monotonic()
         losses, tokens, already = [], 0, self.seconds
         chunks = stream(self.recipe.seed, self.chunk, self.recipe.tokens)
-        while self.step < self.recipe.steps:
+        while self.step < last:
             batches = next(chunks)
-            while self.batch < len(batches) and self.step < self.recipe.steps:
+            while self.batch < len(batches) and self.step < last:
                 batch = batches[self.batch]
                 self.batch += 1
                 losses.append(self.learn(batch))
