@@ -198,11 +198,15 @@ class LlamaModel:
             piece = self._pieces[token] = self._read_piece(token)
         return piece
 
-    def _read_piece(self, token: int) -> bytes:
+    def token_text(self, token: int) -> str:
+        """How a token is written in a text, control tokens ("<|im_end|>") too; "" for id -1."""
+        return self._read_piece(token, True).decode("utf-8", "replace") if token >= 0 else ""
+
+    def _read_piece(self, token: int, special: bool = False) -> bytes:
         room = 64
         while True:
             buffer = ctypes.create_string_buffer(room)
-            n = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
+            n = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
             if n >= 0:
                 return buffer.raw[:n]
             room = -n

@@ -1,0 +1,65 @@
+"""Render a GGUF's own chat template, as Hugging Face's tokenizers do.
+
+The template is a Jinja program that comes with the model's file: it runs in a
+sandbox and sees nothing but the messages. A model without a template gets
+ChatML, the most common one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+from jinja2.exceptions import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from edge_router.errors import UserError
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+class ChatTemplate:
+    """`bos` and `eos` are the texts of these tokens ("" for none), which templates may print."""
+
+    def __init__(self, source: str | None, *, bos: str = "", eos: str = "") -> None:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = _now
+        try:
+            self._template = environment.from_string(source or CHATML)
+        except TemplateError as error:
+            raise UserError(f"the model's chat template is not valid Jinja: {error}") from error
+        self._tokens = {"bos_token": bos, "eos_token": eos}
+
+    def render(self, messages: Sequence[dict[str, str]]) -> str:
+        """The prompt for the model's next turn. Raises UserError when the template refuses."""
+        try:
+            return self._template.render(
+                messages=list(messages),
+                add_generation_prompt=True,
+                enable_thinking=False,  # Qwen3: answer without a reasoning block
+                **self._tokens,
+            )
+        except TemplateError as error:
+            raise UserError(f"the model's chat template refuses the prompt: {error}") from error
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _now(form: str) -> str:
+    return datetime.now().strftime(form)

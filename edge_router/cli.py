@@ -1,0 +1,140 @@
+"""The `edge-router` command.
+
+Options are declared here and in `cli_options`; the work is done by the
+libraries below, which are imported when a command runs: `--help` loads neither
+llama.cpp nor onnxruntime nor the game engine.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_router import __version__
+from edge_router.cli_options import ErrorsInOneSentence, play_options, replay_options
+
+if TYPE_CHECKING:
+    from edge_router.tasks.household.generate import Drawn
+
+
+@click.group(cls=ErrorsInOneSentence, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edge-router")
+def main() -> None:
+    """Run an LLM agent at the precision that each step needs, no more.
+
+    \b
+    edge-router play --task alfworld            one episode on the embedded model
+    edge-router play --router high --trace e.jsonl
+    edge-router replay e.jsonl                  the same episode again, without a model
+    """
+
+
+@main.command()
+@play_options
+def play(**options: Any) -> None:
+    """Play one episode, printed live step by step.
+
+    Each step shows which tier wrote it and why, and where its time went:
+    prefill (the cheapest tier reads what is new), route, handoff, catch-up
+    (what the chosen tier reads itself) and decode. The exit code is 0 whether
+    the game is won or lost, 2 for bad input, 130 after Ctrl-C.
+
+    \b
+    edge-router play --task alfworld --game random --seed 3
+    edge-router play --router entropy:0.3 --kv handoff:16
+    edge-router play --tier low=small.gguf --tier high=big.gguf --json
+    """
+    from edge_router.cli_play import run
+
+    sys.exit(run(**options))
+
+
+@main.command()
+@replay_options
+def replay(file: str, speed: float | None, step: bool, as_json: bool) -> None:
+    """Play a trace back without a model.
+
+    \b
+    edge-router replay episode.jsonl              at once
+    edge-router replay episode.jsonl --speed 1    as fast as it was played
+    edge-router replay episode.jsonl --step       one step each time you press Enter
+    """
+    from edge_router.cli_replay import run
+
+    sys.exit(run(file, speed=speed, step=step, as_json=as_json))
+
+
+@main.group()
+def games() -> None:
+    """List games, or generate new ones."""
+
+
+@games.command("list")
+@click.option("--split", help="generated, train, valid_seen or valid_unseen.")
+@click.option("--games", "folder", type=click.Path(), help="A folder of games instead of a split.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a game.")
+def list_games(split: str | None, folder: str | None, as_json: bool) -> None:
+    """List the games of a split with their index, task type and id.
+
+    \b
+    edge-router games list --split train
+    """
+    from edge_router.tasks.game_files import find_games, split_games
+
+    found = find_games(folder) if folder else split_games(split)
+    for index, game in enumerate(found):
+        if as_json:
+            click.echo(json.dumps({"index": index, "id": game.id, "kind": game.kind}))
+        else:
+            click.echo(f"{index:5d}  {game.kind:32}{game.id}")
+
+
+@games.command()
+@click.option("--count", type=int, default=60, show_default=True, help="How many games.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="The same seed, the same games."
+)
+@click.option("--out", type=click.Path(), required=True, help="A new or empty folder.")
+def generate(count: int, seed: int, out: str) -> None:
+    """Generate ALFWorld games, each proven solvable on the real engine.
+
+    All six task types in turn; about 3 seconds a game. Play them with --games.
+
+    \b
+    edge-router games generate --count 100 --seed 7 --out my-games
+    edge-router play --games my-games --game random
+    """
+    from edge_router.tasks.household.generate import generate_games
+
+    def tell(drawn: Drawn) -> None:
+        click.echo(f"{drawn.done}/{drawn.count}  {drawn.game.id}  ({drawn.steps} steps)", err=True)
+
+    made = generate_games(count, seed, out, tell)
+    click.echo(f"{len(made)} games in {out}")
+
+
+@main.group()
+def models() -> None:
+    """Show the embedded models."""
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the embedded ladders and their tiers, cheapest first.
+
+    \b
+    edge-router models list
+    """
+    from edge_router.models import embedded_ladders
+
+    for ladder in embedded_ladders():
+        for tier in ladder.tiers:
+            size = tier.path.stat().st_size / 1e6 if tier.path.is_file() else 0.0
+            click.echo(f"{ladder.name:12}{tier.name:10}{size:8.1f} MB  {tier.path}")
+
+
+if __name__ == "__main__":
+    main()

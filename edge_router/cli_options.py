@@ -1,0 +1,115 @@
+"""Options of the commands, and how bad input ends them: one sentence, exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from edge_router.errors import UserError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_ROUTER = "entropy:0.1"
+
+
+class ErrorsInOneSentence(click.Group):
+    """Turns `UserError` into one line on stderr and exit code 2, Ctrl-C into 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            _fail(str(error), 2)
+        except KeyboardInterrupt:
+            _fail("interrupted", 130)
+        except BrokenPipeError:  # the reader of our output went away
+            sys.stderr.close()
+            sys.exit(1)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    click.echo(f"edge-router: {sentence}", err=True)
+    sys.exit(code)
+
+
+def _together(options: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+play_options = _together(
+    [
+        click.option("--task", default="alfworld", show_default=True, help="The task to play."),
+        click.option(
+            "--split",
+            help="generated (ours, the default), or train, valid_seen, valid_unseen of the "
+            "official games in ALFWORLD_DATA (then valid_seen is the default).",
+        ),
+        click.option("--games", type=click.Path(), help="A folder of games instead of a split."),
+        click.option(
+            "--game", default="0", show_default=True, help="INDEX, ID (or its start), or random."
+        ),
+        click.option("--model", help="Embedded model or a folder with ladder.toml.  [household]"),
+        click.option(
+            "--tier",
+            "tiers",
+            multiple=True,
+            metavar="NAME=PATH",
+            help="A tier's GGUF; once per tier, cheapest first, instead of --model.",
+        ),
+        click.option(
+            "--router",
+            default=DEFAULT_ROUTER,
+            show_default=True,
+            help="low, high, tier:NAME, random:P, entropy:T, margin:T or onnx:PATH.",
+        ),
+        click.option(
+            "--dial",
+            type=click.FloatRange(0.0, 1.0),
+            default=0.5,
+            show_default=True,
+            help="Cost (0) or quality (1), for routers that were trained with it.",
+        ),
+        click.option(
+            "--kv",
+            default="handoff",
+            show_default=True,
+            help="How a dearer tier gets its KV cache: handoff, handoff:N or exact.",
+        ),
+        click.option("--max-steps", type=click.IntRange(1), default=50, show_default=True),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
+        click.option("--temperature", type=float, default=0.0, show_default="greedy"),
+        click.option("--top-p", type=float, default=1.0, show_default=True),
+        click.option("--min-p", type=float, default=0.0, show_default=True),
+        click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands."),
+        click.option("--trace", type=click.Path(), help="Record the episode in this JSONL file."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads.  [physical cores]"),
+        click.option(
+            "--gpu-layers",
+            type=int,
+            default=0,
+            show_default=True,
+            help="Layers on Metal or CUDA, -1 for all; only in a build that has it.",
+        ),
+        click.option("--ctx", type=click.IntRange(64), help="Context in tokens.  [up to 4096]"),
+    ]
+)
+
+replay_options = _together(
+    [
+        click.argument("file", type=click.Path()),
+        click.option(
+            "--speed", type=click.FloatRange(0.0, min_open=True), help="1 is the original pace."
+        ),
+        click.option("--step", is_flag=True, help="Wait for Enter before each step."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
+    ]
+)

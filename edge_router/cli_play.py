@@ -1,0 +1,85 @@
+"""`edge-router play`: put task, ladder, router and listeners together and play one episode."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from edge_router.agent.episode import Options, play_episode
+from edge_router.agent.events import Listener
+from edge_router.agent.json_printer import JsonPrinter
+from edge_router.agent.printer import PlainPrinter
+from edge_router.agent.trace import TraceWriter
+from edge_router.engine.gguf_file import read_header
+from edge_router.engine.ladder import Ladder
+from edge_router.engine.sampling import Sampler
+from edge_router.engine.tier import KvMode, TierSpec
+from edge_router.errors import UserError
+from edge_router.models import resolve
+from edge_router.router.parse import make_router
+from edge_router.tasks.alfworld import open_game
+
+MAX_DEFAULT_CONTEXT = 4096
+TASKS = ("alfworld",)
+
+
+def run(
+    *,
+    task: str,
+    split: str | None,
+    games: str | None,
+    game: str,
+    model: str | None,
+    tiers: Sequence[str],
+    router: str,
+    dial: float,
+    kv: str,
+    max_steps: int,
+    seed: int,
+    temperature: float,
+    top_p: float,
+    min_p: float,
+    constrain: bool,
+    trace: str | None,
+    as_json: bool,
+    threads: int | None,
+    gpu_layers: int,
+    ctx: int | None,
+) -> int:
+    """Play and return the exit code. Everything that can be wrong is checked before loading."""
+    if task not in TASKS:
+        raise UserError(f"there is no task {task!r}; tasks are {', '.join(TASKS)}")
+    chosen_router, mode = make_router(router), KvMode.parse(kv)
+    Sampler(temperature, top_p=top_p, min_p=min_p, seed=seed)  # refuses what is out of range
+    specs = resolve(model, tiers)
+    context = ctx if ctx is not None else _context(specs)
+    chosen_router.reset(tuple(spec.name for spec in specs), seed)
+    options = Options(
+        max_steps=max_steps,
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        min_p=min_p,
+        dial=dial,
+        constrain=constrain,
+    )
+    with ExitStack() as stack:
+        played = open_game(split, game, seed, games=games)
+        stack.callback(played.close)
+        listeners: list[Listener] = [JsonPrinter(sys.stdout) if as_json else PlainPrinter()]
+        if trace is not None:
+            listeners.append(stack.enter_context(TraceWriter(Path(trace))))
+        ladder = stack.enter_context(
+            Ladder.load(specs, kv=mode, n_ctx=context, n_threads=threads, n_gpu_layers=gpu_layers)
+        )
+        finished = play_episode(played, ladder, chosen_router, options, listeners)
+    return 130 if finished.reason == "interrupted" else 0
+
+
+def _context(specs: Sequence[TierSpec]) -> int:
+    """What the model was trained for, but no more than an episode needs."""
+    header = read_header(specs[0].path)
+    trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
+    return min(int(trained), MAX_DEFAULT_CONTEXT) if trained else MAX_DEFAULT_CONTEXT

@@ -1,0 +1,30 @@
+"""`edge-router replay`: the events of a trace through the listeners of a live run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from edge_router.agent.events import Listener
+from edge_router.agent.json_printer import JsonPrinter
+from edge_router.agent.printer import PlainPrinter
+from edge_router.agent.replay import replay
+from edge_router.agent.trace import read_trace
+
+
+def run(file: str, *, speed: float | None, step: bool, as_json: bool) -> int:
+    """Replay and return the exit code."""
+    trace = read_trace(Path(file))
+    listener: Listener = JsonPrinter(sys.stdout) if as_json else PlainPrinter()
+    replay(trace, [listener], speed=speed, step=_wait_for_enter if step else None)
+    if trace.note:
+        click.echo(trace.note, err=True)
+    return 0
+
+
+def _wait_for_enter() -> None:
+    click.echo("-- Enter for the next step --", err=True, nl=False)
+    if not sys.stdin.readline():
+        click.echo(err=True)
