@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -16,8 +17,9 @@ import pytest
 
 from edge_router.tasks.alfworld import AlfworldGame
 from edge_router.tasks.game_files import SHIPPED, find_games
-from edge_router.tasks.household.pddl import read_world
+from edge_router.tasks.household.pddl import read_world, write_game
 from edge_router.tasks.household.simulator import Simulator
+from edge_router.tasks.household.world import Goal, Item, Receptacle, World
 from tests.household_walks import walk
 
 REFUSED = "Nothing happens."
@@ -31,14 +33,14 @@ def official() -> list[Path]:
     return sorted(folder.glob("*/*/game.tw-pddl")) if folder.is_dir() else []
 
 
-def play_both(file: Path, steps: int, seed: int) -> Counter[str]:
-    """Walk through one game on engine and simulator; returns the accepted verbs' counts."""
+def play_both(file: Path, commands: Callable[[World, AlfworldGame], Iterable[str]]) -> Counter[str]:
+    """Play one game on engine and simulator; returns the accepted verbs' counts."""
     world = read_world(file)
     sim, game = Simulator(world), AlfworldGame(file)
     assert game.reset() == sim.opening()
     seen: Counter[str] = Counter()
     history = []
-    for command in islice(walk(world, Random(f"{seed} {world.id}"), game.admissible), steps):
+    for command in commands(world, game):
         history.append(command)
         theirs, ours = game.step(command), sim.step(command)
         told = f"{file}\nafter {history[-12:]}"
@@ -55,7 +57,12 @@ def play_both(file: Path, steps: int, seed: int) -> Counter[str]:
 def play_all(files: list[Path], steps: int, seed: int) -> Counter[str]:
     total: Counter[str] = Counter()
     for file in files:
-        total += play_both(file, steps, seed)
+        total += play_both(
+            file,
+            lambda world, game: islice(
+                walk(world, Random(f"{seed} {world.id}"), game.admissible), steps
+            ),
+        )
     return total
 
 
@@ -89,3 +96,36 @@ def test_simulator_and_engine_agree_on_5000_steps() -> None:
     won = seen.pop("won")
     assert seen.total() >= 5000
     assert won >= 20
+
+
+def test_they_agree_on_an_item_that_lies_in_two_places_at_once(tmp_path: Path) -> None:
+    """Taken from where it does not count as standing, it can still be sliced where it does."""
+    kinds = ("bread", "knife")
+    world = World(
+        id=f"{tmp_path.name}/double",
+        scene=1,
+        receptacles={f"countertop {n}": Receptacle(f"countertop {n}", n) for n in (2, 1)},
+        items={
+            "bread 1": Item("bread 1", ("countertop 2", "countertop 1"), 1, sliceable=True),
+            "knife 1": Item("knife 1", ("countertop 1",), 1),
+        },
+        goal=Goal("pick_two_obj_and_place", "knife", "countertop", "put two knife in countertop."),
+        start=3,
+        can_contain=frozenset(("countertop", kind) for kind in kinds),
+    )
+    commands = (
+        "go to countertop 2",
+        "take bread 1 from countertop 2",
+        "move bread 1 to countertop 2",
+        "go to countertop 1",
+        "look",
+        "take knife 1 from countertop 1",
+        "slice bread 1 with knife 1",
+        "move knife 1 to countertop 1",
+        "take bread 1 from countertop 1",
+        "examine bread 1",
+        "go to countertop 2",
+        "examine countertop 2",
+    )
+    seen = play_both(write_game(world, tmp_path / "double"), lambda *_: commands)
+    assert seen == Counter(go=3, take=3, move=2, look=1, slice=1, examine=2, won=0)

@@ -76,7 +76,7 @@ def test_stock_alfworld_wins_one_shipped_game_of_each_type_by_its_plan(stock: An
     for kind in TASK_KINDS:
         file = min(
             (g.path for g in GAMES if g.kind == kind),
-            key=lambda f: len(load_game(f)["walkthrough"]),
+            key=lambda f: f.stat().st_size,
         )
         won = _stock_play(stock, file)
         assert won[-1]
@@ -175,7 +175,7 @@ def test_fewer_than_one_game_is_refused(tmp_path: Path) -> None:
 def test_the_spared_engine_tells_and_offers_what_the_stock_engine_does(stock: Any) -> None:
     import textworld
 
-    file = next(g.path for g in GAMES if g.kind == "pick_heat_then_place_in_recep")
+    file = min((g.path for g in GAMES if "pick_heat" in g.id), key=lambda f: f.stat().st_size)
     infos = textworld.EnvInfos(won=True, admissible_commands=True)
     plain = textworld.start(str(file), infos, wrappers=[stock.AlfredDemangler])
     game = AlfworldGame(file)
@@ -183,7 +183,7 @@ def test_the_spared_engine_tells_and_offers_what_the_stock_engine_does(stock: An
         state, opening = plain.reset(), game.reset()
         assert opening.observation in state.feedback
         rng = random.Random(seed)
-        for command in islice(walk(read_world(file), rng, game.admissible), 40):
+        for command in islice(walk(read_world(file), rng, game.admissible), 15):
             state, _, done = plain.step(command)
             reply = game.step(command)
             assert (reply.observation, reply.done) == (state.feedback.strip(), done)

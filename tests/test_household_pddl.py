@@ -79,7 +79,7 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(world=worlds())
 def test_reading_what_was_written_gives_the_same_world(
     tmp_path_factory: pytest.TempPathFactory, world: World
