@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_router.bench.synthetic import CHATML, Shape, write_f16
+from edge_router.bench.synthetic import SHAPES, Shape, write_f16
 from edge_router.engine.quantise import quantise
 
-TINY_QWEN3 = Shape(
-    "tiny-qwen3", "qwen3", 256, 2, 4, 2, 64, 512, 1024, 2048, 10_000.0, template=CHATML
-)
+TINY_QWEN3 = SHAPES["tiny"]
 TINY_LLAMA = replace(TINY_QWEN3, name="tiny-llama", architecture="llama")
 TIERS = ("q3_k_m", "q4_k_m", "q8_0")  # cheapest first
 

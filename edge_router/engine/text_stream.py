@@ -36,7 +36,8 @@ class TextStream:
             if at >= 0:
                 del self.data[at:]
                 return True
-        self._show(len(self.data) - self._held_back())
+        if self._on_text is not None:
+            self._show(len(self.data) - self._held_back())
         return False
 
     def _held_back(self) -> int:
