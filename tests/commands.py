@@ -7,15 +7,7 @@ from collections.abc import Iterator
 import click
 from click.testing import CliRunner
 
-from edge_router import cli
-
-
-def root() -> click.Group:
-    """The `edge-router` command with all of its subcommands."""
-    found = [value for value in vars(cli).values() if isinstance(value, click.Group)]
-    children = {id(command) for group in found for command in group.commands.values()}
-    (top,) = (group for group in found if id(group) not in children)
-    return top
+from edge_router.cli import main
 
 
 def command_paths() -> list[str]:
@@ -28,11 +20,11 @@ def command_paths() -> list[str]:
                 if not child.hidden:
                     yield from walk(child, f"{path} {name}".strip())
 
-    return list(walk(root(), ""))
+    return list(walk(main, ""))
 
 
 def run_help(path: str) -> str:
     """The help text of one command, produced in this process."""
-    result = CliRunner().invoke(root(), [*path.split(), "--help"], prog_name="edge-router")
+    result = CliRunner().invoke(main, [*path.split(), "--help"], prog_name="edge-router")
     assert result.exit_code == 0, result.output
     return result.output
