@@ -1,0 +1,151 @@
+"""Chat templates, prompt styles and the growing prompt, on a real vocabulary."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_router.agent.household_style import compact, compact_opening
+from edge_router.agent.prompt import Prompt
+from edge_router.agent.styles import HouseholdStyle, Message, ReactStyle, style_for
+from edge_router.agent.template import CHATML, ChatTemplate
+from edge_router.engine.llama import LlamaModel
+from edge_router.errors import UserError
+from edge_router.tasks.base import Opening
+from tests.tiny_gguf import write_tiny
+
+OPENING = Opening("You see a desk 1, and a bed 1.", "put some pen on desk.")
+# as Qwen3's template does: an empty reasoning block before the answer, none in the history
+FORGETFUL = CHATML.replace(
+    "assistant\n{% endif %}", "assistant\n<think>\n\n</think>\n\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def vocab(tmp_path_factory: pytest.TempPathFactory) -> LlamaModel:
+    return LlamaModel.load(write_tiny(tmp_path_factory.mktemp("prompt")), use_mmap=False)
+
+
+def user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def play(prompt: Prompt, vocab: LlamaModel, steps: int) -> list[str]:
+    said = [f"thought {i}\n> go to desk {i}" for i in range(steps)]
+    for i, text in enumerate(said):
+        prompt.add(vocab.tokenize_after(text), text, user(f"reply {i}"))
+    return said
+
+
+def rendered(
+    vocab: LlamaModel, template: ChatTemplate, said: list[str], skip: int = 0
+) -> list[int]:
+    """The whole conversation rendered and tokenised at once; `skip` steps after the first left out."""
+    messages = [user("opening")]
+    for i, text in enumerate(said):
+        if not 1 <= i <= skip:
+            messages += [{"role": "assistant", "content": text}, user(f"reply {i}")]
+    return vocab.tokenize(template.render(messages))
+
+
+@pytest.mark.parametrize("source", [CHATML, FORGETFUL])
+def test_the_growing_prompt_equals_the_conversation_rendered_at_once(
+    vocab: LlamaModel, source: str
+) -> None:
+    template = ChatTemplate(source)
+    prompt = Prompt(template, vocab, [user("opening")])
+    said = play(prompt, vocab, 4)
+    assert prompt.tokens == rendered(vocab, template, said)
+
+
+def test_a_stable_template_keeps_every_earlier_token(vocab: LlamaModel) -> None:
+    prompt = Prompt(ChatTemplate(CHATML), vocab, [user("opening")])
+    before = list(prompt.tokens)
+    play(prompt, vocab, 1)
+    assert prompt.tokens[: len(before)] == before
+
+
+def test_the_tokens_the_model_wrote_are_kept_even_if_spelled_unusually(vocab: LlamaModel) -> None:
+    prompt = Prompt(ChatTemplate(CHATML), vocab, [user("opening")])
+    before = len(prompt.tokens)
+    letters = [t for c in "> look" for t in vocab.tokenize_after(c)]
+    assert letters != vocab.tokenize_after("> look")
+    prompt.add(letters, "> look", user("reply"))
+    assert prompt.tokens[before : before + len(letters)] == letters
+
+
+@pytest.mark.parametrize("source", [CHATML, FORGETFUL])
+def test_the_oldest_turns_after_the_first_are_dropped_whole(vocab: LlamaModel, source: str) -> None:
+    template = ChatTemplate(source)
+    prompt = Prompt(template, vocab, [user("opening")])
+    said = play(prompt, vocab, 6)
+    whole = len(prompt.tokens)
+    turns, tokens = prompt.drop_oldest(whole - 1)
+    assert (turns, tokens) == (1, whole - len(prompt.tokens))
+    assert prompt.tokens == rendered(vocab, template, said, skip=1)
+
+
+def test_opening_first_step_and_newest_turn_are_never_dropped(vocab: LlamaModel) -> None:
+    template = ChatTemplate(CHATML)
+    prompt = Prompt(template, vocab, [user("opening")])
+    said = play(prompt, vocab, 6)
+    turns, _ = prompt.drop_oldest(1)
+    assert turns == 4
+    assert prompt.tokens == rendered(vocab, template, said, skip=4)
+    assert prompt.drop_oldest(1) == (0, 0)
+
+
+def test_nothing_is_dropped_while_there_is_room(vocab: LlamaModel) -> None:
+    prompt = Prompt(ChatTemplate(CHATML), vocab, [user("opening")])
+    play(prompt, vocab, 6)
+    assert prompt.drop_oldest(len(prompt.tokens)) == (0, 0)
+
+
+def test_a_template_cannot_reach_out_of_its_sandbox() -> None:
+    with pytest.raises(UserError, match="chat template"):
+        ChatTemplate("{{ ''.__class__.__mro__[1].__subclasses__() }}").render([user("x")])
+
+
+@pytest.mark.parametrize("source", ["{% if %}", "{{ raise_exception('no system role') }}"])
+def test_a_template_that_fails_is_told_in_one_sentence(source: str) -> None:
+    with pytest.raises(UserError, match="chat template") as error:
+        ChatTemplate(source).render([user("x")])
+    assert "\n" not in str(error.value)
+
+
+def test_a_gguf_names_its_prompt_style() -> None:
+    assert isinstance(style_for({"edge_router.prompt_style": "household"}), HouseholdStyle)
+    assert isinstance(style_for({}), ReactStyle)
+
+
+def test_react_puts_rules_example_and_game_into_the_first_message() -> None:
+    (message,) = ReactStyle().opening(OPENING)
+    assert message["content"].endswith(
+        "You see a desk 1, and a bed 1.\nYour task is to: put some pen on desk."
+    )
+    assert "> heat mug 2 with microwave 1" in message["content"]
+
+
+@pytest.mark.parametrize(
+    ("said", "short"),
+    [
+        ("You arrive at desk 1. On the desk 1, you see a pen 2, and a cd 1.",
+         "at desk 1: pen 2 cd 1"),
+        ("You arrive at safe 1. The safe 1 is closed.", "at safe 1: closed"),
+        ("You open the safe 1. The safe 1 is open. In it, you see nothing.", "at safe 1: nothing"),
+        ("On the desk 1, you see a pen 2.", "at desk 1: pen 2"),
+        ("You pick up the pen 2 from the desk 1.", "took pen 2 from desk 1"),
+        ("You move the pen 2 to the desk 1.", "moved pen 2 to desk 1"),
+        ("You heat the egg 1 using the microwave 1.", "heated egg 1 with microwave 1"),
+        ("You turn on the desklamp 1.", "used desklamp 1"),
+        ("You close the safe 1.", "at safe 1: closed"),
+        ("Nothing happens.", "nothing happens"),
+        ("You are carrying: a pen 2.", "You are carrying: a pen 2."),
+        ("There's nothing special about pen 2.", "There's nothing special about pen 2."),
+    ],
+)  # fmt: skip
+def test_replies_are_put_short_for_the_embedded_model(said: str, short: str) -> None:
+    assert compact(said) == short
+
+
+def test_the_opening_lists_the_room_in_the_games_order() -> None:
+    assert compact_opening(OPENING) == "task: put some pen on desk.\nroom: desk 1 bed 1"
