@@ -51,9 +51,11 @@ def test_readme_is_short_enough_to_be_read() -> None:
 
 def test_commands_in_the_readme_exist_with_their_options() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    lines = re.findall(r"^edge-router (.+)$|`edge-router ([^`]+)`", text, re.M)
-    assert lines
-    for line in (a or b for a, b in lines):
+    shell = "".join(re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S))
+    lines = re.findall(r"^(?:.*/)?edge-router (.+)$", shell, re.M)
+    lines += re.findall(r"`(?:\S*/)?edge-router ([^`]+)`", text)
+    assert len(lines) > 2
+    for line in lines:
         paths = [path for path in command_paths() if path and f"{line} ".startswith(f"{path} ")]
         assert paths, f"edge-router {line}: no such command"
         help_text = refresh_docs.help_text(max(paths, key=len))
