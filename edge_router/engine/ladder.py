@@ -284,8 +284,13 @@ def _check_model(model: LlamaModel, n_ctx: int, *, handoff: bool) -> None:
             f"a context of {n_ctx} tokens is asked for, and {model.path.name} was trained for"
             f" 1 to {model.n_ctx_train}"
         )
-    if handoff and (model.is_recurrent or model.n_swa > 0):
+    if model.is_recurrent:
         raise UserError(
-            f"{model.path.name} keeps no full KV cache (recurrent or sliding-window layers),"
-            " so nothing can be handed over: use --kv exact"
+            f"{model.path.name} has recurrent layers, whose cache cannot be cut back to an earlier"
+            " token; choose a model with attention in every layer"
+        )
+    if handoff and model.n_swa > 0:
+        raise UserError(
+            f"{model.path.name} has sliding-window layers, whose KV cannot be handed over whole:"
+            " use --kv exact"
         )
