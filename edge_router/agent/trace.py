@@ -1,0 +1,200 @@
+"""Record an episode as JSONL, and read it back: enough to replay it without a model.
+
+The first line is a header (format, versions, machine, and what `EpisodeStarted`
+says: fingerprints, seed, settings), then comes a line a step, then a footer
+with the outcome. Each line is written in one piece when it is complete, so an
+episode that is cut off leaves every finished step behind. `read_trace` reads
+up to the first line that is damaged or missing and says so in `Trace.note`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from edge_router import __version__
+from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event
+from edge_router.agent.plain_data import NotUnderstoodError, from_plain
+from edge_router.agent.steps import StepCollector, StepEvents
+from edge_router.engine.machine import cpu_model, physical_cores
+from edge_router.errors import UserError
+
+FORMAT: Final = "edge-router/trace/1"
+_FAMILY: Final = FORMAT.rpartition("/")[0]
+
+
+class TraceWriter:
+    """A listener that writes `path`; an older file there is replaced when the episode starts.
+
+    Raises `UserError` at once when the path cannot be written, and later when
+    the disk is full. Also a context manager, which closes the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._steps = StepCollector()
+        self._file: int | None = None
+        _require_writable(path)
+
+    def __call__(self, event: Event) -> None:
+        step = self._steps(event)
+        if step is not None:
+            self._write({"type": "step", **asdict(step)})
+        elif isinstance(event, EpisodeStarted):
+            self._open()
+            self._write({"type": "header", **circumstances(), "episode": asdict(event)})
+        elif isinstance(event, EpisodeFinished):
+            self._write({"type": "footer", "episode": asdict(event)})
+            self.close()
+
+    def _open(self) -> None:
+        self.close()
+        try:
+            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._file is None:
+            raise ValueError("an episode must start before its steps can be written")
+        data = (json.dumps(line, separators=(",", ":")) + "\n").encode()
+        try:
+            while data:  # one call, so that Ctrl-C falls between lines and not into one
+                data = data[os.write(self._file, data) :]
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def circumstances() -> dict[str, Any]:
+    """Where and with what a trace was made; asks no library that would have to be loaded."""
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "llama_cpp_python": metadata.version("llama-cpp-python"),
+        "system": platform.platform(),
+        "cpu": cpu_model(),
+        "cores": physical_cores(),
+    }
+
+
+def _require_writable(path: Path) -> None:
+    """Open for appending, which leaves an older trace as it is; no new file stays behind."""
+    is_new = not path.exists()
+    try:
+        with path.open("ab"):
+            pass
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    if path.is_dir():
+        return UserError(f"the trace {path} cannot be written: it is a folder; name a file")
+    if not path.parent.is_dir():
+        return UserError(f"the trace {path} cannot be written: make the folder {path.parent} first")
+    return UserError(f"the trace {path} cannot be written: {error.strerror}")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A trace as read: `finished` is None and `note` says why when it breaks off."""
+
+    started: EpisodeStarted
+    steps: tuple[StepEvents, ...]
+    finished: EpisodeFinished | None
+    note: str = ""
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace up to its end or the first damaged line. Raises `UserError` if it is none."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"the trace {path} cannot be read: {error.strerror}") from error
+    started = _read_header(path, lines[0])
+    steps: list[StepEvents] = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line and number == len(lines):
+            note = f"the trace has no end: the run was cut short after {_count(steps)}"
+            return Trace(started, tuple(steps), None, note)
+        try:
+            read = _read_line(line, len(steps))
+        except NotUnderstoodError:
+            note = f"the trace breaks off after {_count(steps)}: line {number} is damaged"
+            return Trace(started, tuple(steps), None, note)
+        if isinstance(read, EpisodeFinished):
+            return Trace(started, tuple(steps), read)
+        steps.append(read)
+    note = f"the trace breaks off after {_count(steps)}"
+    return Trace(started, tuple(steps), None, note)
+
+
+def _count(steps: list[StepEvents]) -> str:
+    return "1 step" if len(steps) == 1 else f"{len(steps)} steps"
+
+
+def _read_header(path: Path, line: bytes) -> EpisodeStarted:
+    if not line.strip():
+        raise UserError(f"{path} is no trace: it is empty or begins with an empty line")
+    try:
+        data = _object(line)
+        kind = data.get("format")
+        if isinstance(kind, str) and kind != FORMAT and kind.startswith(f"{_FAMILY}/"):
+            raise UserError(f"{path} is a trace of the format {kind}, this version reads {FORMAT}")
+        if kind != FORMAT:
+            raise NotUnderstoodError("another format")
+        return from_plain(EpisodeStarted, data.get("episode"))
+    except NotUnderstoodError as error:
+        raise UserError(
+            f"{path} is no trace of edge-router: its first line is no header that can be read"
+        ) from error
+
+
+def _read_line(line: bytes, step: int) -> StepEvents | EpisodeFinished:
+    data = _object(line)
+    if data.get("type") == "footer":
+        return from_plain(EpisodeFinished, data.get("episode"))
+    if data.get("type") != "step":
+        raise NotUnderstoodError("neither a step nor a footer")
+    read = from_plain(StepEvents, data)
+    if read.finished.step != step:
+        raise NotUnderstoodError("a step is missing")
+    return read
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise NotUnderstoodError("not JSON") from error
+    if not isinstance(data, dict):
+        raise NotUnderstoodError("not an object")
+    return data
