@@ -1,0 +1,194 @@
+"""What a router may know before a step, as one short vector of numbers with a version.
+
+Computed once a step from the cheapest tier's next-token logits and the
+text-free facts of the episode, so it has to be cheap beside a decode: two or
+three passes over the vocabulary, no sort, no Python loop over tokens. Routers
+are trained on these numbers; if the meaning, order or scale of one changes,
+`SCHEMA` gets a new number and older ONNX routers are refused.
+
+    name              meaning
+    entropy           of the next token's distribution at temperature 1, nats
+    p1 p2 p3 p4       the four largest probabilities, 0 where there are fewer tokens
+    margin            p1 - p2
+    log_odds          ln(p1 / p2), nats, at most 30
+    top4_mass         p1 + p2 + p3 + p4
+    effective_tokens  e^entropy: how many equally likely tokens would be as uncertain
+    step              index of the step / max_steps, 0 at first
+    prompt_tokens     length of the whole prompt, thousands of tokens
+    new_tokens        prompt tokens that were new in this step, hundreds of tokens
+    last_refused      1 when the last reply was "Nothing happens.", else 0
+    refused_run       refusals in a row up to now / 5, at most 1
+    repeats           earlier uses of the last action in this episode / 5, at most 1
+    last_tier         tier index of the last step, -1 on the first step
+    dear_share        share of earlier steps not written by the cheapest tier
+    last_entropy      `entropy` of the step before, nats, 0 at first
+    dial              the user's cost (0) / quality (1) setting
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_router.errors import UserError
+from edge_router.router.base import Features, StepContext
+
+SCHEMA = "edge-router/features/1"
+NAMES: tuple[str, ...] = (
+    "entropy",
+    "p1",
+    "p2",
+    "p3",
+    "p4",
+    "margin",
+    "log_odds",
+    "top4_mass",
+    "effective_tokens",
+    "step",
+    "prompt_tokens",
+    "new_tokens",
+    "last_refused",
+    "refused_run",
+    "repeats",
+    "last_tier",
+    "dear_share",
+    "last_entropy",
+    "dial",
+)
+TOP = 4
+LOG_ODDS_CAP = 30.0
+RUN_CAP = 5
+
+# A lane is every `n_lanes`-th token: maxima over lanes vectorise, maxima over blocks do not
+# (13 against 371 microseconds at 152k tokens and 32 to a lane or block).
+LANE = 32
+SMALL = 4096  # up to here lanes cost more than they save
+
+# Lanes whose largest logit is more than ln(n) + SLACK below the maximum are left out. They hold
+# less than n * e^-(ln n + SLACK) = e^-SLACK = 4.5e-5 of the weight of the best token alone, so
+# probabilities grow by a factor of at most 1 + 4.5e-5. With d the share left out, the entropy
+# moves by at most h(d) + d ln(n) < e^-SLACK * (1 + SLACK + ln n): 1.0e-3 nats at 152k tokens.
+SLACK = 10.0
+# Gathering a lane costs several times as much as going over it in place, exp included.
+SPARSE = 8
+# Between these exp needs no shift by the maximum: n * e^60 fits a float32 with room, and
+# everything down to 27 nats below e^-60 is still a normal number.
+UNSHIFTED = 60.0
+FLOOR = 80.0  # nats below the maximum at which logits (-inf!) are clipped
+
+
+class FeatureExtractor:
+    """Extracts features for one vocabulary size, in memory of its own (not for several threads)."""
+
+    def __init__(self, n_vocab: int) -> None:
+        self.n_vocab = n_vocab
+        self._lanes = n_vocab // LANE if n_vocab > SMALL else 0
+        self._cut = self._lanes * LANE  # the rest, fewer than LANE tokens, is always kept
+        self._cutoff = math.log(max(1, n_vocab)) + SLACK
+        self._maxima = np.empty(self._lanes, np.float32)
+        self._scratch = np.empty(n_vocab, np.float32)
+        self._ones = np.ones(LANE, np.float32)
+
+    def extract(self, logits: NDArray[np.float32], context: StepContext) -> Features:
+        """Features of a step from logits of shape (n_vocab,); the logits are not changed.
+
+        Raises UserError when the logits hold NaN or +inf, or nothing but -inf.
+        """
+        logits = np.ascontiguousarray(logits, dtype=np.float32)
+        if logits.shape != (self.n_vocab,):
+            raise ValueError(f"logits of shape {logits.shape}, not ({self.n_vocab},)")
+        top, weight, entropy = self._measure(logits)
+        p = [math.exp(logit - top[0]) / weight for logit in top] + [0.0] * (TOP - len(top))
+        gap = top[0] - top[1] if len(top) > 1 else LOG_ODDS_CAP
+        distribution = (
+            *(entropy, *p, p[0] - p[1], min(gap, LOG_ODDS_CAP)),
+            *(min(1.0, sum(p)), math.exp(entropy)),
+        )
+        vector = np.array((*distribution, *_facts(context)), dtype=np.float32)
+        return Features(SCHEMA, NAMES, vector)
+
+    def _measure(self, logits: NDArray[np.float32]) -> tuple[list[float], float, float]:
+        """(largest logits in descending order, sum of e^(logit - largest), entropy in nats)."""
+        if not self._lanes:
+            top = _largest(logits)
+            return top, *_shifted(logits, top[0])
+        table, rest = logits[: self._cut].reshape(LANE, self._lanes), logits[self._cut :]
+        maxima = np.maximum.reduce(table, axis=0, out=self._maxima)
+        # Four lanes have maxima as large as any other lane's: the four largest are in them.
+        best = maxima.argpartition(self._lanes - TOP)[-TOP:]
+        top = _largest(np.concatenate((table[:, best].ravel(), rest)))
+        kept = (maxima >= top[0] - self._cutoff).nonzero()[0]
+        if len(kept) * SPARSE > self._lanes:
+            with np.errstate(invalid="ignore"):
+                return top, *self._dense(logits, top[0])
+        return top, *_shifted(np.concatenate((table[:, kept].ravel(), rest)), top[0])
+
+    def _dense(self, logits: NDArray[np.float32], largest: float) -> tuple[float, float]:
+        """Weight and entropy from all logits, without a pass for the shift where it is safe."""
+        if abs(largest) <= UNSHIFTED:
+            weights = np.exp(logits, out=self._scratch)
+            rows, lanes = logits[: self._cut].reshape(LANE, -1), weights[: self._cut]
+            # BLAS sums three times as fast as sum(), but one sum over 152k numbers would lose
+            # the tail beside a large term (1e-4 nats seen): so short sums, then their sum.
+            total = (self._ones @ lanes.reshape(LANE, -1)).sum()
+            mean = np.matmul(rows[:, None, :], lanes.reshape(LANE, -1, 1)).sum()
+            total += weights[self._cut :].sum()
+            mean += logits[self._cut :].dot(weights[self._cut :])
+            z, mean = float(total), float(mean) / float(total)
+            if math.isfinite(mean):  # not so where a logit is -inf: -inf * 0
+                return z * math.exp(-largest), max(0.0, math.log(z) - mean)
+        return _shifted(logits, largest, self._scratch)
+
+
+def _largest(logits: NDArray[np.float32]) -> list[float]:
+    """Up to four largest logits, descending."""
+    count = min(TOP, len(logits))
+    top: list[float] = np.partition(logits, len(logits) - count)[-count:].tolist()
+    # NaN counts as largest of all; -inf below a finite one is a token that is ruled out.
+    if any(math.isnan(logit) for logit in top) or not math.isfinite(max(top)):
+        raise UserError(
+            "the cheapest tier's logits are not finite numbers: its GGUF is damaged or its "
+            "precision too low; make or download the file again"
+        )
+    return sorted(top, reverse=True)
+
+
+def _shifted(
+    logits: NDArray[np.float32], largest: float, scratch: NDArray[np.float32] | None = None
+) -> tuple[float, float]:
+    """Weight and entropy with logits taken relative to the largest, for any finite `largest`."""
+    below = np.subtract(logits, np.float32(largest), out=scratch)
+    np.maximum(below, np.float32(-FLOOR), out=below)
+    weights = np.exp(below)
+    total = float(weights.sum())
+    return total, max(0.0, math.log(total) - float(below.dot(weights)) / total)
+
+
+def _facts(context: StepContext) -> tuple[float, ...]:
+    """The step's facts in the order and scale of the table above."""
+    return (
+        context.step / max(1, context.max_steps),
+        context.prompt_tokens / 1000.0,
+        context.new_tokens / 100.0,
+        float(context.last_refused),
+        min(context.refused_run, RUN_CAP) / RUN_CAP,
+        min(context.repeats, RUN_CAP) / RUN_CAP,
+        float(context.last_tier),
+        context.dear_share,
+        context.last_entropy,
+        context.dial,
+    )
+
+
+_local = threading.local()
+
+
+def extract(logits: NDArray[np.float32], context: StepContext) -> Features:
+    """`FeatureExtractor.extract` with one extractor a thread, kept while the vocabulary stays."""
+    extractor: FeatureExtractor | None = getattr(_local, "extractor", None)
+    if extractor is None or extractor.n_vocab != len(logits):
+        extractor = _local.extractor = FeatureExtractor(len(logits))
+    return extractor.extract(logits, context)
