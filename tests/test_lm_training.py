@@ -75,8 +75,9 @@ def test_the_cached_rollout_model_equals_the_whole_forward_pass() -> None:
     model = random_model()
     ids = draw_transcript(random.Random(2)).ids[:60]
     cached = CachedModel(model, rows=2)
-    rows = torch.tensor([0])
-    logits = torch.stack([cached.step(torch.tensor([i]), rows)[0] for i in ids])
+    first = [cached.step(torch.tensor([7, i]))[1] for i in ids[:30]]
+    cached.keep(torch.tensor([1]))
+    logits = torch.stack(first + [cached.step(torch.tensor([i]))[0] for i in ids[30:]])
     torch.testing.assert_close(logits, forward(model, ids), atol=1e-4, rtol=1e-4)
 
 

@@ -1,14 +1,14 @@
 """The household LM, from nothing to a shipped ladder. Read in this order:
 
-    collect_facts   count what ALFWorld's train rooms are like (only with ALFWORLD_DATA)
-    (edge_router.tasks.household: generator, simulator, expert)
-    vocabulary      entities as single tokens
-    episodes        expert play with mistakes and recoveries, as token sequences
-    batches         an endless resumable stream of them
-    model           a small Qwen3 in PyTorch
-    train           imitation
-    rollout         let the model play in the simulator
-    export          GGUF tiers and ladder.toml
-    reference       the same weights in transformers, for comparison
-    plot            learning curves
+collect_facts   count what ALFWorld's train rooms are like (only with ALFWORLD_DATA)
+(edge_router.tasks.household: generator, simulator, expert)
+vocabulary      entities as single tokens
+episodes        expert play with mistakes and recoveries, as token sequences
+batches         an endless resumable stream of them
+model           a small Qwen3 in PyTorch
+train           imitation
+rollout         let the model play in the simulator
+export          GGUF tiers and ladder.toml
+reference       the same weights in transformers, for comparison
+plot            learning curves
 """

@@ -1,6 +1,6 @@
 """Learning curves of a run as a PNG.
 
-    python -m train.lm.plot --run runs/lm --out models/household/learning.png
+python -m train.lm.plot --run runs/lm --out models/household/learning.png
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend has to be chosen first
+from matplotlib import pyplot as plt
 
 
 def read_log(run: Path) -> list[dict[str, float]]:

@@ -45,9 +45,9 @@ class CachedModel:
         self.table = model.embed_tokens()
         self.length = torch.zeros(rows, dtype=torch.long)
 
-    def step(self, ids: Tensor, rows: Tensor) -> Tensor:
-        """Feed ids (n,) to the sequences `rows` (n,); logits (n, vocabulary)."""
-        at = self.length[rows]
+    def step(self, ids: Tensor) -> Tensor:
+        """Feed a token to every sequence; ids (rows,) -> logits (rows, vocabulary)."""
+        at, rows = self.length, torch.arange(len(self.length))
         cos, sin = (t[:, None, None, :] for t in rotary(at, self.model.shape))
         span = int(at.max()) + 1
         mask = (torch.arange(span)[None] <= at[:, None])[:, None, None, :]
@@ -55,15 +55,20 @@ class CachedModel:
         for i, layer in enumerate(self.model.blocks()):
             attn = layer.self_attn
             q, k, v = attn.project(layer.input_layernorm(x), cos, sin)
-            self.k[i, rows, :, at] = k[:, :, 0]
-            self.v[i, rows, :, at] = v[:, :, 0]
-            keys, values = self.k[i, rows, :, :span], self.v[i, rows, :, :span]
+            self.k[i][rows, :, at] = k[:, :, 0]
+            self.v[i][rows, :, at] = v[:, :, 0]
+            keys, values = self.k[i, :, :, :span], self.v[i, :, :, :span]
             y = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
             x = x + attn.merge(y)
             x = x + layer.mlp(x)
-        self.length[rows] = at + 1
+        self.length = at + 1
         out: Tensor = self.model.norm(x[:, 0]) @ self.table.t()
         return out
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all sequences but `rows`."""
+        self.k, self.v = self.k[:, rows], self.v[:, rows]
+        self.length = self.length[rows]
 
 
 class Game:
@@ -132,20 +137,25 @@ class Game:
 
 @torch.inference_mode()
 def play(model: HouseholdLM, worlds: list[World], correct: float = 0.0) -> list[Game]:
-    """Play every world greedily to its end."""
+    """Play every world greedily to its end, all in one batch."""
     model.eval()
     games = [Game(world, correct, seed) for seed, world in enumerate(worlds)]
-    cached = CachedModel(model, len(games))
-    end = vocabulary().ids[END]
-    last = torch.zeros(len(games), dtype=torch.long)
-    while live := [i for i, g in enumerate(games) if not g.over]:
-        feed = [games[i].pending.pop(0) if games[i].pending else int(last[i]) for i in live]
-        rows = torch.tensor(live)
-        logits = cached.step(torch.tensor(feed), rows)
-        last[rows] = logits.argmax(-1)
-        for i in live:
-            if not games[i].pending:
-                cached.length[i] -= games[i].write(int(last[i]), end)
+    cached, end = CachedModel(model, len(games)), vocabulary().ids[END]
+    live, last = games, torch.zeros(len(games), dtype=torch.long)
+    while live:
+        feed = [g.pending.pop(0) if g.pending else int(t) for g, t in zip(live, last, strict=True)]
+        last = cached.step(torch.tensor(feed)).argmax(-1)
+        for row, game in enumerate(live):
+            if not game.pending and not game.over:
+                cached.length[row] -= game.write(int(last[row]), end)
+            if game.over:
+                game.pending = [end]  # idles at one place until its row is dropped
+                cached.length[row] = 0
+        playing = [row for row, game in enumerate(live) if not game.over]
+        if len(playing) <= 0.8 * len(live):
+            rows = torch.tensor(playing, dtype=torch.long)
+            cached.keep(rows)
+            live, last = [live[row] for row in playing], last[rows]
     model.train()
     return games
 

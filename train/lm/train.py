@@ -2,6 +2,7 @@
 
     python -m train.lm.train --run runs/lm --steps 6000
     python -m train.lm.train --run runs/lm            # goes on where it was
+    python -m train.lm.train --run runs/lm2 --start runs/lm --corrections runs/lm/corrections.npz
 
 Muon on the matrices, AdamW on embeddings and norms, a constant rate with a
 linear decay over the last third. bf16 autocast and torch.compile, on CUDA when
@@ -25,12 +26,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train.lm.batches import Batch, stream
+from train.lm.batches import Batch, load_corrected, stream
 from train.lm.model import HouseholdLM, Shape, rotary
 from train.lm.rollout import held_out, play, summary
 
 REPORT_EVERY = 50
-EVALUATE_EVERY = 500
+EVALUATE_EVERY = 400
 EVALUATE_GAMES = 100
 CHECKPOINT_SECONDS = 180
 
@@ -70,11 +71,21 @@ def optimizers(model: HouseholdLM, recipe: Recipe) -> list[torch.optim.Optimizer
 class Trainer:
     """The state of a run: weights, optimizers, and where in the stream of batches it is."""
 
-    def __init__(self, run: Path, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        run: Path,
+        recipe: Recipe,
+        *,
+        start: Path | None = None,
+        corrections: Path | None = None,
+    ) -> None:
         self.run, self.recipe = run, recipe
+        self.corrected = load_corrected(corrections) if corrections else []
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(recipe.seed)
         self.model = HouseholdLM(recipe.shape).to(self.device)
+        if start is not None:
+            self.model.load_state_dict(load_model(start).state_dict())
         self.optimizers = optimizers(self.model, recipe)
         self.step = self.chunk = self.batch = 0
         self.seconds = 0.0
@@ -144,7 +155,7 @@ class Trainer:
         last = self.recipe.steps if until is None else until
         saved = started = time.monotonic()
         losses, tokens, already = [], 0, self.seconds
-        chunks = stream(self.recipe.seed, self.chunk, self.recipe.tokens)
+        chunks = stream(self.recipe.seed, self.chunk, self.recipe.tokens, self.corrected)
         while self.step < last:
             batches = next(chunks)
             while self.batch < len(batches) and self.step < last:
@@ -186,12 +197,15 @@ def main() -> None:
         )
     parser.add_argument("--layers", type=int, default=defaults.shape.layers)
     parser.add_argument("--width", type=int, default=defaults.shape.width)
+    parser.add_argument("--start", type=Path, help="begin with the weights of this run")
+    parser.add_argument("--corrections", type=Path, help="episodes from train.lm.corrections")
     args = vars(parser.parse_args())
-    run: Path = args.pop("run")
+    run, start, corrections = args.pop("run"), args.pop("start"), args.pop("corrections")
     width = args.pop("width")
     shape = Shape(width=width, layers=args.pop("layers"), feedforward=3 * width)
     run.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(run, Recipe(**args, shape=shape))
+    recipe = Recipe(**args, shape=shape)
+    trainer = Trainer(run, recipe, start=start, corrections=corrections)
     resumed = trainer.resume()
     size = sum(p.numel() for p in trainer.model.parameters())
     print(
