@@ -45,12 +45,14 @@ def test_the_loss_lies_on_the_experts_steps_and_not_on_mistakes() -> None:
     assert won
     text = vocabulary().decode([i for i, w in zip(transcript.ids, transcript.weights, strict=True)
                                 if w == 1.0])  # fmt: skip
-    assert text.startswith(" plan:") and text.endswith("<|end|>")
+    assert text.startswith(" plan:")
+    assert text.endswith("<|end|>")
     careless, _ = record(held_out(1)[0], random.Random(0), carelessness=1.0)
     steps = careless.ids.count(vocabulary().ids[AGENT])
     learnt = vocabulary().decode([i for i, w in zip(careless.ids, careless.weights, strict=True)
                                   if w == 1.0])  # fmt: skip
-    assert steps > 10 and learnt.count("<|end|>") == 1
+    assert steps > 10
+    assert learnt.count("<|end|>") == 1
 
 
 def test_a_chunk_of_batches_depends_on_its_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:

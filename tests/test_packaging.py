@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 import re
 import subprocess
 import sys
@@ -172,3 +173,15 @@ def test_make_refuses_a_python_that_is_too_old(python: str, tmp_path: Path) -> N
     assert done.returncode != 0
     assert f"needs Python 3.11 or newer and '{python}' is not" in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_llama_cpp_is_built_without_amx_where_the_compiler_knows_it(tmp_path: Path) -> None:
+    """An AMX build by GCC 12.2 dies in its first decode."""
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\nexit 0\n")
+    compiler.chmod(0o755)
+    built = install_llama.build_environment({"CC": str(compiler), "CFLAGS": "-g"})
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    assert built["CFLAGS"] == (f"-g {install_llama.NO_AMX}" if x86 else "-g")
+    compiler.write_text("#!/bin/sh\nexit 1\n")  # a compiler that does not know the flag
+    assert install_llama.build_environment({"CC": str(compiler), "CFLAGS": "-g"})["CFLAGS"] == "-g"

@@ -18,6 +18,7 @@ round the cache, and the flags of the installed build are noted beside it.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -41,6 +42,10 @@ FLAGS: Final = (
     "-DLLAMA_OPENSSL=OFF",
     "-DLLAMA_ALL_WARNINGS=OFF",
 )
+# GCC before 12.4 and 13.3 miscompiles AMX's tile configuration (its bug 114098) and the first
+# decode of a quantised model then ends the process; Debian 12 ships such a compiler. The AVX-512
+# kernels that are used instead are sound.
+NO_AMX: Final = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 PACKAGE: Final = "llama-cpp-python"
 NINJA: Final = re.compile(r"^\s*\[\s*(\d+)/(\d+)\]")
 TAIL: Final = 30  # lines of the log shown after a failure
@@ -102,11 +107,27 @@ def installed_version() -> str | None:
 def build_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ` with our CMake flags before the user's and every core put to work."""
     own = environ.get("CMAKE_ARGS", "")
-    return {
+    built = {
         "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1),
         **environ,
         "CMAKE_ARGS": " ".join([*FLAGS, own]).strip(),
     }
+    if knows_amx(environ):
+        for name in ("CFLAGS", "CXXFLAGS"):
+            built[name] = f"{environ.get(name, '')} {NO_AMX}".strip()
+    return built
+
+
+def knows_amx(environ: Mapping[str, str]) -> bool:
+    """Whether the C compiler is one for x86 that AMX can be switched off for."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    compiler = (environ.get("CC") or "cc").split()
+    command = [*compiler, *NO_AMX.split(), "-E", "-x", "c", os.devnull]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def stream(lines: Iterable[str], log: TextIO, progress: Progress) -> deque[str]:
