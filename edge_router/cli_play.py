@@ -64,13 +64,15 @@ def run(
         min_p=min_p,
         dial=dial,
         constrain=constrain,
+        fingerprints=trace is not None,
     )
     with ExitStack() as stack:
         played = open_game(split, game, seed, games=games)
         stack.callback(played.close)
-        listeners: list[Listener] = [JsonPrinter(sys.stdout) if as_json else PlainPrinter()]
-        if trace is not None:
+        listeners: list[Listener] = []
+        if trace is not None:  # first: what is on screen is then in the trace
             listeners.append(stack.enter_context(TraceWriter(Path(trace))))
+        listeners.append(JsonPrinter(sys.stdout) if as_json else PlainPrinter())
         ladder = stack.enter_context(
             Ladder.load(specs, kv=mode, n_ctx=context, n_threads=threads, n_gpu_layers=gpu_layers)
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from edge_router.agent.events import (
     EpisodeFinished,
@@ -28,6 +28,7 @@ from edge_router.agent.events import (
     TierInfo,
     TurnsDropped,
 )
+from edge_router.agent.interrupts import interrupts_held
 from edge_router.agent.prompt import Prompt
 from edge_router.agent.styles import PromptStyle, style_for
 from edge_router.agent.template import ChatTemplate
@@ -42,6 +43,9 @@ from edge_router.tasks.base import Opening, Reply, Task
 
 REFUSED = "Nothing happens."
 MARKER = "\n>"  # what stands between thought and action in every style
+# A full context is emptied to this share of its room: each time turns are dropped, all that
+# follows them is prefilled again, so it must not happen every step.
+ROOM_AFTER_DROPPING = 0.75
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Options:
     min_p: float = 0.0
     dial: float = 0.5
     constrain: bool = False
+    fingerprints: bool = True  # tell the files' SHA-256, which takes a second per gigabyte
 
 
 def play_episode(
@@ -95,6 +100,9 @@ class _Episode:
 
     def play(self) -> EpisodeFinished:
         self.router.reset(self.ladder.names, self.options.seed)
+        # A kept opening would save little, and its logits differ by rounding from those of a
+        # fresh one: an episode must not depend on what was played before it.
+        self.ladder.clear()
         reason = "interrupted"
         try:
             opening = self.task.reset()
@@ -109,7 +117,8 @@ class _Episode:
         except KeyboardInterrupt:
             pass
         finished_episode = self._summary(reason)
-        self._emit(finished_episode)
+        with interrupts_held():
+            self._emit(finished_episode)
         return finished_episode
 
     # -- one step -----------------------------------------------------------
@@ -141,8 +150,9 @@ class _Episode:
             won=reply.won,
             latency=latency,
         )
-        self._remember(finished, prompt, generation, reply)
-        self._emit(finished)
+        with interrupts_held():
+            self._remember(finished, prompt, generation, reply)
+            self._emit(finished)
         return finished
 
     def _write(self, step: int, prompt: Prompt, decision: Decision) -> Generation:
@@ -150,14 +160,24 @@ class _Episode:
         constraint = None
         if self.options.constrain:
             constraint = Constraint(self.task.admissible(), marker=MARKER, lead=prompt.lead)
-        return self.ladder.generate(
+        listening_ms = 0.0
+
+        def tell(text: str) -> None:
+            nonlocal listening_ms
+            started = time.perf_counter()
+            self._emit(TextDecoded(step, text))
+            listening_ms += _ms_since(started)
+
+        generation = self.ladder.generate(
             decision.tier,
             self.sampler,
             max_tokens=self.style.max_tokens,
             stop=self.style.stop,
             constrain=constraint,
-            on_text=lambda text: self._emit(TextDecoded(step, text)),
+            on_text=tell,
         )
+        # A slow terminal is not a slow model.
+        return replace(generation, decode_ms=max(0.0, generation.decode_ms - listening_ms))
 
     def _announce(self, step: int, features: Features, decision: Decision) -> None:
         named = dict(zip(features.names, map(float, features.vector), strict=True))
@@ -216,8 +236,13 @@ class _Episode:
                 goal=opening.task,
                 observation=opening.observation,
                 tiers=tuple(
-                    TierInfo(t.name, t.path.name, t.fingerprint, t.size_bytes)
-                    for t in self.ladder.tiers
+                    TierInfo(
+                        name=tier.name,
+                        file=tier.path.name,
+                        fingerprint=tier.fingerprint if options.fingerprints else "",
+                        size_bytes=tier.size_bytes,
+                    )
+                    for tier in self.ladder.tiers
                 ),
                 router=self.router.spec,
                 kv=str(self.ladder.kv),
@@ -232,7 +257,9 @@ class _Episode:
 
     def _make_room(self, step: int, prompt: Prompt) -> None:
         limit = self.ladder.n_ctx - self._reserve()
-        turns, tokens = prompt.drop_oldest(limit)
+        turns, tokens = 0, 0
+        if len(prompt.tokens) > limit:
+            turns, tokens = prompt.drop_oldest(int(limit * ROOM_AFTER_DROPPING))
         if turns:
             self._emit(TurnsDropped(step, turns, tokens))
         if len(prompt.tokens) > limit:

@@ -5,7 +5,7 @@ trace writer, the TUI and the benchmarks are listeners and nothing else. Every
 event is plain data: `dataclasses.asdict(event)` is what goes into a trace.
 
     EpisodeStarted
-      (StepStarted  Routed  TextDecoded*  [TurnsDropped]  StepFinished)*
+      ([TurnsDropped]  StepStarted  Routed  TextDecoded*  StepFinished)*
     EpisodeFinished
 """
 
@@ -96,9 +96,7 @@ class Latency:
     @property
     def model_ms(self) -> float:
         """Everything but the environment."""
-        return (
-            self.prefill_ms + self.route_ms + self.handoff_ms + self.catchup_ms + self.decode_ms
-        )
+        return self.prefill_ms + self.route_ms + self.handoff_ms + self.catchup_ms + self.decode_ms
 
     @property
     def tokens_per_second(self) -> float:

@@ -1,0 +1,307 @@
+"""Whole episodes: real llama.cpp, the real ALFWorld engine, tiny random models."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_router.agent.episode import Options, play_episode
+from edge_router.agent.events import (
+    EpisodeFinished,
+    EpisodeStarted,
+    Event,
+    Latency,
+    Routed,
+    StepFinished,
+    StepStarted,
+    TextDecoded,
+    TurnsDropped,
+)
+from edge_router.agent.interrupts import interrupts_held
+from edge_router.agent.printer import PlainPrinter
+from edge_router.agent.replay import replay
+from edge_router.agent.trace import TraceWriter, read_trace
+from edge_router.engine.ladder import Ladder, TierSpec
+from edge_router.errors import UserError
+from edge_router.router.base import Decision, Features
+from edge_router.router.parse import make_router
+from edge_router.tasks.alfworld import AlfworldGame
+from edge_router.tasks.base import Opening, Reply, Task
+from edge_router.tasks.game_files import SHIPPED, find_games
+from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
+
+SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")
+LOW, HIGH = "q3_k_m", "q8_0"
+GAME = min((g.path for g in find_games(SHIPPED)), key=lambda p: p.stat().st_size)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tier name -> GGUF of a tiny model that is prompted in the short household format."""
+    return write_tiny_ladder(tmp_path_factory.mktemp("household"), SHORT, (LOW, HIGH))
+
+
+@pytest.fixture(scope="module")
+def game() -> Iterator[AlfworldGame]:
+    played = AlfworldGame(GAME)
+    yield played
+    played.close()
+
+
+class Planned:
+    """A real game that plays its own winning plan, whatever the agent says."""
+
+    def __init__(self, game: AlfworldGame) -> None:
+        self._game = game
+        self.name, self.id, self.kind = game.name, game.id, game.kind
+        self.plan: list[str] = json.loads(game.path.read_text())["walkthrough"]
+
+    def reset(self) -> Opening:
+        self._left = list(self.plan)
+        return self._game.reset()
+
+    def step(self, action: str) -> Reply:
+        return self._game.step(self._left.pop(0))
+
+    def admissible(self) -> tuple[str, ...]:
+        return self._game.admissible()
+
+    def close(self) -> None:
+        pass
+
+
+class Turns:
+    """A router that goes through a list of tiers and keeps what it was asked with."""
+
+    spec = "turns"
+
+    def __init__(self, tiers: Sequence[int]) -> None:
+        self._tiers = tiers
+        self.seen: list[Features] = []
+
+    def reset(self, tiers: tuple[str, ...], seed: int) -> None:
+        self.seen = []
+
+    def decide(self, features: Features) -> Decision:
+        self.seen.append(features)
+        return Decision(self._tiers[(len(self.seen) - 1) % len(self._tiers)], "it is its turn")
+
+
+def ladder(paths: dict[str, Path], *names: str, kv: str = "handoff", n_ctx: int = 1024) -> Ladder:
+    specs = [TierSpec(name, paths[name]) for name in names or (LOW, HIGH)]
+    return Ladder.load(specs, kv=kv, n_ctx=n_ctx, n_threads=1)
+
+
+def play(
+    loaded: Ladder, task: Task, router: str = "low", options: Options | None = None
+) -> list[Event]:
+    events: list[Event] = []
+    with loaded:
+        play_episode(
+            task, loaded, make_router(router), options or Options(max_steps=3), [events.append]
+        )
+    return events
+
+
+def steps(events: Sequence[Event]) -> list[StepFinished]:
+    return [e for e in events if isinstance(e, StepFinished)]
+
+
+def untimed(events: Sequence[Event]) -> list[Event]:
+    """Events without what differs from run to run."""
+    return [
+        replace(e, latency=Latency()) if isinstance(e, StepFinished | EpisodeFinished) else e
+        for e in events
+    ]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_high_and_exact_equals_the_high_tier_alone(
+    paths: dict[str, Path], game: AlfworldGame, temperature: float
+) -> None:
+    options = Options(max_steps=4, temperature=temperature, seed=3)
+    both = play(ladder(paths, kv="exact"), game, "high", options)
+    alone = play(ladder(paths, HIGH), game, "low", options)
+    low = play(ladder(paths, LOW), game, "low", options)
+    said = [s.text for s in steps(both)]
+    assert said == [s.text for s in steps(alone)]
+    assert said != [s.text for s in steps(low)]
+    assert [s.tier for s in steps(both)] == [HIGH] * 4
+
+
+@pytest.mark.parametrize("router", ["low", "high", "random:0.5"])
+def test_greedy_runs_are_deterministic(
+    paths: dict[str, Path], game: AlfworldGame, router: str
+) -> None:
+    first = play(ladder(paths), game, router)
+    assert untimed(first) == untimed(play(ladder(paths), game, router))
+
+
+def test_another_seed_samples_another_text(paths: dict[str, Path], game: AlfworldGame) -> None:
+    texts = [
+        [s.text for s in steps(play(ladder(paths), game, "low", Options(2, seed, 1.0)))]
+        for seed in (1, 1, 2)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_an_episode_does_not_depend_on_what_was_played_before(
+    paths: dict[str, Path], game: AlfworldGame
+) -> None:
+    events: list[list[Event]] = [[], []]
+    with ladder(paths) as loaded:
+        for heard in events:
+            play_episode(game, loaded, Turns([0, 1, 0]), Options(3), [heard.append])
+    assert untimed(events[0]) == untimed(events[1])
+
+
+def test_events_come_in_the_order_of_the_contract(
+    paths: dict[str, Path], game: AlfworldGame
+) -> None:
+    names: list[str] = []
+    for event in play(ladder(paths), game, "high", Options(max_steps=2)):
+        name = type(event).__name__
+        if name != "TextDecoded" or names[-1] != name:
+            names.append(name)
+    step = ["StepStarted", "Routed", "TextDecoded", "StepFinished"]
+    assert names == ["EpisodeStarted", *step, *step, "EpisodeFinished"]
+
+
+def test_the_pieces_of_text_add_up_to_the_steps_text(
+    paths: dict[str, Path], game: AlfworldGame
+) -> None:
+    events = play(ladder(paths), game)
+    for told in steps(events):
+        pieces = [e.text for e in events if isinstance(e, TextDecoded) and e.step == told.step]
+        assert len(pieces) > 1
+        assert "".join(pieces) == told.text
+
+
+def test_a_replay_prints_a_real_episode_again_byte_for_byte(
+    paths: dict[str, Path], game: AlfworldGame, tmp_path: Path
+) -> None:
+    live, again, path = io.StringIO(), io.StringIO(), tmp_path / "episode.jsonl"
+    with ladder(paths) as loaded, TraceWriter(path) as writer:
+        options = Options(max_steps=4, temperature=1.0)
+        play_episode(game, loaded, make_router("random:0.5"), options, [PlainPrinter(live), writer])
+    replay(read_trace(path), [PlainPrinter(again)])
+    assert again.getvalue() == live.getvalue()
+    assert "[4]" in live.getvalue()
+
+
+def test_a_won_game_ends_the_episode(paths: dict[str, Path], game: AlfworldGame) -> None:
+    task = Planned(game)
+    events = play(ladder(paths, n_ctx=2048), task, "random:0.5", Options())
+    finished = events[-1]
+    assert isinstance(finished, EpisodeFinished)
+    assert (finished.won, finished.reason, finished.steps) == (True, "won", len(task.plan))
+    assert [s.won for s in steps(events)] == [False] * (len(task.plan) - 1) + [True]
+    tiers = [s.tier for s in steps(events)]
+    assert finished.steps_by_tier == {LOW: tiers.count(LOW), HIGH: tiers.count(HIGH)}
+    assert finished.latency.decode_tokens == sum(s.latency.decode_tokens for s in steps(events))
+
+
+def test_the_step_limit_ends_the_episode(paths: dict[str, Path], game: AlfworldGame) -> None:
+    finished = play(ladder(paths), game)[-1]
+    assert isinstance(finished, EpisodeFinished)
+    assert (finished.won, finished.reason, finished.steps, finished.refused) == (
+        *(False, "out of steps"),
+        *(3, 3),
+    )
+
+
+def test_constrained_actions_are_admissible_and_the_results_say_so(
+    paths: dict[str, Path], game: AlfworldGame
+) -> None:
+    options = Options(max_steps=3, temperature=1.5, constrain=True)
+    events = play(ladder(paths), game, "high", options)
+    assert isinstance(events[0], EpisodeStarted)
+    assert events[0].constrained
+    game.reset()
+    for told in steps(events):
+        assert told.action in game.admissible()
+        assert game.step(told.action).observation == told.observation
+        assert not told.refused
+
+
+def test_only_what_is_new_is_prefilled(paths: dict[str, Path], game: AlfworldGame) -> None:
+    first, *others = steps(play(ladder(paths), game, "low"))
+    assert first.latency.prefill_tokens > 100
+    assert all(s.latency.prefill_tokens < 60 for s in others)
+
+
+def test_a_full_context_drops_turns_and_says_so(paths: dict[str, Path], game: AlfworldGame) -> None:
+    options = Options(max_steps=8)
+    events = play(ladder(paths, n_ctx=768), game, "low", options)
+    drops = [e for e in events if isinstance(e, TurnsDropped)]
+    assert drops
+    assert all(e.turns >= 1 and e.tokens > 0 for e in drops)
+    after = [events[events.index(e) + 1] for e in drops]
+    assert all(isinstance(e, StepStarted) and e.prompt_tokens < 0.75 * 768 for e in after)
+    assert len(steps(events)) == 8
+
+
+def test_a_context_that_cannot_hold_the_opening_is_told(
+    paths: dict[str, Path], game: AlfworldGame
+) -> None:
+    with pytest.raises(UserError, match="--ctx"):
+        play(ladder(paths, n_ctx=128), game)
+
+
+def test_the_router_learns_what_happened_before(paths: dict[str, Path], game: AlfworldGame) -> None:
+    router = Turns([1, 0, 1])
+    with ladder(paths) as loaded:
+        play_episode(game, loaded, router, Options(max_steps=3, dial=0.25), [])
+    first, second, third = router.seen
+    assert (first["last_tier"], second["last_tier"], third["last_tier"]) == (-1, 1, 0)
+    assert (first["dear_share"], second["dear_share"], third["dear_share"]) == (0, 1, 0.5)
+    assert (first["last_refused"], second["last_refused"]) == (0, 1)
+    assert third["refused_run"] > second["refused_run"] > 0
+    assert second["last_entropy"] == pytest.approx(first["entropy"])
+    assert first["dial"] == 0.25
+
+
+@pytest.mark.parametrize("where", [Routed, TextDecoded, StepFinished])
+def test_ctrl_c_ends_the_episode_and_leaves_a_whole_trace(
+    paths: dict[str, Path], game: AlfworldGame, tmp_path: Path, where: type
+) -> None:
+    """Whatever the loop is doing in its third step when Ctrl-C comes."""
+
+    def press(event: Event) -> None:
+        if isinstance(event, where) and getattr(event, "step", 0) == 2:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "episode.jsonl"
+    with ladder(paths) as loaded, TraceWriter(path) as writer:
+        finished = play_episode(
+            game, loaded, make_router("high"), Options(max_steps=9), [writer, press]
+        )
+        assert finished.reason == "interrupted"
+        trace = read_trace(path)
+        assert trace.finished == finished
+        assert len(trace.steps) == finished.steps == (3 if where is StepFinished else 2)
+        # the ladder is as good as new afterwards
+        again = play_episode(game, loaded, make_router("high"), Options(max_steps=1), [])
+        assert again.steps == 1
+
+
+def test_a_ctrl_c_waits_for_the_end_of_what_must_be_whole() -> None:
+    done = []
+
+    def work() -> None:
+        with interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+            done.append("the rest")
+
+    for _ in range(2):  # and the handler is back in its place afterwards
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    assert done == ["the rest"] * 2
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
