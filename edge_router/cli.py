@@ -54,7 +54,7 @@ def play(**options: Any) -> None:
 
 @main.command()
 @replay_options
-def replay(file: str, speed: float | None, step: bool, as_json: bool) -> None:
+def replay(file: str, **options: Any) -> None:
     """Play a trace back without a model.
 
     \b
@@ -64,7 +64,7 @@ def replay(file: str, speed: float | None, step: bool, as_json: bool) -> None:
     """
     from edge_router.cli_replay import run
 
-    sys.exit(run(file, speed=speed, step=step, as_json=as_json))
+    sys.exit(run(file, **options))
 
 
 @main.group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
@@ -16,18 +17,24 @@ DEFAULT_ROUTER = "entropy:0.1"
 
 
 class ErrorsInOneSentence(click.Group):
-    """Turns `UserError` into one line on stderr and exit code 2, Ctrl-C into 130."""
+    """Turns bad input into one line on stderr and exit code 2, Ctrl-C into 130."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            code = super().main(*args, **(kwargs | {"standalone_mode": False}))
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:  # click itself would add two lines on usage
+            _fail(error.format_message(), error.exit_code)
         except UserError as error:
             _fail(str(error), 2)
-        except KeyboardInterrupt:
+        except click.Abort:
             _fail("interrupted", 130)
-        except BrokenPipeError:  # the reader of our output went away
-            sys.stderr.close()
+        except BrokenPipeError:  # the reader of our output went away: nothing more to say
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
@@ -91,6 +98,7 @@ play_options = _together(
         click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands."),
         click.option("--trace", type=click.Path(), help="Record the episode in this JSONL file."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
+        click.option("--plain", is_flag=True, help="No colour, even on a terminal."),
         click.option("--threads", type=click.IntRange(1), help="CPU threads.  [physical cores]"),
         click.option(
             "--gpu-layers",
@@ -111,5 +119,6 @@ replay_options = _together(
         ),
         click.option("--step", is_flag=True, help="Wait for Enter before each step."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
+        click.option("--plain", is_flag=True, help="No colour, even on a terminal."),
     ]
 )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import Listener
-from edge_router.agent.json_printer import JsonPrinter
-from edge_router.agent.printer import PlainPrinter
+from edge_router.agent.output import stdout_printer
 from edge_router.agent.trace import TraceWriter
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
@@ -44,6 +42,7 @@ def run(
     constrain: bool,
     trace: str | None,
     as_json: bool,
+    plain: bool,
     threads: int | None,
     gpu_layers: int,
     ctx: int | None,
@@ -72,7 +71,7 @@ def run(
         listeners: list[Listener] = []
         if trace is not None:  # first: what is on screen is then in the trace
             listeners.append(stack.enter_context(TraceWriter(Path(trace))))
-        listeners.append(JsonPrinter(sys.stdout) if as_json else PlainPrinter())
+        listeners.append(stdout_printer(as_json=as_json, plain=plain))
         ladder = stack.enter_context(
             Ladder.load(specs, kv=mode, n_ctx=context, n_threads=threads, n_gpu_layers=gpu_layers)
         )

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import click
 
-from edge_router.agent.events import Listener
-from edge_router.agent.json_printer import JsonPrinter
-from edge_router.agent.printer import PlainPrinter
+from edge_router.agent.output import stdout_printer
 from edge_router.agent.replay import replay
 from edge_router.agent.trace import read_trace
 
 
-def run(file: str, *, speed: float | None, step: bool, as_json: bool) -> int:
+def run(file: str, *, speed: float | None, step: bool, as_json: bool, plain: bool) -> int:
     """Replay and return the exit code."""
     trace = read_trace(Path(file))
-    listener: Listener = JsonPrinter(sys.stdout) if as_json else PlainPrinter()
+    listener = stdout_printer(as_json=as_json, plain=plain)
     replay(trace, [listener], speed=speed, step=_wait_for_enter if step else None)
     if trace.note:
         click.echo(trace.note, err=True)

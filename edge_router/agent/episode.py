@@ -71,6 +71,8 @@ def play_episode(
 ) -> EpisodeFinished:
     """Play one episode to its end; Ctrl-C ends it cleanly (reason "interrupted").
 
+    Before the episode has started Ctrl-C raises KeyboardInterrupt, as anywhere.
+
     Raises `UserError` when the game cannot be started or its prompt does not
     fit the context.
     """
@@ -103,10 +105,9 @@ class _Episode:
         # A kept opening would save little, and its logits differ by rounding from those of a
         # fresh one: an episode must not depend on what was played before it.
         self.ladder.clear()
+        prompt = self._open(self.task.reset())
         reason = "interrupted"
         try:
-            opening = self.task.reset()
-            prompt = self._open(opening)
             for step in range(self.options.max_steps):
                 finished = self._step(step, prompt)
                 if finished.done:
@@ -228,6 +229,8 @@ class _Episode:
             bos=vocab.token_text(vocab.bos_id),
             eos=vocab.token_text(vocab.eos_id),
         )
+        prompt = Prompt(template, vocab, self.style.opening(opening))
+        self._require_room(prompt)
         self._emit(
             EpisodeStarted(
                 task=self.task.name,
@@ -253,7 +256,7 @@ class _Episode:
                 max_steps=options.max_steps,
             )
         )
-        return Prompt(template, vocab, self.style.opening(opening))
+        return prompt
 
     def _make_room(self, step: int, prompt: Prompt) -> None:
         limit = self.ladder.n_ctx - self._reserve()
@@ -262,10 +265,14 @@ class _Episode:
             turns, tokens = prompt.drop_oldest(int(limit * ROOM_AFTER_DROPPING))
         if turns:
             self._emit(TurnsDropped(step, turns, tokens))
-        if len(prompt.tokens) > limit:
+        self._require_room(prompt)
+
+    def _require_room(self, prompt: Prompt) -> None:
+        needed = len(prompt.tokens) + self._reserve()
+        if needed > self.ladder.n_ctx:
             raise UserError(
-                f"the prompt of this game takes {len(prompt.tokens)} tokens and the context has "
-                f"room for {limit}; give it more with --ctx"
+                f"a step of this game needs up to {needed} tokens and the context holds"
+                f" {self.ladder.n_ctx}; use --ctx with a larger number"
             )
 
     def _reserve(self) -> int:

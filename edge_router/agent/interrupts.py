@@ -1,4 +1,4 @@
-"""Keep Ctrl-C out of moments that must be whole: a step's line in a trace, its last line on screen."""
+"""Keep Ctrl-C out of moments that must be whole: a step's line in a trace, its end on screen."""
 
 from __future__ import annotations
 
