@@ -220,3 +220,28 @@ def test_data_of_the_wrong_kind_is_not_understood(change: dict[str, object]) -> 
     assert from_plain(EpisodeStarted, plain) == STARTED
     with pytest.raises(NotUnderstoodError):
         from_plain(EpisodeStarted, plain | change)
+
+
+def test_ctrl_c_before_the_episode_starts_leaves_no_trace_and_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "episode.jsonl"
+    with TraceWriter(file) as writer:
+        writer(FINISHED)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "nul\0byte"])
+def test_a_name_no_file_can_have_is_told_in_one_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        TraceWriter(tmp_path / name)
+
+
+def test_the_check_leaves_a_link_to_nowhere_in_place(tmp_path: Path) -> None:
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(tmp_path / "target.jsonl")
+    TraceWriter(link)
+    assert link.is_symlink()
+
+
+def test_a_number_too_large_for_its_field_is_not_understood() -> None:
+    with pytest.raises(NotUnderstoodError):
+        from_plain(EpisodeStarted, asdict(STARTED) | {"temperature": 10**400})

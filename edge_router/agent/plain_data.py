@@ -33,7 +33,7 @@ def _build(kind: Any, data: object) -> Any:
     if origin is UnionType:
         (other,) = (a for a in arguments if a is not NoneType)
         return None if data is None else _build(other, data)
-    if kind is float and type(data) is int:
+    if kind is float and type(data) is int and abs(data) < 2**53:
         return float(data)
     if type(data) is not kind:
         raise NotUnderstoodError(f"{data!r} is no {kind}")

@@ -9,6 +9,7 @@ up to the first line that is damaged or missing and says so in `Trace.note`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -50,7 +51,8 @@ class TraceWriter:
         elif isinstance(event, EpisodeStarted):
             self._open()
             self._write({"type": "header", **circumstances(), "episode": asdict(event)})
-        elif isinstance(event, EpisodeFinished):
+        elif isinstance(event, EpisodeFinished) and self._file is not None:
+            # without a file the episode was interrupted before it had started
             self._write({"type": "footer", "episode": asdict(event)})
             self.close()
 
@@ -105,17 +107,21 @@ def circumstances() -> dict[str, Any]:
 
 def _require_writable(path: Path) -> None:
     """Open for appending, which leaves an older trace as it is; no new file stays behind."""
-    is_new = not path.exists()
     try:
+        is_new = not os.path.lexists(path)
         with path.open("ab"):
             pass
         if is_new:
             path.unlink()
     except OSError as error:
         raise _unwritable(path, error) from error
+    except ValueError as error:  # a NUL byte in the name
+        raise UserError(f"the trace cannot be written: {path!s:.80} is no file name") from error
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
+    if error.errno in (errno.ENAMETOOLONG, errno.EACCES):
+        return UserError(f"the trace {path!s:.80} cannot be written: {error.strerror}")
     if path.is_dir():
         return UserError(f"the trace {path} cannot be written: it is a folder; name a file")
     if not path.parent.is_dir():
