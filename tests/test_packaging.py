@@ -144,15 +144,41 @@ def test_failed_install_shows_the_end_of_the_log_and_where_it_lies(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "build.log"
-    script = "import sys; print('\\n'.join(f'line {n}' for n in range(100))); sys.exit(3)"
+    missing = tmp_path / "no-such.whl"
     with pytest.raises(SystemExit) as stopped:
-        install_llama.pip_install([sys.executable, "-c", script], log)
+        install_llama.run_pip(["install", "-v", "--no-index", str(missing)], log)
     told = capsys.readouterr().out
-    assert stopped.value.code == 3
-    assert "line 99" in told
-    assert "line 60" not in told
+    assert stopped.value.code == 1
+    assert "no-such.whl" in told
     assert str(log) in told
-    assert "line 0\n" in log.read_text("utf-8")
+    assert "no-such.whl" in log.read_text("utf-8")
+
+
+def test_only_the_end_of_a_long_log_is_shown() -> None:
+    progress = install_llama.Progress(io.StringIO())
+    tail = install_llama.stream((f"line {n}\n" for n in range(100)), io.StringIO(), progress)
+    assert list(tail) == [f"line {n}\n" for n in range(100 - install_llama.TAIL, 100)]
+
+
+def test_builds_with_other_flags_are_kept_apart(tmp_path: Path) -> None:
+    plain = {"XDG_CACHE_HOME": str(tmp_path), "CMAKE_ARGS": "-DGGML_OPENMP=OFF"}
+    cuda = plain | {"CMAKE_ARGS": "-DGGML_CUDA=ON"}
+    folders = {
+        install_llama.wheel_folder(version, flags)
+        for version in ("0.3.36", "0.3.37")
+        for flags in (plain, cuda, plain | {"CFLAGS": "-O1"}, dict(plain))
+    }
+    assert len(folders) == 6
+    assert all(tmp_path in folder.parents for folder in folders)
+
+
+def test_a_kept_wheel_is_used_without_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no compiler: a build would be refused
+    kept = tmp_path / "x.whl"
+    kept.touch()
+    assert install_llama.wheel_in(tmp_path, "1", "constraints.txt", tmp_path / "log") == kept
 
 
 def test_missing_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,26 +3,31 @@
 There is no binary package of it: pip compiles llama.cpp. This script switches
 off the parts that edge-router never calls, says beforehand how long the build
 takes, turns thousands of compiler lines into a few lines of progress, and
-leaves the full log in a file. pip keeps the built wheel in its own cache, so
-a second environment on the same machine installs in seconds.
+leaves the full log in a file. The built wheel is kept under ~/.cache/edge-router,
+so a second environment on the same machine installs in seconds.
 
     python tools/install_llama.py constraints.txt
 
 is run by `make` with the environment's own Python, on Linux and macOS.
 CMAKE_ARGS in the environment is added after our flags (so it wins), for
-example CMAKE_ARGS=-DGGML_CUDA=ON. pip's cache does not tell builds with
-different flags apart; a build with flags of the user's own therefore goes
-round the cache, and the flags of the installed build are noted beside it.
+example CMAKE_ARGS=-DGGML_CUDA=ON, and kept for later calls without it.
+
+pip's own cache of built wheels is not used: it tells neither flags nor
+processors apart, and the wheel it may hold of another project's build can
+be one that crashes here. Ours is keyed by both.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -151,13 +156,13 @@ def require_compiler(environ: Mapping[str, str]) -> None:
         )
 
 
-def pip_install(command: Sequence[str], log_path: Path) -> None:
-    """Run pip; on failure show the log's end and its path, and exit with pip's code."""
+def run_pip(arguments: Sequence[str], log_path: Path) -> None:
+    """Run pip into a log; on failure show the log's end and its path, and exit with pip's code."""
     progress = Progress(sys.stdout)
     with (
         log_path.open("w", encoding="utf-8") as log,
         subprocess.Popen(
-            command,
+            [sys.executable, "-m", "pip", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -169,32 +174,64 @@ def pip_install(command: Sequence[str], log_path: Path) -> None:
         assert process.stdout is not None
         tail = stream(process.stdout, log, progress)
     if process.returncode == 0:
-        seconds = time.monotonic() - progress.start
-        progress.say(f"{PACKAGE} is installed ({seconds:.0f} s).")
+        if progress.shown >= 0:
+            progress.say(f"Built in {time.monotonic() - progress.start:.0f} s.")
         return
     progress.say("".join(["\n", *tail]))
     progress.say(f"Installing {PACKAGE} failed; the lines above are the end of {log_path}.")
     raise SystemExit(process.returncode)
 
 
+def processor() -> str:
+    """What the compiler makes of "native": a wheel built here may not run on another processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # macOS
+        lines = []
+    features = next((x for x in lines if x.lower().startswith(("flags", "features"))), "")
+    return f"{platform.machine()} {features}"
+
+
+def wheel_folder(version: str, environ: Mapping[str, str]) -> Path:
+    """Where the wheel built with these flags on this processor is kept."""
+    flags = [environ.get(name, "") for name in ("CMAKE_ARGS", "CFLAGS", "CXXFLAGS", "CC", "CXX")]
+    key = hashlib.sha256("\0".join([*flags, processor()]).encode()).hexdigest()[:12]
+    cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "edge-router" / f"{PACKAGE}-{version}-{key}"
+
+
+def wheel_in(folder: Path, version: str, constraints: str, log: Path) -> Path:
+    """The wheel in `folder`, built first where it is not there yet."""
+    if not any(folder.glob("*.whl")):
+        require_compiler(os.environ)
+        print(f"Building {PACKAGE} {version} from source (a download of 75 MB).", flush=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            building = Path(scratch) / folder.name
+            command = ["wheel", "-v", "--no-cache-dir", "--no-deps", "--progress-bar=off"]
+            command += ["-c", constraints, "-w", str(building), f"{PACKAGE}=={version}"]
+            run_pip(command, log)
+            os.replace(building, folder)
+    return next(folder.glob("*.whl"))
+
+
 def main(argv: list[str]) -> None:
     """Install the pinned version unless it is there already, built with the wanted flags."""
     version = pinned_version(Path(argv[0]).read_text(encoding="utf-8"))
-    flags_path = Path(sys.prefix) / "llama-cmake-args.txt"
-    wanted = os.environ.get("CMAKE_ARGS", "").strip()
-    built = flags_path.read_text(encoding="utf-8").strip() if flags_path.exists() else ""
+    notes = Path(sys.prefix) / "llama-build.json"  # what the installed build was made with
+    built = json.loads(notes.read_text(encoding="utf-8")) if notes.exists() else {}
     # No CMAKE_ARGS means "as it is": a CUDA build survives a plain `make play` afterwards.
-    if installed_version() == version and wanted in ("", built):
+    wanted = os.environ.get("CMAKE_ARGS", "").strip() or built.get("cmake_args", "")
+    os.environ["CMAKE_ARGS"] = wanted
+    folder = wheel_folder(version, build_environment(os.environ))
+    if installed_version() == version and built.get("wheel") == folder.name:
         return
-    require_compiler(os.environ)
-    flags = wanted or built
-    os.environ["CMAKE_ARGS"] = flags
-    command = [sys.executable, "-m", "pip", "install", "-v", "--progress-bar=off", "-c", argv[0]]
-    if flags:  # neither take a wheel from the cache nor leave one there
-        command += ["--no-cache-dir", "--force-reinstall", "--no-deps"]
-    print(f"Installing {PACKAGE} {version} (75 MB of sources, unless pip has its wheel cached).")
-    pip_install([*command, f"{PACKAGE}=={version}"], Path(sys.prefix) / "llama-build.log")
-    flags_path.write_text(flags + "\n", encoding="utf-8")
+    wheel = wheel_in(folder, version, argv[0], Path(sys.prefix) / "llama-build.log")
+    print(f"Installing {PACKAGE} {version} from {folder}.", flush=True)
+    log = Path(sys.prefix) / "llama-install.log"
+    run_pip(["install", "-v", "--no-deps", "--force-reinstall", str(wheel)], log)
+    noted = {"cmake_args": wanted, "wheel": folder.name}
+    notes.write_text(json.dumps(noted) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
