@@ -5,8 +5,9 @@
 Every tier plays every game alone (greedy, free generation, 50 steps). Then each
 step that the dearest tier wrote is put to the others: KL(dearest || tier) per
 token along its text, and whether the tier would have written another text or
-another action. Success comes with a Wilson 95 % interval. `--expert` adds the
-scripted expert, which shows what the games allow.
+another action. Success comes with a Wilson 95 % interval. `--router` adds a row
+for the whole ladder under a router, `--expert` one for the scripted expert, which
+shows what the games allow.
 """
 
 from __future__ import annotations
@@ -243,6 +244,14 @@ def evaluate(specs: Sequence[TierSpec], games: Sequence[GameRef], threads: int) 
     return reports
 
 
+def routed(
+    specs: Sequence[TierSpec], games: Sequence[GameRef], router: str, kv: str, threads: int
+) -> Report:
+    """The whole ladder under a router."""
+    with Ladder.load(specs, kv=kv, n_ctx=CONTEXT, n_threads=threads) as ladder:
+        return play_all(ladder, router, games, f"{router} ({kv})")
+
+
 def table(reports: Sequence[Report]) -> Table:
     view = Table("tier", "won", "95 %", "steps", "refused", "KL/token", "text", "action", "lost by")
     for r in reports:
@@ -282,6 +291,9 @@ def main() -> None:
     parser.add_argument("--split", default="generated")
     parser.add_argument("--games", type=Path, help="a folder of games instead of a split")
     parser.add_argument("--limit", type=int, help="only the first N games")
+    parser.add_argument("--router", action="append", default=[], help="may be repeated")
+    parser.add_argument("--kv", default="handoff")
+    parser.add_argument("--no-tiers", action="store_true", help="only --router and --expert rows")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--expert", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -290,7 +302,8 @@ def main() -> None:
     specs: Sequence[TierSpec] = find_ladder(args.model).tiers if not args.tier else [
         TierSpec(name, Path(path)) for name, path in (t.split("=", 1) for t in args.tier)
     ]  # fmt: skip
-    reports = evaluate(specs, games, args.threads)
+    reports = [] if args.no_tiers else evaluate(specs, games, args.threads)
+    reports += [routed(specs, games, r, args.kv, args.threads) for r in args.router]
     if args.expert:
         reports.append(expert_report(games))
     console = Console(width=160)

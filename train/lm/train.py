@@ -1,6 +1,6 @@
 """Train the household LM by imitation, resumable at any moment.
 
-    python -m train.lm.train --run runs/lm --steps 6000
+    python -m train.lm.train --run runs/lm
     python -m train.lm.train --run runs/lm            # goes on where it was
     python -m train.lm.train --run runs/lm2 --start runs/lm --corrections runs/lm/corrections.npz
 
@@ -40,7 +40,7 @@ CHECKPOINT_SECONDS = 180
 class Recipe:
     """Everything that decides the result, kept in the checkpoint."""
 
-    steps: int = 6000
+    steps: int = 2400
     tokens: int = 8192  # a batch
     seed: int = 1
     muon_rate: float = 0.02
