@@ -23,6 +23,7 @@ from edge_router.tasks.household.world import (
     Item,
     Receptacle,
     World,
+    kind_of,
     listing_key,
 )
 
@@ -188,12 +189,15 @@ def _receptacles(
 ) -> Iterator[Receptacle]:
     openable = {r for (r,) in facts["openable"]}
     opened = {r for (r,) in facts["opened"]}
+    types = {r: _kind(t) for r, t in facts["receptacletype"]}
     for receptacle, location in facts["receptacleatlocation"]:
+        name = names[receptacle]
         yield Receptacle(
-            name=names[receptacle],
+            name=name,
             location=locations[location],
             openable=receptacle in openable,
             opened=receptacle in opened,
+            counts_as="" if types[receptacle] == kind_of(name) else types[receptacle],
         )
 
 

@@ -164,7 +164,7 @@ def _ids(world: World) -> dict[str, str]:
 
 def _problem(world: World, trial: str) -> Iterator[str]:
     ids = _ids(world)
-    rkinds = {r.kind for r in world.receptacles.values()}
+    rkinds = {r.role for r in world.receptacles.values()}
     okinds = {i.kind for i in world.items.values()}
     yield f"(define (problem plan_{trial})"
     yield "(:domain alfred)"
@@ -207,7 +207,7 @@ def _location(number: int) -> str:
 
 def _receptacle_facts(receptacle: Receptacle, ids: dict[str, str]) -> Iterator[str]:
     own = ids[receptacle.name]
-    yield f" (receptacleType {own} {spelling(receptacle.kind)}Type)"
+    yield f" (receptacleType {own} {spelling(receptacle.role)}Type)"
     yield f" (receptacleAtLocation {own} {_location(receptacle.location)})"
     if receptacle.openable:
         yield f" (openable {own})"

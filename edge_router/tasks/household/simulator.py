@@ -120,10 +120,10 @@ class Simulator:
 
     def _held_commands(self, held: Item, r: Receptacle) -> Iterator[str]:
         """What can be done at receptacle `r` with the item in the hand."""
-        if (r.opened or not r.openable) and (r.kind, held.kind) in self.world.can_contain:
+        if (r.opened or not r.openable) and (r.role, held.kind) in self.world.can_contain:
             yield f"move {held.name} to {r.name}"
         for verb, (station, able) in STATIONS.items():
-            if r.kind == station and getattr(held, able):
+            if r.role == station and getattr(held, able):
                 yield f"{verb} {held.name} with {r.name}"
 
     def _item_commands(self, item: Item) -> Iterator[str]:
@@ -231,7 +231,7 @@ class Simulator:
         r = self._receptacle_here(target)
         if r is None or self.holding != name or (r.openable and not r.opened):
             return None
-        if (r.kind, kind_of(name)) not in self.world.can_contain:
+        if (r.role, kind_of(name)) not in self.world.can_contain:
             return None
         item = self.world.items[name]
         item.places = (*(p for p in item.places if p != target), target)
@@ -261,7 +261,7 @@ class Simulator:
     def _treat(self, verb: str, name: str, place: str) -> Item | None:
         place_kind, able = STATIONS[verb]
         r = self._receptacle_here(place)
-        if r is None or r.kind != place_kind or self.holding != name:
+        if r is None or r.role != place_kind or self.holding != name:
             return None
         item = self.world.items[name]
         return item if getattr(item, able) else None
@@ -312,7 +312,7 @@ class Simulator:
         per_place: dict[str, int] = {}
         for item in fitting:
             for place in item.places:
-                if kind_of(place) == goal.target:
+                if self.world.receptacles[place].role == goal.target:
                     per_place[place] = per_place.get(place, 0) + 1
         wanted = 2 if goal.kind == "pick_two_obj_and_place" else 1
         return any(count >= wanted for count in per_place.values())

@@ -49,10 +49,16 @@ class Receptacle:
     location: int
     openable: bool = False
     opened: bool = False
+    counts_as: str = ""  # official scene 420 has a bathtubbasin whose PDDL type is SinkBasin
 
     @property
     def kind(self) -> str:
         return kind_of(self.name)
+
+    @property
+    def role(self) -> str:
+        """The kind the rules go by: nearly always that of the name."""
+        return self.counts_as or self.kind
 
 
 @dataclass
