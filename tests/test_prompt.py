@@ -39,7 +39,7 @@ def play(prompt: Prompt, vocab: LlamaModel, steps: int) -> list[str]:
 def rendered(
     vocab: LlamaModel, template: ChatTemplate, said: list[str], skip: int = 0
 ) -> list[int]:
-    """The whole conversation rendered and tokenised at once; `skip` steps after the first left out."""
+    """The conversation rendered and tokenised at once, without `skip` steps after the first."""
     messages = [user("opening")]
     for i, text in enumerate(said):
         if not 1 <= i <= skip:
@@ -71,6 +71,45 @@ def test_the_tokens_the_model_wrote_are_kept_even_if_spelled_unusually(vocab: Ll
     assert letters != vocab.tokenize_after("> look")
     prompt.add(letters, "> look", user("reply"))
     assert prompt.tokens[before : before + len(letters)] == letters
+
+
+@pytest.mark.parametrize("said", [" a thought\n> look", "> look\n", ""])
+def test_white_space_around_an_answer_costs_no_token(vocab: LlamaModel, said: str) -> None:
+    """The template shows answers without it; the cache holds what was written."""
+    prompt = Prompt(ChatTemplate(CHATML), vocab, [user("opening")])
+    for _ in range(2):
+        before, written = list(prompt.tokens), vocab.tokenize(said)
+        prompt.add(written, said, user("reply"))
+        assert prompt.tokens[: len(before) + len(written)] == before + written
+
+
+def test_a_forgetful_template_costs_the_newest_turn_alone(vocab: LlamaModel) -> None:
+    prompt = Prompt(ChatTemplate(FORGETFUL), vocab, [user("opening")])
+    play(prompt, vocab, 1)
+    lead = len(vocab.tokenize("<|im_start|>assistant\n<think>\n\n</think>\n\n"))
+    for i in range(3):
+        stays = prompt.tokens[:-lead]
+        prompt.add(vocab.tokenize("> look"), "> look", user(f"reply {i}"))
+        assert prompt.tokens[: len(stays)] == stays
+
+
+REWRITING = "{{ messages|length }} messages\n" + CHATML  # nothing of it is a prefix of the next
+
+
+def test_a_template_that_rewrites_everything_is_rendered_anew(vocab: LlamaModel) -> None:
+    template = ChatTemplate(REWRITING)
+    prompt = Prompt(template, vocab, [user("opening")])
+    said = play(prompt, vocab, 6)
+    assert prompt.tokens == rendered(vocab, template, said)
+    assert prompt.drop_oldest(len(prompt.tokens) - 1)[0] == 1
+    assert prompt.tokens == rendered(vocab, template, said, skip=1)
+
+
+def test_the_lead_is_the_text_right_before_the_answer(vocab: LlamaModel) -> None:
+    template = ChatTemplate(FORGETFUL)
+    prompt = Prompt(template, vocab, [user("opening")])
+    assert prompt.lead == template.render([user("opening")])
+    assert prompt.lead.endswith("</think>\n\n")
 
 
 @pytest.mark.parametrize("source", [CHATML, FORGETFUL])
@@ -105,11 +144,35 @@ def test_a_template_cannot_reach_out_of_its_sandbox() -> None:
         ChatTemplate("{{ ''.__class__.__mro__[1].__subclasses__() }}").render([user("x")])
 
 
-@pytest.mark.parametrize("source", ["{% if %}", "{{ raise_exception('no system role') }}"])
+@pytest.mark.parametrize(
+    "source", ["{% if %}", "{{ raise_exception('no system role') }}", "{{ 1 / 0 }}"]
+)
 def test_a_template_that_fails_is_told_in_one_sentence(source: str) -> None:
     with pytest.raises(UserError, match="chat template") as error:
         ChatTemplate(source).render([user("x")])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        CHATML,
+        FORGETFUL,
+        "{{ bos_token }}{% for m in messages %}{% if loop.index > 2 %}{% break %}{% endif %}"
+        "{{ m | tojson }}{{ messages | tojson(indent=2) }}{% endfor %}",
+        "{% if tools is none %}none{% endif %}{{ strftime_now('%Y') }}",
+        "  {% for m in messages %}\n  {{ m.content }}\n  {% endfor %}\n",
+        "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
+    ],
+)
+@pytest.mark.parametrize("lead", [True, False])
+def test_templates_render_as_transformers_renders_them(source: str, lead: bool) -> None:
+    theirs = pytest.importorskip("transformers.utils.chat_template_utils")
+    messages = [user("ä <b>"), {"role": "assistant", "content": "> look"}, user("x")]
+    ((expected,), _) = theirs.render_jinja_template(
+        [messages], chat_template=source, add_generation_prompt=lead, bos_token="<s>"
+    )
+    assert ChatTemplate(source, bos="<s>").render(messages, lead=lead) == expected
 
 
 def test_a_gguf_names_its_prompt_style() -> None:

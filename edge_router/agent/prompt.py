@@ -1,14 +1,16 @@
 """The prompt of an episode as tokens: it only grows, and nothing is tokenised twice.
 
-Turn 0 is the opening up to where the model answers; every later turn is the
-model's answer (the very tokens it wrote), the environment's reply and the
-lead-in to the next answer. So the KV cache of all earlier turns stays valid,
-and the oldest turns can be dropped at a turn's boundary when the context is
-full: the opening and the first step (in which our model writes its plan) stay.
+Turn 0 is the opening; every later turn is a step, that is the lead-in to the
+model's answer, the very tokens it wrote and the environment's reply. So the KV
+cache of all earlier turns stays valid, and the oldest turns can be dropped at
+a turn's boundary when the context is full: the opening and the first step (in
+which our model writes its plan) stay. The lead-in to the next answer follows.
 
-Some templates rewrite history (Qwen3 drops earlier reasoning, and prints an
-empty one before each answer). Their text is no prefix of the next prompt; it
-is then rendered and tokenised anew, and the ladder keeps the common prefix.
+Some templates show an answer otherwise once it is history: Qwen3 and the
+DeepSeek-R1 models leave out its reasoning, even the empty one that the lead-in
+printed. Such a turn is tokenised in its later form, and the ladder computes it
+again; all turns before it stay. Should a template change the turns before it
+as well, everything is rendered and tokenised anew.
 """
 
 from __future__ import annotations
@@ -44,14 +46,14 @@ class Prompt:
         self._tokenizer = tokenizer
         self._opening = list(opening)
         self._exchanges: list[list[Message]] = []  # a step's answer and the reply to it
-        self._text = template.render(self._opening)
-        self._turns: list[list[int]] | None = [self._whole(self._text)]
-        self.tokens: list[int] = list(self._turns[0])
+        self._history = self._render(lead=False)
+        self._turns: list[list[int]] | None = [self._whole(self._history)]
+        self._lead_in()
 
     @property
     def lead(self) -> str:
         """The text right before the model's answer."""
-        return self._text
+        return self._history + self._lead
 
     @property
     def turns(self) -> int:
@@ -59,14 +61,23 @@ class Prompt:
 
     def add(self, written: Sequence[int], text: str, reply: Message) -> None:
         """Append a step: the tokens the model wrote, their `text`, and the reply."""
-        self._exchanges.append([{"role": "assistant", "content": text.strip()}, reply])
-        before, self._text = self._text + text, self._render()
-        if self._turns is None or not self._text.startswith(before):
-            self._turns, self.tokens = None, self._whole(self._text)
-            return
-        turn = [*written, *self._tokenizer.tokenize(self._text[len(before) :])]
-        self._turns.append(turn)
-        self.tokens = self.tokens + turn
+        said = text.strip()
+        self._exchanges.append([{"role": "assistant", "content": said}, reply])
+        before, self._history = self._history, self._render(lead=False)
+        if self._turns is not None and self._history.startswith(before):
+            self._turns.append(self._turn(self._history[len(before) :], said, written))
+        else:
+            self._turns = None
+        self._lead_in()
+
+    def _turn(self, shown: str, said: str, written: Sequence[int]) -> list[int]:
+        """Tokens of a step that the template shows as `shown`."""
+        lead = self._lead.rstrip()
+        answer = shown[len(lead) :].lstrip()
+        if shown.startswith(lead) and answer.startswith(said):
+            rest = self._tokenizer.tokenize(answer[len(said) :])
+            return [*self._lead_tokens, *written, *rest]
+        return self._tokenizer.tokenize(shown)
 
     def drop_oldest(self, limit: int) -> tuple[int, int]:
         """Drop the oldest turns until at most `limit` tokens are left.
@@ -78,17 +89,26 @@ class Prompt:
         while len(self.tokens) > limit and len(self._exchanges) > FIRST_DROPPED:
             del self._exchanges[FIRST_DROPPED - 1]
             turns += 1
-            self._text = self._render()
-            if self._turns is None:
-                self.tokens = self._whole(self._text)
-            else:
+            self._history = self._render(lead=False)
+            if self._turns is not None:
                 del self._turns[FIRST_DROPPED]
-                self.tokens = [token for turn in self._turns for token in turn]
+            self._lead_in()
         return turns, before - len(self.tokens)
 
-    def _render(self) -> str:
+    def _lead_in(self) -> None:
+        """Set the lead-in to the next answer, and with it `tokens`."""
+        whole = self._render(lead=True)
+        self._lead = whole.removeprefix(self._history)
+        if self._turns is None or not whole.startswith(self._history):
+            self._turns, self._history, self._lead = None, whole, ""
+            self.tokens = self._whole(whole)
+            return
+        self._lead_tokens = self._tokenizer.tokenize(self._lead) if self._lead else []
+        self.tokens = [t for turn in self._turns for t in turn] + self._lead_tokens
+
+    def _render(self, *, lead: bool) -> str:
         messages = [*self._opening, *(m for pair in self._exchanges for m in pair)]
-        return self._template.render(messages)
+        return self._template.render(messages, lead=lead)
 
     def _whole(self, text: str) -> list[int]:
         tokens = self._tokenizer.tokenize(text)

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
+from jinja2 import nodes
 from jinja2.exceptions import TemplateError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from edge_router.errors import UserError
@@ -29,7 +32,9 @@ class ChatTemplate:
 
     def __init__(self, source: str | None, *, bos: str = "", eos: str = "") -> None:
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[_Generation, "jinja2.ext.loopcontrols"],
         )
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise
@@ -37,24 +42,49 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source or CHATML)
         except TemplateError as error:
-            raise UserError(f"the model's chat template is not valid Jinja: {error}") from error
+            told = " ".join(str(error).split())
+            raise UserError(f"the model's chat template is not valid Jinja: {told}") from error
         self._tokens = {"bos_token": bos, "eos_token": eos}
 
-    def render(self, messages: Sequence[dict[str, str]]) -> str:
-        """The prompt for the model's next turn. Raises UserError when the template refuses."""
+    def render(self, messages: Sequence[dict[str, str]], *, lead: bool = True) -> str:
+        """The conversation, with the lead-in to the model's next answer unless `lead` is False.
+
+        Raises UserError when the template refuses.
+        """
         try:
             return self._template.render(
                 messages=list(messages),
-                add_generation_prompt=True,
+                tools=None,  # templates tell "none" and "undefined" apart
+                documents=None,
+                add_generation_prompt=lead,
                 enable_thinking=False,  # Qwen3: answer without a reasoning block
                 **self._tokens,
             )
-        except TemplateError as error:
-            raise UserError(f"the model's chat template refuses the prompt: {error}") from error
+        except Exception as error:  # it is a program: it may divide by zero
+            told = " ".join(str(error).split())
+            raise UserError(f"the model's chat template refuses the prompt: {told}") from error
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+class _Generation(Extension):
+    """{% generation %}: marks the assistant's text for training; here it shows what is inside."""
+
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _raise(message: str) -> NoReturn:
