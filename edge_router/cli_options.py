@@ -13,8 +13,6 @@ from edge_router.errors import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-DEFAULT_ROUTER = "entropy:0.1"
-
 
 class ErrorsInOneSentence(click.Group):
     """Turns bad input into one line on stderr and exit code 2, Ctrl-C into 130."""
@@ -73,9 +71,10 @@ play_options = _together(
         ),
         click.option(
             "--router",
-            default=DEFAULT_ROUTER,
+            default="auto",
             show_default=True,
-            help="low, high, tier:NAME, random:P, entropy:T, margin:T or onnx:PATH.",
+            help="low, high, tier:NAME, random:P, entropy:T, margin:T or onnx:PATH; "
+            "auto is what the model's ladder.toml suggests.",
         ),
         click.option(
             "--dial",

@@ -21,6 +21,7 @@ from edge_router.tasks.alfworld import open_game
 
 MAX_DEFAULT_CONTEXT = 4096
 TASKS = ("alfworld",)
+AUTO = "auto"
 
 
 def run(
@@ -50,9 +51,10 @@ def run(
     """Play and return the exit code. Everything that can be wrong is checked before loading."""
     if task not in TASKS:
         raise UserError(f"there is no task {task!r}; tasks are {', '.join(TASKS)}")
-    chosen_router, mode = make_router(router), KvMode.parse(kv)
+    mode = KvMode.parse(kv)
     Sampler(temperature, top_p=top_p, min_p=min_p, seed=seed)  # refuses what is out of range
-    specs = resolve(model, tiers)
+    chosen = resolve(model, tiers)
+    chosen_router, specs = make_router(chosen.router if router == AUTO else router), chosen.tiers
     context = ctx if ctx is not None else _context(specs)
     chosen_router.reset(tuple(spec.name for spec in specs), seed)
     options = Options(

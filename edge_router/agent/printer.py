@@ -83,7 +83,6 @@ class PlainPrinter:
         self._open_line = False
 
     def _drop(self, event: TurnsDropped) -> None:
-        self._close_line()
         what = "turn left" if event.turns == 1 else "turns left"
         self._screen.line(
             f"\n(the context is full: {event.turns} old {what} the prompt, {event.tokens} tokens)",

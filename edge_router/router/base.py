@@ -58,7 +58,7 @@ class Router(Protocol):
     spec: str
 
     def reset(self, tiers: tuple[str, ...], seed: int) -> None:
-        """Called once at the start of every episode with the ladder's tier names, cheapest first."""
+        """Called at the start of every episode with the ladder's tier names, cheapest first."""
         ...
 
     def decide(self, features: Features) -> Decision: ...
