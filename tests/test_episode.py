@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -255,9 +256,9 @@ def test_a_context_that_cannot_hold_the_opening_is_told(
 
 
 def test_the_router_learns_what_happened_before(paths: dict[str, Path], game: AlfworldGame) -> None:
-    router = Turns([1, 0, 1])
+    router, events = Turns([1, 0, 1]), list[Event]()
     with ladder(paths) as loaded:
-        play_episode(game, loaded, router, Options(max_steps=3, dial=0.25), [])
+        play_episode(game, loaded, router, Options(max_steps=3, dial=0.25), [events.append])
     first, second, third = router.seen
     assert (first["last_tier"], second["last_tier"], third["last_tier"]) == (-1, 1, 0)
     assert (first["dear_share"], second["dear_share"], third["dear_share"]) == (0, 1, 0.5)
@@ -265,6 +266,42 @@ def test_the_router_learns_what_happened_before(paths: dict[str, Path], game: Al
     assert third["refused_run"] > second["refused_run"] > 0
     assert second["last_entropy"] == pytest.approx(first["entropy"])
     assert first["dial"] == 0.25
+    told = [e for e in events if isinstance(e, StepStarted)]
+    for seen, step in zip(router.seen, told, strict=True):
+        assert seen["prompt_tokens"] == pytest.approx(step.prompt_tokens / 1000)
+        assert seen["new_tokens"] == pytest.approx(step.new_tokens / 100)
+
+
+def test_the_router_learns_how_often_an_action_was_repeated(
+    paths: dict[str, Path], game: AlfworldGame
+) -> None:
+    router, events = Turns([0]), list[Event]()
+    with ladder(paths) as loaded:
+        options = Options(max_steps=6, constrain=True)
+        play_episode(game, loaded, router, options, [events.append])
+    actions = [s.action for s in steps(events)]
+    before = [actions[: i + 1].count(actions[i]) - 1 for i in range(5)]
+    assert max(before) > 0
+    repeats = [seen["repeats"] * 5 for seen in router.seen]
+    assert repeats == pytest.approx([0, *before])
+
+
+def test_a_slow_listener_does_not_count_as_decoding(
+    paths: dict[str, Path], game: AlfworldGame
+) -> None:
+    slept, events = 0.0, list[Event]()
+
+    def slow(event: Event) -> None:
+        nonlocal slept
+        if isinstance(event, TextDecoded):
+            slept += 40.0
+            time.sleep(0.04)
+
+    with ladder(paths) as loaded:
+        play_episode(game, loaded, make_router("low"), Options(max_steps=1), [slow, events.append])
+    (told,) = steps(events)
+    assert slept > 2000
+    assert told.latency.decode_ms < slept / 2
 
 
 @pytest.mark.parametrize("where", [Routed, TextDecoded, StepFinished])

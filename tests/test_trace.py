@@ -188,7 +188,7 @@ def test_an_episode_that_never_starts_leaves_files_as_they_were(path: Path, tmp_
 def test_a_new_episode_replaces_an_older_trace(path: Path) -> None:
     with TraceWriter(path) as writer:
         tell(writer, [STARTED, FINISHED])
-    assert read_trace(path).steps == ()
+    assert path.read_bytes().count(b"\n") == 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
