@@ -47,7 +47,7 @@ _IDLE: list[Any] = []
 class AlfworldGame:
     """One ALFWorld game on the real engine.
 
-    `path` is a `game.tw-pddl` or the folder that holds it. The first reset takes 0.2 to 2 s
+    `path` is a `game.tw-pddl` or the folder that holds it. The first reset takes 0.2 to 0.6 s
     (the planner translates the household), later ones and steps are far quicker.
     """
 
