@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
@@ -29,9 +28,6 @@ class ErrorsInOneSentence(click.Group):
             _fail(str(error), 2)
         except click.Abort:
             _fail("interrupted", 130)
-        except BrokenPipeError:  # the reader of our output went away: nothing more to say
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -82,6 +82,15 @@ def test_text_is_shown_while_it_is_decoded() -> None:
     assert file.getvalue().endswith("    plan: de")
 
 
+@pytest.mark.parametrize("kind", ["plain", "json"])
+def test_a_pipe_gets_each_step_at_once(kind: str) -> None:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding="utf-8")  # holds back 8 kB unless told to flush
+    tell(PlainPrinter(file) if kind == "plain" else JsonPrinter(file, io.StringIO()), EPISODE[:-1])
+    assert raw.getvalue().endswith(b"\n")
+    assert b"take pen 2 from desk 1" in raw.getvalue()
+
+
 def test_an_action_that_the_text_does_not_end_with_is_told() -> None:
     shown = printed((STARTED, *step_events(0, "> look\nand so on", "look")))
     assert "    and so on\n    (action: look)\n" in shown
