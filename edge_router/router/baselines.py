@@ -151,9 +151,16 @@ def _reason(
         return f"{name} {value:.2f}, only one tier"
     threshold, sign = (thresholds[tier - 1], met) if tier else (thresholds[0], missed)
     digits = 2
-    while digits < 9 and value != threshold and f"{value:.{digits}f}" == f"{threshold:.{digits}f}":
+    while digits < 9 and not _tells(value, threshold, digits):
         digits += 1
     return f"{name} {value:.{digits}f} {sign} {threshold:.{digits}f}"
+
+
+def _tells(value: float, threshold: float, digits: int) -> bool:
+    """Whether so many digits show the threshold to a twentieth, and which number is larger."""
+    shown = f"{threshold:.{digits}f}"
+    differ = value == threshold or f"{value:.{digits}f}" != shown
+    return differ and abs(float(shown) - threshold) <= threshold / 20
 
 
 def _between_0_and_1(value: float, what: str) -> float:
