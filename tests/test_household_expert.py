@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from edge_router.tasks.base import REFUSED
 from edge_router.tasks.household.expert import Expert, understand
 from edge_router.tasks.household.facts import item_kinds, receptacle_kinds, search_order
 from edge_router.tasks.household.generator import (
@@ -14,7 +15,7 @@ from edge_router.tasks.household.generator import (
     draw_world,
     expert_wins,
 )
-from edge_router.tasks.household.simulator import REFUSED, Simulator
+from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import TASK_KINDS, listing_key
 
 

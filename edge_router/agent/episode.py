@@ -29,6 +29,7 @@ from edge_router.agent.events import (
     TurnsDropped,
 )
 from edge_router.agent.interrupts import interrupts_held
+from edge_router.agent.parse import MARKER
 from edge_router.agent.prompt import Prompt
 from edge_router.agent.styles import PromptStyle, style_for
 from edge_router.agent.template import ChatTemplate
@@ -39,10 +40,8 @@ from edge_router.engine.tier import Generation, Ingest
 from edge_router.errors import UserError
 from edge_router.router.base import Decision, Features, Router, StepContext
 from edge_router.router.features import extract
-from edge_router.tasks.base import Opening, Reply, Task
+from edge_router.tasks.base import REFUSED, Opening, Reply, Task
 
-REFUSED = "Nothing happens."
-MARKER = "\n>"  # what stands between thought and action in every style
 # A full context is emptied to this share of its room: each time turns are dropped, all that
 # follows them is prefilled again, so it must not happen every step.
 ROOM_AFTER_DROPPING = 0.75
@@ -97,7 +96,6 @@ class _Episode:
             options.temperature, top_p=options.top_p, min_p=options.min_p, seed=options.seed
         )
         self.steps: list[StepFinished] = []
-        self.actions: list[str] = []
         self.last_entropy = 0.0
 
     def play(self) -> EpisodeFinished:
@@ -198,7 +196,6 @@ class _Episode:
         self, finished: StepFinished, prompt: Prompt, generation: Generation, reply: Reply
     ) -> None:
         self.steps.append(finished)
-        self.actions.append(finished.action)
         prompt.add(generation.tokens, generation.text, self.style.reply(reply.observation))
 
     def _context(self, step: int, prompt: Prompt, ingest: Ingest) -> StepContext:
@@ -213,7 +210,7 @@ class _Episode:
             new_tokens=ingest.new_tokens,
             last_refused=run > 0,
             refused_run=run,
-            repeats=max(0, self.actions.count(self.actions[-1]) - 1) if self.actions else 0,
+            repeats=sum(s.action == self.steps[-1].action for s in self.steps[:-1]),
             last_tier=self.steps[-1].tier_index if self.steps else -1,
             dear_share=_mean([s.tier_index > 0 for s in self.steps]),
             last_entropy=self.last_entropy,

@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import re
 
+from edge_router.agent.parse import MARKER
 from edge_router.tasks.base import Opening
-
-ENTITY = re.compile(r"\b([a-z]+ \d+)\b")
-MARKER = "\n>"  # between thought and action
+from edge_router.tasks.household.world import ENTITY
 
 _REPLIES = (
     (re.compile(r"You pick up the (.+) from the (.+)\."), "took {0} from {1}"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+MARKER = "\n>"  # between thought and action, in every style
 _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _ACTION = re.compile(r"^[ \t]*(?:>|(?:action|act)[ \t]*:)[ \t]*(?!>)(\S.*)$", re.IGNORECASE | re.M)
 _THOUGHT = re.compile(r"^(?:think|thought|thoughts)[ \t]*:[ \t]*", re.IGNORECASE)

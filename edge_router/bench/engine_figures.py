@@ -19,7 +19,6 @@ real shape are written once (0.6B: a minute and 1.1 GB) and kept.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from edge_router.bench.results import write_json
 from edge_router.bench.synthetic import SHAPES, write_ladder
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.llama import LlamaModel, copy_span, raw_decode, system_info
@@ -248,9 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         show(figures, Console())
         if options.json:
-            partial = options.json.with_name(options.json.name + ".partial")
-            partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-            os.replace(partial, options.json)
+            write_json(options.json, figures)
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from edge_router.bench.results import write_json
 from edge_router.errors import UserError
 from edge_router.router.base import Router, StepContext
 from edge_router.router.features import NAMES, SCHEMA, FeatureExtractor
@@ -188,9 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = measure(options.vocabulary, options.repeats)
         show(results, Console())
         if options.json:
-            partial = options.json.with_name(options.json.name + ".partial")
-            partial.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-            os.replace(partial, options.json)
+            write_json(options.json, results)
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+REFUSED = "Nothing happens."  # the reply to a command that was not possible
+
 
 @dataclass(frozen=True)
 class Opening:

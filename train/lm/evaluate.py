@@ -13,9 +13,7 @@ shows what the games allow.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -30,14 +28,15 @@ from rich.table import Table
 from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import EpisodeFinished, Event, StepFinished, TurnsDropped
 from edge_router.agent.parse import parse_step
+from edge_router.bench.results import write_json
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
-from edge_router.engine.tier import Generation, Tier, TierSpec
+from edge_router.engine.tier import Generation, Tier, TierSpec, common_prefix
 from edge_router.models import find_ladder
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.base import Task
+from edge_router.tasks.base import REFUSED, Task
 from edge_router.tasks.game_files import GameRef, find_games, split_games
 from edge_router.tasks.household.expert import Expert, understand
 
@@ -160,7 +159,7 @@ def expert_report(games: Sequence[GameRef], limit: int = 50) -> Report:
             reply = task.step(action)
             expert.observe(reply.observation, action)
             steps, won = steps + 1, reply.won
-            refused += reply.observation == "Nothing happens."
+            refused += reply.observation == REFUSED
         task.close()
         report.games.append(Played(ref.id, ref.kind, won, steps, refused, "" if won else "expert"))
     return report
@@ -176,9 +175,7 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def along(tier: Tier, prompt: list[int], written: list[int]) -> NDArray[np.float64]:
     """Log-probabilities (len(written) + 1, n_vocab) at every position of a step."""
-    kept = 0
-    while kept < min(len(tier.held), len(prompt) - 1) and tier.held[kept] == prompt[kept]:
-        kept += 1
+    kept = min(common_prefix(tier.held, prompt), len(prompt) - 1)
     tier.truncate(kept)
     tier.decode(prompt[kept:])
     rows = [log_softmax(tier.context.logits())]
@@ -310,9 +307,7 @@ def main() -> None:
     console.print(table(reports))
     console.print(by_kind(reports))
     if args.json:
-        temporary = args.json.with_suffix(".tmp")
-        temporary.write_text(json.dumps([asdict(r) for r in reports], indent=1) + "\n")
-        os.replace(temporary, args.json)
+        write_json(args.json, [asdict(r) for r in reports])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ tensor with the gguf package, under llama.cpp's names for Qwen3.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from gguf import GGMLQuantizationType, GGUFWriter, TokenType
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.quantise import quantise
 from train.lm.model import HouseholdLM
 from train.lm.train import load_model
@@ -126,7 +126,7 @@ def write_ladder(f16: Path, out: Path, tiers: list[str]) -> None:
         report = quantise(f16, path, tier)
         for fallback in report.fallbacks:
             print(f"{tier}: {fallback.tensor} became {fallback.got}, not {fallback.wanted}")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = file_sha256(path)
         lines += [
             "[[tier]]",
             f'name = "{tier}"',

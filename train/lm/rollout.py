@@ -18,14 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from edge_router.agent.household_style import (
-    MARKER,
     compact,
     compact_opening,
     step_text,
 )
+from edge_router.agent.parse import MARKER
+from edge_router.tasks.base import REFUSED
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
-from edge_router.tasks.household.simulator import REFUSED, Simulator
+from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
 from train.lm.episodes import Transcript
 from train.lm.model import HouseholdLM, rotary

@@ -19,11 +19,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from edge_router.tasks.base import Opening
+from edge_router.tasks.base import REFUSED, Opening
 from edge_router.tasks.household.facts import search_order
-from edge_router.tasks.household.world import kind_of
+from edge_router.tasks.household.world import ENTITY, kind_of
 
-ENTITY = re.compile(r"\b([a-z]+ \d+)\b")
 PLAN_LIMIT = 40  # longer than a 50-step episode can visit
 
 # what a task asks to be done to the object, and where
@@ -102,7 +101,7 @@ class Expert:
         """Take in the environment's answer to `action` (whoever chose it)."""
         m = self.memory
         self.last_action = action
-        m.refused = reply == "Nothing happens."
+        m.refused = reply == REFUSED
         if m.refused:
             return
         entities = ENTITY.findall(reply)

@@ -16,7 +16,7 @@ import random
 from collections import Counter
 
 from edge_router.tasks.household.expert import Expert
-from edge_router.tasks.household.facts import can_contain, facts, receptacle_kinds, room_of
+from edge_router.tasks.household.facts import can_contain, facts, receptacle_kinds
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import (
     TASK_KINDS,
@@ -70,7 +70,7 @@ def draw_world(
 def expert_wins(world: World) -> bool:
     """True if the game is open at the start and the expert closes it in time."""
     sim = Simulator(world)
-    if sim._goal_holds():
+    if sim.goal_holds():
         return False
     expert = Expert(sim.opening())
     for _ in range(STEP_LIMIT):
@@ -251,8 +251,3 @@ def _fill_containers(rng: random.Random, items: dict[str, Item]) -> None:
             if fits and inner is not outer and rng.random() < 0.3:
                 outer.contents = (inner.name,)
                 break
-
-
-def scene_kind(world: World) -> str:
-    """The room a world is set in ("kitchen")."""
-    return room_of(world.scene)

@@ -15,10 +15,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from edge_router.tasks.base import Opening, Reply
+from edge_router.tasks.base import REFUSED, Opening, Reply
 from edge_router.tasks.household.world import Item, Receptacle, World, kind_of, listing_key
 
-REFUSED = "Nothing happens."
 MIDDLE = "You are in the middle of a room. Looking quickly around you, you see"
 KNIVES = ("knife", "butterknife")
 STATIONS = {  # verb -> the receptacle kind it needs, what the item must be
@@ -98,7 +97,7 @@ class Simulator:
     def step(self, command: str) -> Reply:
         """Play one command. As in the engine, a won game goes on and can cease to be won."""
         observation = self._answer(command.strip())
-        self.won = self._goal_holds()
+        self.won = self.goal_holds()
         return Reply(observation=observation, done=self.won, won=self.won)
 
     def admissible(self) -> tuple[str, ...]:
@@ -298,7 +297,7 @@ class Simulator:
 
     # -- the goal ---------------------------------------------------------
 
-    def _goal_holds(self) -> bool:
+    def goal_holds(self) -> bool:
         goal = self.world.goal
         if goal.kind == "look_at_obj_in_light":
             return self._holds_in_light()

@@ -8,9 +8,11 @@ in the tables of `facts`; everywhere else they are lower case.
 
 from __future__ import annotations
 
+import re
 from copy import copy
 from dataclasses import dataclass, field
 
+ENTITY = re.compile(r"\b([a-z]+ \d+)\b")  # "cabinet 3" in a sentence
 TASK_KINDS = (
     "pick_and_place_simple",
     "look_at_obj_in_light",
