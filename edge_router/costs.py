@@ -1,0 +1,174 @@
+"""What a step costs on this machine, in seconds, as `edge-router calibrate` measured it.
+
+Bits are no cost: on one processor q3_k_m is slower than q4_k_m, on another it is not. So a
+profile holds measured seconds, and whoever weighs quality against cost (routers, training,
+reports) asks it what a step of so many tokens takes on a tier:
+
+    profile = find_profile("household")           # or "qwen3-1.7b", or a file
+    profile.step_seconds("q8_0", StepTokens(prefill=40, handoff=40, catchup=1, decode=12))
+
+A profile is a small JSON file under `folders.data_folder()/profiles`. This module only reads,
+writes and adds up; `bench.calibrate` measures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from edge_router.errors import UserError
+from edge_router.folders import data_folder
+
+SCHEMA: Final = "edge-router/costs/1"
+
+
+@dataclass(frozen=True)
+class StepTokens:
+    """The work of one step in tokens, as `events.Latency` counts it."""
+
+    prefill: int  # read by the cheapest tier
+    handoff: int = 0  # KV copied to the chosen tier
+    catchup: int = 0  # read by the chosen tier itself
+    decode: int = 0  # written
+    depth: int = 0  # length of the prompt, which makes a token dearer
+
+
+@dataclass(frozen=True)
+class TierCost:
+    """Seconds of one tier: `call + n * token` to read n tokens, `n * (token + depth)` to write."""
+
+    name: str
+    size_bytes: int
+    prefill_call_s: float  # what a prefill costs before its first token
+    prefill_token_s: float
+    decode_token_s: float  # with an empty context
+    decode_depth_s: float = 0.0  # added for each token that the context holds
+
+    def prefill(self, tokens: int) -> float:
+        """Seconds to read `tokens` in one go."""
+        return self.prefill_call_s + tokens * self.prefill_token_s if tokens > 0 else 0.0
+
+    def decode(self, tokens: int, depth: int = 0) -> float:
+        """Seconds to write `tokens`, one after another, after `depth` tokens of context."""
+        mean_depth = depth + tokens / 2
+        return tokens * (self.decode_token_s + mean_depth * self.decode_depth_s)
+
+
+@dataclass(frozen=True)
+class CostProfile:
+    """Costs of a ladder, cheapest tier first, and the machine they were measured on."""
+
+    model: str  # "household", or a shape: "qwen3-1.7b"
+    ladder: str  # fingerprint of the ladder, "" for random weights of a shape
+    tiers: tuple[TierCost, ...]
+    handoff_call_s: float
+    handoff_token_s: float
+    threads: int
+    created: str = ""
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(t.name for t in self.tiers)
+
+    def tier(self, name: str) -> TierCost:
+        """Raises UserError when the profile does not know the tier."""
+        for tier in self.tiers:
+            if tier.name == name:
+                return tier
+        raise UserError(
+            f"the cost profile of {self.model} has no tier {name!r}, only "
+            f"{', '.join(self.names)}; calibrate this ladder"
+        )
+
+    def handoff(self, tokens: int) -> float:
+        """Seconds to copy the KV of `tokens` from the cheapest tier to another."""
+        return self.handoff_call_s + tokens * self.handoff_token_s if tokens > 0 else 0.0
+
+    def step_seconds(self, tier: str, tokens: StepTokens, *, reader: str | None = None) -> float:
+        """Seconds of a step that `tier` writes.
+
+        `reader` is the tier that read the prompt (the cheapest of the ladder played with;
+        None: of this profile). Raises UserError for a tier that is not in the profile.
+        """
+        first = self.tier(reader) if reader is not None else self.tiers[0]
+        chosen = self.tier(tier)
+        return (
+            first.prefill(tokens.prefill)
+            + self.handoff(tokens.handoff)
+            + chosen.prefill(tokens.catchup)
+            + chosen.decode(tokens.decode, tokens.depth)
+        )
+
+
+def profile_path(model: str, ladder: str = "") -> Path:
+    """Where the profile of a model is kept; ladders of one name are told apart."""
+    name = re.sub(r"[^\w.-]+", "_", model) or "ladder"
+    return data_folder() / "profiles" / f"{name}{f'-{ladder[:8]}' if ladder else ''}.json"
+
+
+def save_profile(profile: CostProfile) -> Path:
+    """Store the profile, in place of an older one of the same ladder. Raises UserError."""
+    path = profile_path(profile.model, profile.ladder)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(
+            json.dumps({"schema": SCHEMA, **asdict(profile)}, indent=2) + "\n", encoding="utf-8"
+        )
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"the profile {path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def ladder_profile(model: str, ladder: str) -> CostProfile | None:
+    """The profile of exactly this ladder, None when it was never calibrated."""
+    path = profile_path(model, ladder)
+    return read_profile(path) if path.is_file() else None
+
+
+def find_profile(name: str) -> CostProfile:
+    """A profile by its model's name ("qwen3-1.7b") or by its file. Raises UserError."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return read_profile(path)
+    folder = profile_path(name).parent
+    stored = [profile_path(name), *sorted(folder.glob(f"{profile_path(name).stem}-????????.json"))]
+    there = [p for p in stored if p.is_file()]
+    if there:
+        return read_profile(max(there, key=lambda p: p.stat().st_mtime))
+    known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none yet"
+    raise UserError(
+        f"there is no cost profile {name!r} (stored: {known}); make one with edge-router calibrate"
+    )
+
+
+def read_profile(path: Path) -> CostProfile:
+    """Read a profile. Raises UserError when the file is none of this version."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        schema = data.pop("schema", None)
+        if schema != SCHEMA:
+            raise UserError(
+                f"{path} is no cost profile of this version ({SCHEMA}): calibrate again"
+            )
+        tiers = tuple(TierCost(**tier) for tier in data.pop("tiers"))
+        profile = CostProfile(tiers=tiers, **data)
+        _check(profile)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no cost profile: {error}; calibrate again") from error
+    return profile
+
+
+def _check(profile: CostProfile) -> None:
+    numbers: list[object] = [profile.handoff_call_s, profile.handoff_token_s]
+    for t in profile.tiers:
+        numbers += [t.prefill_call_s, t.prefill_token_s, t.decode_token_s, t.decode_depth_s]
+    if not profile.tiers or not all(isinstance(n, int | float) and n >= 0 for n in numbers):
+        raise ValueError("its costs are not numbers of 0 or more")
