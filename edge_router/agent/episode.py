@@ -12,7 +12,7 @@ record or count something listens.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 from edge_router.agent.events import (
@@ -56,7 +56,7 @@ class Options:
     temperature: float = 0.0
     top_p: float = 1.0
     min_p: float = 0.0
-    dial: float = 0.5
+    dial: float | Callable[[], float] = 0.5  # a function is asked before every step
     constrain: bool = False
     fingerprints: bool = True  # tell the files' SHA-256, which takes a second per gigabyte
 
@@ -189,6 +189,9 @@ class _Episode:
                 reason=decision.reason,
                 probability=decision.probability,
                 features=named,
+                score=decision.score,
+                thresholds=decision.thresholds,
+                forced=decision.forced,
             )
         )
 
@@ -214,7 +217,7 @@ class _Episode:
             last_tier=self.steps[-1].tier_index if self.steps else -1,
             dear_share=_mean([s.tier_index > 0 for s in self.steps]),
             last_entropy=self.last_entropy,
-            dial=self.options.dial,
+            dial=_value(self.options.dial),
         )
 
     # -- the ends -------------------------------------------------------------
@@ -310,6 +313,10 @@ def _latency(ingest: Ingest, route_ms: float, g: Generation, env_ms: float) -> L
         catchup_tokens=g.catchup_tokens,
         decode_tokens=g.decode_tokens,
     )
+
+
+def _value(dial: float | Callable[[], float]) -> float:
+    return dial() if callable(dial) else dial
 
 
 def _mean(values: Sequence[bool]) -> float:

@@ -68,6 +68,9 @@ class Routed:
     reason: str
     probability: float | None
     features: dict[str, float]
+    score: float | None = None  # these three as in `router.base.Decision`
+    thresholds: tuple[float, ...] = ()
+    forced: bool = False
 
 
 @dataclass(frozen=True)

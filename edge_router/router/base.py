@@ -45,11 +45,18 @@ class Features:
 
 @dataclass(frozen=True)
 class Decision:
-    """The router's choice for one step."""
+    """The router's choice for one step.
+
+    Routers that compare a number with limits tell both, so that a listener can
+    draw them: tier i is chosen from `score` >= `thresholds[i - 1]` on.
+    """
 
     tier: int  # index into the ladder, 0 = cheapest
     reason: str
     probability: float | None = None  # of needing a dearer tier, where the router has one
+    score: float | None = None  # the cheapest tier's doubt, in the router's own unit
+    thresholds: tuple[float, ...] = ()  # ascending, in the unit of `score`
+    forced: bool = False  # a person overruled the router
 
 
 class Router(Protocol):

@@ -115,7 +115,8 @@ class EntropyRouter(_Baseline):
         entropy = features["entropy"]
         thresholds = [self.threshold * share for share in _shares(self.dearest)]
         tier = sum(entropy >= threshold for threshold in thresholds)
-        return Decision(tier, _reason("entropy", entropy, ">=", "<", thresholds, tier))
+        reason = _reason("entropy", entropy, ">=", "<", thresholds, tier)
+        return Decision(tier, reason, score=entropy, thresholds=tuple(thresholds))
 
 
 class MarginRouter(_Baseline):
@@ -132,7 +133,13 @@ class MarginRouter(_Baseline):
         margin = features["margin"]
         thresholds = [self.threshold * share + (1 - share) for share in _shares(self.dearest)]
         tier = sum(margin < threshold for threshold in thresholds)
-        return Decision(tier, _reason("margin", margin, "<", ">=", thresholds, tier))
+        reason = _reason("margin", margin, "<", ">=", thresholds, tier)
+        return Decision(
+            tier,
+            reason,
+            score=1 - margin,
+            thresholds=tuple(1 - threshold for threshold in thresholds),
+        )
 
 
 def _shares(dearest: int) -> list[float]:

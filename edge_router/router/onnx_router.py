@@ -78,7 +78,7 @@ class OnnxRouter:
         reason = f"p(dearer) {shown:.2f} {'>=' if met else '<'} {self.threshold:.2f}"
         # A single probability knows the cheapest and the dearest tier only.
         chosen = len(self.tiers) - 1 if self._width == 1 and met else tier
-        return Decision(chosen, reason, dearer[0])
+        return Decision(chosen, reason, dearer[0], score=dearer[0], thresholds=(self.threshold,))
 
     def _dearer(self, output: NDArray[np.float64]) -> list[float]:
         """P(a tier dearer than i is needed) for every tier i but the dearest."""
