@@ -59,6 +59,7 @@ GGML_TYPES: Final[Mapping[int, tuple[str, int, int]]] = {
     39: ("MXFP4", 32, 17),
     40: ("NVFP4", 64, 36),
     41: ("Q1_0", 128, 18),
+    42: ("Q2_0", 64, 18),
 }
 FLOAT_TYPES: Final = frozenset({"F32", "F16", "BF16", "F64"})
 

@@ -1,4 +1,6 @@
-"""llama.cpp in process, and the only file that touches it: typed, quiet, clear when it fails.
+"""llama.cpp in process: typed, quiet, clear when it fails.
+
+Nothing but this file and `engine.llama_quantise` touches the library.
 
 llama-cpp-python's high-level `Llama` is not used: it copies logits, keeps one
 cache of its own and cannot move a span of KV from one model to another, which
@@ -7,7 +9,6 @@ is what a ladder lives on. Here is the low-level API instead:
 - `LlamaModel`: weights and vocabulary of one GGUF.
 - `LlamaContext`: a KV cache on a model; decode, logits, truncate, spans of KV.
 - `copy_span`, `copy_all`: move KV between two contexts.
-- `run_quantise`: llama.cpp's quantiser, which `engine.quantise` makes safe to use.
 - `raw_decode`: the bare loop that the benchmarks compare ours with.
 
 The library is loaded on first use, so importing this module costs nothing.
@@ -54,11 +55,11 @@ class ContextOverflowError(Exception):
         self.n_ctx = n_ctx
 
 
-_log = LibraryLog()
+library_log = LibraryLog()
 
 
 @cache
-def _api() -> Any:
+def library() -> Any:
     """llama-cpp-python's low-level bindings, imported on first use and told to be quiet."""
     try:
         import llama_cpp.llama_cpp as api
@@ -66,15 +67,15 @@ def _api() -> Any:
         raise UserError(
             f"llama-cpp-python cannot be loaded ({error}); install edge-router's dependencies again"
         ) from error
-    _log.callback = api.llama_log_callback(_log.receive)
-    api.llama_log_set(_log.callback, None)
+    library_log.callback = api.llama_log_callback(library_log.receive)
+    api.llama_log_set(library_log.callback, None)
     api.llama_backend_init()
     return api
 
 
 def system_info() -> str:
     """llama.cpp's version and the instruction sets it was built for."""
-    api = _api()
+    api = library()
     version: bytes = api.llama_version()
     features: bytes = api.llama_print_system_info()
     return f"llama.cpp {version.decode()} | {features.decode().strip(' |')}"
@@ -97,7 +98,7 @@ class LlamaModel:
     """Weights and vocabulary of one GGUF, read-only and shared by its contexts."""
 
     def __init__(self, header: GgufHeader, handle: int) -> None:
-        api = _api()
+        api = library()
         self._api = api
         self.handle = handle
         self.header = header
@@ -128,15 +129,15 @@ class LlamaModel:
         would read past the end of a file that was cut off.
         """
         header = read_header(Path(path))
-        api = _api()
+        api = library()
         params = api.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
         params.load_mode = api.LLAMA_LOAD_MODE_MMAP if use_mmap else api.LLAMA_LOAD_MODE_NONE
         params.use_extra_bufts = _repacking_is_safe()
-        _log.errors.clear()
+        library_log.errors.clear()
         handle = api.llama_model_load_from_file(os.fsencode(header.path), params)
         if not handle:
-            raise UserError(f"llama.cpp cannot load {header.path}: {_log.reason()}")
+            raise UserError(f"llama.cpp cannot load {header.path}: {library_log.reason()}")
         return cls(header, handle)
 
     @property
@@ -236,7 +237,10 @@ class LlamaContext:
         n_batch: int = 512,
         n_seq_max: int = 2,
         kv_unified: bool = True,
+        all_logits: bool = False,
+        on_node: Any = None,
     ) -> None:
+        """`all_logits` makes room for `decode_all`; `on_node` is llama.cpp's graph callback."""
         api = model._api
         self._api = api
         self.model = model
@@ -251,18 +255,20 @@ class LlamaContext:
         params.n_seq_max = n_seq_max
         # Only one row of logits is ever asked for; reserving rows for a whole
         # batch would cost 300 MB at a 152k vocabulary.
-        params.n_outputs_max = n_seq_max
+        params.n_outputs_max = self.n_batch if all_logits else n_seq_max
         params.kv_unified = kv_unified
         params.n_threads = params.n_threads_batch = threads
         params.type_k = params.type_v = _F16
         params.no_perf = True
+        if on_node is not None:
+            params.cb_eval = self._on_node = on_node  # kept: llama.cpp holds a bare pointer
         self.n_threads = threads
-        _log.errors.clear()
+        library_log.errors.clear()
         self.handle = api.llama_init_from_model(model.handle, params)
         if not self.handle:
             raise UserError(
                 f"llama.cpp cannot make a context of {n_ctx} tokens for {model.path}:"
-                f" {_log.reason()}"
+                f" {library_log.reason()}"
             )
         self._memory = api.llama_get_memory(self.handle)
         self._batch = _Batch(api, self.n_batch)
@@ -289,11 +295,30 @@ class LlamaContext:
             chunk = tokens[start : start + self.n_batch]
             last = start + len(chunk) == len(tokens)
             self._batch.fill(chunk, pos0 + start, last)
-            code = self._api.llama_decode(self.handle, self._batch.struct)
-            if code != 0:
-                raise EngineError(f"llama_decode returned {code}: {_log.reason()}")
+            self._run_batch()
         self.n_past = end
         self._dirty = False
+
+    def decode_all(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Read a text from an empty cache: a copy of the logits, shape (len(tokens), n_vocab).
+
+        At most `n_batch` tokens, in a context made with `all_logits`.
+        """
+        if not 0 < len(tokens) <= self.n_batch:
+            raise ValueError(f"{len(tokens)} tokens, and a batch holds {self.n_batch}")
+        self.truncate(0)
+        self._dirty = True
+        self._batch.fill(tokens, 0, True, every=True)
+        self._run_batch()
+        self.n_past = len(tokens)
+        self._dirty = False
+        pointer = self._api.llama_get_logits(self.handle)
+        return np.ctypeslib.as_array(pointer, shape=(len(tokens), self.model.n_vocab)).copy()
+
+    def _run_batch(self) -> None:
+        code = self._api.llama_decode(self.handle, self._batch.struct)
+        if code != 0:
+            raise EngineError(f"llama_decode returned {code}: {library_log.reason()}")
 
     def logits(self) -> NDArray[np.float32]:
         """Logits after the last decoded token: a read-only view, shape (n_vocab,).
@@ -360,12 +385,12 @@ class LlamaContext:
         if p0 != self.n_past:
             raise ValueError(f"a span from {p0} cannot follow {self.n_past} tokens")
         self._dirty = True
-        _log.errors.clear()
+        library_log.errors.clear()
         n = self._api.llama_state_seq_set_data(
             self.handle, _bytes_pointer(data), data.size, _SCRATCH
         )
         if n != data.size:
-            raise EngineError(f"llama.cpp cannot take over the KV: {_log.reason()}")
+            raise EngineError(f"llama.cpp cannot take over the KV: {library_log.reason()}")
         self._api.llama_memory_seq_cp(self._memory, _SCRATCH, _SEQUENCE, p0, p1)
         self._api.llama_memory_seq_rm(self._memory, _SCRATCH, -1, -1)
         self.n_past = p1
@@ -391,9 +416,12 @@ class _Batch:
         for i in range(size):
             self.struct.seq_id[i][0] = _SEQUENCE
 
-    def fill(self, tokens: Sequence[int], pos0: int, wants_logits: bool) -> None:
+    def fill(
+        self, tokens: Sequence[int], pos0: int, wants_logits: bool, *, every: bool = False
+    ) -> None:
         n = len(tokens)
         self._wanted[: self.struct.n_tokens] = 0
+        self._wanted[:n] = every
         self._tokens[:n] = tokens
         self._positions[:n] = range(pos0, pos0 + n)
         self._wanted[n - 1] = wants_logits
@@ -428,7 +456,7 @@ def copy_all(source: LlamaContext, target: LlamaContext) -> None:
         target.handle, _bytes_pointer(data), data.size, _SEQUENCE
     )
     if n != data.size:
-        raise EngineError(f"llama.cpp cannot take over the KV: {_log.reason()}")
+        raise EngineError(f"llama.cpp cannot take over the KV: {library_log.reason()}")
     target.n_past = source.n_past
 
 
@@ -446,27 +474,8 @@ def raw_decode(context: LlamaContext, tokens: Sequence[int]) -> float:
     started = time.perf_counter()
     for pointer in pointers:
         if api.llama_decode(handle, api.llama_batch_get_one(pointer, 1)) != 0:
-            raise EngineError(f"llama_decode failed: {_log.reason()}")
+            raise EngineError(f"llama_decode failed: {library_log.reason()}")
         api.llama_synchronize(handle)
     seconds = time.perf_counter() - started
     context.n_past += len(tokens)
     return seconds
-
-
-def run_quantise(source: Path, target: Path, kind: int, threads: int) -> list[str]:
-    """Write `source` at llama.cpp's file type `kind` to `target`; returns llama.cpp's log of it.
-
-    Raw: no checks, not atomic. `engine.quantise.quantise` is the one to use.
-    """
-    api = _api()
-    params = api.llama_model_quantize_default_params()
-    params.ftype = kind
-    params.nthread = threads
-    _log.errors.clear()
-    with _log.capture() as lines:
-        code = api.llama_model_quantize(
-            os.fsencode(source), os.fsencode(target), ctypes.byref(params)
-        )
-    if code != 0:
-        raise UserError(f"llama.cpp cannot quantise {source}: {_log.reason()}")
-    return lines
