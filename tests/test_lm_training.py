@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.models import find_ladder
+from edge_router.tasks.household.world import listing_key
 from train.lm import batches
 from train.lm.batches import chunk_batches, pad
-from train.lm.episodes import draw_transcript, record
-from train.lm.export import write_gguf
+from train.lm.episodes import draw_transcript, record, scatter_numbers
+from train.lm.export import read_gguf, write_gguf
 from train.lm.model import HouseholdLM, Shape, rotary
 from train.lm.plot import plot, read_log
-from train.lm.reference import hf_model
+from train.lm.reference import disagreements, hf_model, written_steps
 from train.lm.rollout import CachedModel, held_out, play, summary
 from train.lm.train import Recipe, Trainer, rate_at
 from train.lm.vocabulary import AGENT, vocabulary
@@ -98,6 +100,41 @@ def test_transformers_and_llama_cpp_compute_what_we_compute(tmp_path: Path) -> N
     np.testing.assert_allclose(context.logits(), ours[-1].numpy(), atol=2e-2)
     context.close()
     llama.close()
+
+
+@pytest.mark.slow
+def test_transformers_and_llama_cpp_write_the_same_text_with_the_shipped_weights(
+    tmp_path: Path,
+) -> None:
+    dearest = find_ladder("household").tiers[-1].path
+    layers = int(LlamaModel.load(dearest).n_layer)
+    model = read_gguf(dearest, Shape(layers=layers))
+    write_gguf(model, tmp_path / "f16.gguf")
+    steps = written_steps(tmp_path / "f16.gguf", 200)
+    assert sum(len(written) for _, written in steps) > 1000
+    assert disagreements(hf_model(model), steps) == 0
+
+
+def test_weights_come_back_from_a_gguf(tmp_path: Path) -> None:
+    model = random_model()
+    write_gguf(model, tmp_path / "f32.gguf", half=False)
+    ids = list(range(300, 320))
+    again = read_gguf(tmp_path / "f32.gguf", SMALL)
+    with torch.inference_mode():
+        torch.testing.assert_close(forward(again, ids), forward(model, ids))
+
+
+def test_scattered_numbers_leave_a_world_as_winnable_as_it_was() -> None:
+    rng = random.Random(5)
+    changed = 0
+    for world in held_out(30):
+        scattered = scatter_numbers(world, rng)
+        changed += scattered.items.keys() != world.items.keys()
+        assert list(scattered.items) == sorted(scattered.items, key=listing_key)
+        assert [i.kind for i in scattered.items.values()] == [i.kind for i in world.items.values()]
+        assert all(name in scattered.items for i in scattered.items.values() for name in i.contents)
+        assert record(scattered, rng, 0.0)[1], "the expert wins it"
+    assert changed == 30
 
 
 def test_a_model_that_knows_nothing_wins_nothing_and_rollouts_end() -> None:

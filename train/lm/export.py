@@ -2,7 +2,8 @@
 
     python -m train.lm.export --run runs/lm --out models/household --tiers q3_k_m,q4_k_m,q8_0
 
-The F16 file stays in the run's folder; the tiers and `ladder.toml` go to --out.
+The F16 file and the importance matrix that the tiers below four bits are made
+with stay in the run's folder; the tiers and `ladder.toml` go to --out.
 Nothing is imported from transformers here: the GGUF is written tensor by
 tensor with the gguf package, under llama.cpp's names for Qwen3.
 """
@@ -11,18 +12,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from gguf import GGMLQuantizationType, GGUFWriter, TokenType
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, TokenType, dequantize
 from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.imatrix import ImportanceMatrix, collect, write_imatrix
 from edge_router.engine.quantise import quantise
-from train.lm.model import HouseholdLM
+from train.lm.episodes import draw_transcript
+from train.lm.model import HouseholdLM, Shape
 from train.lm.train import load_model
 from train.lm.vocabulary import CHAT_TEMPLATE, CONTROL, END, PAD, vocabulary
 
@@ -30,6 +34,7 @@ NAME = "household"
 # The model is sure of nearly everything: on games of the train kind one step in seven has an
 # entropy of 0.001 nats or more before it.
 ROUTER = "entropy:0.002"
+IMPORTANCE_EPISODES = 400  # some 90,000 tokens
 CONTEXT = 1024  # sequences in training are at most 768 tokens long
 
 # llama.cpp's name of a block's tensor -> ours
@@ -77,6 +82,23 @@ def write_gguf(model: HouseholdLM, path: Path, half: bool = True) -> None:
     os.replace(temporary, path)
 
 
+def read_gguf(path: Path, shape: Shape) -> HouseholdLM:
+    """A model with the weights of a GGUF of this shape, dequantised if need be."""
+    model = HouseholdLM(shape)
+    found = {
+        t.name: torch.from_numpy(np.array(dequantize(t.data, t.tensor_type), np.float32))
+        for t in GGUFReader(path).tensors
+    }
+    state = {name: torch.zeros_like(w) for name, w in model.state_dict().items()}
+    state["embed_tokens.own"] = found["token_embd.weight"]
+    state["norm.weight"] = found["output_norm.weight"]
+    for i in range(shape.layers):
+        for theirs, ours in BLOCK_TENSORS.items():
+            state[f"layers.{i}.{ours}.weight"] = found[f"blk.{i}.{theirs}.weight"]
+    model.load_state_dict(state)
+    return model
+
+
 def _write_header(writer: GGUFWriter, model: HouseholdLM) -> None:
     shape = model.shape
     writer.add_name("edge-router household LM")
@@ -117,13 +139,22 @@ def _write_vocabulary(writer: GGUFWriter) -> None:
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
+def importance(f16: Path) -> ImportanceMatrix:
+    """Which columns matter, measured on fresh episodes of the training kind."""
+    rng = random.Random("importance")
+    return collect(f16, (draw_transcript(rng).ids for _ in range(IMPORTANCE_EPISODES)))
+
+
 def write_ladder(f16: Path, out: Path, tiers: list[str]) -> None:
     """Quantise `f16` to every tier, cheapest first, and describe the ladder."""
     out.mkdir(parents=True, exist_ok=True)
+    matrix = importance(f16)
+    write_imatrix(matrix, f16.with_name(f"{NAME}-imatrix.gguf"))
     lines = ["[ladder]", f'name = "{NAME}"', f'prompt = "{NAME}"', f'router = "{ROUTER}"', ""]
     for tier in tiers:
         path = out / f"{NAME}-{tier}.gguf"
-        report = quantise(f16, path, tier)
+        few_bits = int(tier.lstrip("iq")[0]) < 4
+        report = quantise(f16, path, tier, importance=matrix if few_bits else None)
         for fallback in report.fallbacks:
             print(f"{tier}: {fallback.tensor} became {fallback.got}, not {fallback.wanted}")
         digest = file_sha256(path)

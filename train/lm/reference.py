@@ -1,24 +1,34 @@
 """The model as a Hugging Face Qwen3 checkpoint, to check everything else against.
 
-    python -m train.lm.reference --run runs/lm --out runs/lm/hf
+    python -m train.lm.reference --run runs/lm --out runs/lm/hf --steps 200
 
-transformers' own Qwen3 code runs these weights; the tests compare its greedy
-text and its tokenizer with llama.cpp's on the F16 GGUF.
+transformers' own Qwen3 code runs these weights in float32. `--steps` lets
+llama.cpp write that many steps with the F16 GGUF and puts each to transformers:
+would it, greedily, have written the same text? The tests do so with the
+weights that are shipped.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from train.lm.export import CONTEXT
+from edge_router.engine.ladder import Ladder, TierSpec
+from edge_router.engine.sampling import Sampler
+from train.lm.episodes import MAX_TOKENS, draw_transcript
+from train.lm.export import CONTEXT, NAME
 from train.lm.model import HouseholdLM
 from train.lm.train import load_model
-from train.lm.vocabulary import CHAT_TEMPLATE, CONTROL, END, PAD, vocabulary
+from train.lm.vocabulary import AGENT, CHAT_TEMPLATE, CONTROL, END, PAD, vocabulary
+
+STEP_TOKENS = 96
 
 
 def hf_model(model: HouseholdLM) -> Qwen3ForCausalLM:
@@ -73,14 +83,43 @@ def hf_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def disagreements(reference: Qwen3ForCausalLM, steps: Sequence[tuple[list[int], list[int]]]) -> int:
+    """How many of the (prompt, written) token pairs transformers would have written otherwise."""
+    end, different = vocabulary().ids[END], 0
+    for prompt, written in steps:
+        with torch.inference_mode():
+            logits = reference(torch.tensor([prompt + written])).logits[0, len(prompt) - 1 :]
+        different += logits.argmax(-1).tolist() != [*written, end]
+    return different
+
+
+def written_steps(f16: Path, count: int) -> list[tuple[list[int], list[int]]]:
+    """What a GGUF writes greedily at the first `count` steps of episodes drawn for training."""
+    rng, agent = random.Random("reference"), vocabulary().ids[AGENT]
+    steps: list[tuple[list[int], list[int]]] = []
+    with Ladder.load([TierSpec("f16", f16)], n_ctx=CONTEXT) as ladder:
+        while len(steps) < count:
+            ids = draw_transcript(rng).ids[:MAX_TOKENS]
+            for prompt in (ids[: i + 1] for i, token in enumerate(ids) if token == agent):
+                ladder.prefill(prompt)
+                written = ladder.generate(0, Sampler(), max_tokens=STEP_TOKENS).tokens
+                steps.append((prompt, list(written)))
+    return steps[:count]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/lm"))
     parser.add_argument("--out", type=Path, default=Path("runs/lm/hf"))
+    parser.add_argument("--steps", type=int, default=0, help="compare this many greedy steps")
     args = parser.parse_args()
-    hf_model(load_model(args.run)).save_pretrained(args.out)
+    reference = hf_model(load_model(args.run))
+    reference.save_pretrained(args.out)
     hf_tokenizer().save_pretrained(args.out)
     print(f"wrote {args.out}")
+    if args.steps:
+        steps = written_steps(args.run / f"{NAME}-f16.gguf", args.steps)
+        print(f"{disagreements(reference, steps)} of {len(steps)} greedy steps differ")
 
 
 if __name__ == "__main__":
