@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_router import __version__
+from edge_router.cli_bench import bench
 from edge_router.cli_options import ErrorsInOneSentence, play_options, replay_options
 
 if TYPE_CHECKING:
@@ -134,6 +135,9 @@ def list_models() -> None:
         for tier in ladder.tiers:
             size = tier.path.stat().st_size / 1e6 if tier.path.is_file() else 0.0
             click.echo(f"{ladder.name:12}{tier.name:10}{size:8.1f} MB  {tier.path}")
+
+
+main.add_command(bench)
 
 
 if __name__ == "__main__":

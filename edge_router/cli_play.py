@@ -10,16 +10,14 @@ from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import Listener
 from edge_router.agent.output import stdout_printer
 from edge_router.agent.trace import TraceWriter
-from edge_router.engine.gguf_file import read_header
-from edge_router.engine.ladder import Ladder
+from edge_router.engine.ladder import Ladder, default_context
 from edge_router.engine.sampling import Sampler
-from edge_router.engine.tier import KvMode, TierSpec
+from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
 from edge_router.models import resolve
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld import open_game
 
-MAX_DEFAULT_CONTEXT = 4096
 TASKS = ("alfworld",)
 AUTO = "auto"
 
@@ -55,7 +53,7 @@ def run(
     Sampler(temperature, top_p=top_p, min_p=min_p, seed=seed)  # refuses what is out of range
     chosen = resolve(model, tiers)
     chosen_router, specs = make_router(chosen.router if router == AUTO else router), chosen.tiers
-    context = ctx if ctx is not None else _context(specs)
+    context = ctx if ctx is not None else default_context(specs)
     chosen_router.reset(tuple(spec.name for spec in specs), seed)
     options = Options(
         max_steps=max_steps,
@@ -79,10 +77,3 @@ def run(
         )
         finished = play_episode(played, ladder, chosen_router, options, listeners)
     return 130 if finished.reason == "interrupted" else 0
-
-
-def _context(specs: Sequence[TierSpec]) -> int:
-    """What the model was trained for, but no more than an episode needs."""
-    header = read_header(specs[0].path)
-    trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
-    return min(int(trained), MAX_DEFAULT_CONTEXT) if trained else MAX_DEFAULT_CONTEXT

@@ -54,6 +54,16 @@ _REPACKED = frozenset(
 )
 
 
+MAX_DEFAULT_CONTEXT = 4096
+
+
+def default_context(specs: Sequence[TierSpec]) -> int:
+    """What the model was trained for, but no more than an episode needs."""
+    header = read_header(specs[0].path)
+    trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
+    return min(int(trained), MAX_DEFAULT_CONTEXT) if trained else MAX_DEFAULT_CONTEXT
+
+
 class Ladder:
     """The tiers of one model, cheapest first. A ladder of one tier is that tier alone."""
 

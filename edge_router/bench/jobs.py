@@ -1,0 +1,162 @@
+"""One game as a piece of work: everything that decides its outcome, its key, and playing it.
+
+The real episode loop plays (`agent.episode`), on the real engine; a benchmark adds a listener.
+A process keeps the ladder it loaded for the games that follow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from edge_router.agent.episode import Options, play_episode
+from edge_router.bench.parallel import StopRunError
+from edge_router.bench.records import GameRecord, Recorder, StepRecord
+from edge_router.bench.routers import bench_router
+from edge_router.bench.store import key_of
+from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.ladder import Ladder
+from edge_router.engine.machine import cpu_model
+from edge_router.engine.tier import TierSpec
+from edge_router.errors import UserError
+from edge_router.tasks.alfworld import AlfworldGame
+from edge_router.tasks.base import REFUSED
+from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.household.expert import Expert
+
+RECORDS: Final = "edge-router/game/1"  # part of every key: older records are not taken for ours
+EXPERT: Final = "expert"
+
+
+@dataclass(frozen=True)
+class GameJob:
+    """A game and who plays it. `specs` is empty for the expert, who needs no model."""
+
+    game: GameRef
+    specs: tuple[TierSpec, ...]
+    router: str
+    kv: str
+    options: Options  # its seed is the episode's own
+    n_ctx: int
+    threads: int
+    attempt: int = 0  # 0: the first
+    jobs: int = 1  # games that are played at once
+
+    def key(self) -> str:
+        """Over everything that decides the outcome; where it runs and how fast is not in it."""
+        return key_of(
+            {
+                "records": RECORDS,
+                "game": _sha256(self.game.path),
+                "model": [(spec.name, _sha256(spec.path)) for spec in self.specs],
+                "router": _identity(self.router),
+                "kv": self.kv if self.router != "low" and len(self.specs) > 1 else "",
+                "options": asdict(self.options),
+                "n_ctx": self.n_ctx,
+            }
+        )
+
+
+def episode_seed(seed: int, game: str, attempt: int = 0) -> int:
+    """A seed of its own for every game and attempt, so that draws differ between games."""
+    digest = hashlib.sha256(f"{seed}/{game}/{attempt}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def ladder_fingerprint(specs: Sequence[TierSpec]) -> str:
+    """SHA-256 over the tiers' names and files, cheapest first."""
+    return key_of({"tiers": [(spec.name, _sha256(spec.path)) for spec in specs]})
+
+
+def play_job(job: GameJob) -> GameRecord:
+    """Play the game in this process. Raises UserError or what the engine raises."""
+    with _ONE_AT_A_TIME:  # dask may run work in several threads
+        record = _play_expert(job) if job.router == EXPERT else _play(job)
+    return replace(record, jobs=job.jobs, threads=job.threads, cpu=cpu_model())
+
+
+def crashed(job: GameJob, reason: str) -> GameRecord:
+    """The record of a game that the engine did not survive: it counts as not won."""
+    return GameRecord(
+        *(job.game.id, job.game.kind, False, "crashed", "crashed"),
+        seed=job.options.seed,
+        crash=reason,
+        jobs=job.jobs,
+        threads=job.threads,
+        cpu=cpu_model(),
+    )
+
+
+# -- playing ------------------------------------------------------------------------------------
+
+_ONE_AT_A_TIME = threading.RLock()
+_loaded: dict[tuple[Any, ...], Ladder] = {}  # at most one
+
+
+def _play(job: GameJob) -> GameRecord:
+    ladder, task, recorder = _ladder(job), AlfworldGame(job.game.path), Recorder()
+    try:
+        end = play_episode(task, ladder, bench_router(job.router), job.options, [recorder])
+    finally:
+        task.close()
+    if end.reason == "interrupted":
+        raise KeyboardInterrupt
+    return recorder.record(job.game.id, job.game.kind, ladder.names[0], job.options.seed)
+
+
+def _ladder(job: GameJob) -> Ladder:
+    """The job's ladder, loaded or still there from the last game."""
+    key = (job.specs, job.kv, job.n_ctx, job.threads)
+    if key not in _loaded:
+        while _loaded:
+            _loaded.popitem()[1].close()
+        try:
+            _loaded[key] = Ladder.load(job.specs, kv=job.kv, n_ctx=job.n_ctx, n_threads=job.threads)
+        except UserError as error:
+            raise StopRunError(str(error)) from error
+    return _loaded[key]
+
+
+def _play_expert(job: GameJob) -> GameRecord:
+    """The scripted expert, which shows what the games allow."""
+    task = AlfworldGame(job.game.path)
+    steps, won = list[StepRecord](), False
+    try:
+        expert = Expert(task.reset())
+        while len(steps) < job.options.max_steps and not won:
+            action = expert.act()[1]
+            reply = task.step(action)
+            expert.observe(reply.observation, action)
+            steps.append(StepRecord(EXPERT, reply.observation == REFUSED, 0.0, 0, 0, 0, 0, 0))
+            won = reply.won
+    finally:
+        task.close()
+    reason = "won" if won else "out of steps"
+    failure = "" if won else "out of steps"
+    return GameRecord(job.game.id, job.game.kind, won, reason, failure, "", tuple(steps))
+
+
+# -- identity -----------------------------------------------------------------------------------
+
+
+def _identity(router: str) -> str:
+    """A router's spec, and for one that lies in a file the file's content instead of its place."""
+    kind, colon, parameter = router.partition(":")
+    if colon and Path(parameter).is_file():
+        return f"{kind}:sha256:{_sha256(Path(parameter))}"
+    return router
+
+
+def _sha256(path: Path) -> str:
+    facts = path.stat()
+    return _remembered_sha256(path, facts.st_mtime_ns, facts.st_size)
+
+
+@cache
+def _remembered_sha256(path: Path, _changed: int, _size: int) -> str:
+    return file_sha256(path)

@@ -1,0 +1,244 @@
+"""Run many independent pieces of work in processes beside this one, and survive those that die.
+
+llama.cpp and the game engine are native code: what goes wrong there may end the process, not
+raise an exception. So work never runs in the process that keeps the results:
+
+- one at a time: a companion process; the piece it had in hand when it died is the culprit;
+- several at once: joblib, with loky on this machine or dask on several. When a worker dies,
+  nobody knows which piece killed it, so the pieces that may have been in work are run again
+  one at a time; the run then goes on in parallel.
+
+Results come in the order in which they are ready.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import Connection
+from typing import Any, Final, Generic, TypeVar
+
+from edge_router.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+# joblib's workers may hold this many pieces each: one in work and one waiting.
+_AHEAD: Final = 2
+
+
+class StopRunError(UserError):
+    """Raised by work: every other piece would fail in the same way, so the run ends."""
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What is left of a piece of work that failed: the sentence that says how."""
+
+    reason: str
+    stops_the_run: bool = False
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where work runs: `jobs` processes here, or the dask cluster at `scheduler`."""
+
+    jobs: int = 1
+    scheduler: str | None = None  # "tcp://10.0.0.1:8786"
+
+
+class Crew:
+    """The processes that do the work; they stay, with what they have loaded, between two runs.
+
+    Also a context manager, which ends them.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._companion: _Companion | None = None
+
+    def run(
+        self, work: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[int, Result | Crash]]:
+        """Yield (index, result) of every item; one whose work raises or dies gives a `Crash`.
+
+        `work` must be a function of a module. Close the generator (or let Ctrl-C through it)
+        to stop: work in hand is thrown away. Raises UserError when a piece says that all of
+        them would fail.
+        """
+        with closing(self._run(_Guarded(work), dict(enumerate(items)))) as results:
+            for index, result in results:
+                if isinstance(result, Crash) and result.stops_the_run:
+                    raise UserError(result.reason)
+                yield index, result
+
+    def _run(
+        self, guarded: _Guarded[Item, Result], pending: dict[int, Item]
+    ) -> Generator[tuple[int, Result | Crash]]:
+        if self.backend.jobs == 1 and self.backend.scheduler is None:
+            yield from self._one_by_one(guarded, pending)
+            return
+        with _joblib_backend(self.backend) as jobs:
+            while pending:
+                try:
+                    for index, result in _in_parallel(guarded, pending, jobs):
+                        del pending[index]
+                        yield index, result
+                except _worker_deaths():
+                    suspects = dict(islice(pending.items(), _AHEAD * jobs))
+                    for index, result in self._one_by_one(guarded, suspects):
+                        del pending[index]
+                        yield index, result
+
+    def _one_by_one(
+        self, guarded: _Guarded[Item, Result], items: dict[int, Item]
+    ) -> Generator[tuple[int, Result | Crash]]:
+        for index, item in items.items():
+            companion = self._companion = self._companion or _Companion()
+            try:
+                result: tuple[int, Result | Crash] = companion.call(guarded, index, item)
+            except EOFError:
+                self._companion = None
+                result = index, Crash(companion.epitaph())
+            yield result
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing."""
+        if self._companion is not None:
+            self._companion.end()
+            self._companion = None
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Guarded(Generic[Item, Result]):
+    """The work, with exceptions turned into a `Crash` where they happen."""
+
+    def __init__(self, work: Callable[[Item], Result]) -> None:
+        self.work = work
+        self.home = os.getpid()
+
+    def __call__(self, index: int, item: Item) -> tuple[int, Result | Crash]:
+        if os.getpid() != self.home and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asked
+        try:
+            return index, self.work(item)
+        except UserError as error:
+            return index, Crash(str(error), isinstance(error, StopRunError))
+        except Exception as error:  # whatever it is, the other pieces go on
+            return index, Crash(f"{type(error).__name__}: {error}".strip().split("\n")[0])
+
+
+# -- several at once ----------------------------------------------------------------------------
+
+
+def _in_parallel(
+    guarded: _Guarded[Item, Result], pending: dict[int, Item], jobs: int
+) -> Iterator[tuple[int, Result | Crash]]:
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(
+        n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=_AHEAD * jobs
+    )
+    results = parallel(delayed(guarded)(i, item) for i, item in list(pending.items()))
+    with warnings.catch_warnings(), closing(results):
+        warnings.filterwarnings("ignore", ".*still being processed.*")  # it was meant to end
+        yield from results
+
+
+@contextmanager
+def _joblib_backend(backend: Backend) -> Iterator[int]:
+    """joblib set up; yields how many pieces run at once."""
+    from joblib import parallel_config
+
+    if backend.scheduler is None:
+        with parallel_config(backend="loky", n_jobs=backend.jobs):
+            yield backend.jobs
+        return
+    with _dask_client(backend.scheduler) as client:
+        workers = sum(w["nthreads"] for w in client.scheduler_info(-1)["workers"].values())
+        if not workers:
+            raise UserError(f"the dask scheduler at {backend.scheduler} has no workers")
+        with parallel_config(backend="dask", n_jobs=workers):
+            yield workers
+
+
+def _dask_client(scheduler: str) -> AbstractContextManager[Any]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UserError(
+            "--dask needs the package distributed; run: pip install 'dask[distributed]'"
+        ) from None
+    try:
+        connect: Callable[..., Any] = Client
+        client: AbstractContextManager[Any] = connect(scheduler, timeout=10, set_as_default=True)
+        return client
+    except (OSError, ValueError) as error:
+        raise UserError(f"there is no dask scheduler at {scheduler}: {error}") from error
+
+
+def _worker_deaths() -> tuple[type[BaseException], ...]:
+    """The exceptions by which joblib's backends tell that a worker died."""
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    try:
+        from distributed.scheduler import KilledWorker
+    except ImportError:
+        return (BrokenProcessPool,)
+    return (BrokenProcessPool, KilledWorker)
+
+
+# -- one at a time --------------------------------------------------------------------------------
+
+
+class _Companion:
+    """A process that does one piece of work at a time for this one."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy llama.cpp's threads
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()  # so that its death closes the pipe
+
+    def call(self, guarded: _Guarded[Any, Any], index: int, item: Any) -> Any:
+        """Index and result. Raises EOFError when the process dies over it."""
+        try:
+            self._ours.send((guarded, index, item))
+            return self._ours.recv()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise EOFError from error
+
+    def epitaph(self) -> str:
+        """How the process ended."""
+        self._process.join()
+        code = self._process.exitcode or 0
+        if code >= 0:
+            return f"the process ended with exit code {code}"
+        return f"the process was killed by {signal.Signals(-code).name}"
+
+    def end(self) -> None:
+        self._ours.close()
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        while True:
+            guarded, index, item = pipe.recv()
+            pipe.send(guarded(index, item))
+    except (EOFError, OSError):
+        pass  # the one who asked has gone

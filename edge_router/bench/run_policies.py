@@ -1,0 +1,218 @@
+"""`edge-router bench policies`: games, rows and settings from the options, then the run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_router.agent.episode import Options
+from edge_router.bench.jobs import ladder_fingerprint
+from edge_router.bench.outputs import Outputs
+from edge_router.bench.parallel import Backend, Crew
+from edge_router.bench.policies import Policies, Progress, Settings, read_plans
+from edge_router.bench.results import results
+from edge_router.bench.rows import parse_rows
+from edge_router.bench.store import Store, default_store
+from edge_router.bench.summary import summaries
+from edge_router.costs import CostProfile, find_profile, ladder_profile
+from edge_router.engine.fingerprint import require_same_model
+from edge_router.engine.gguf_file import read_header
+from edge_router.engine.ladder import default_context
+from edge_router.engine.machine import physical_cores
+from edge_router.engine.sampling import Sampler
+from edge_router.errors import UserError
+from edge_router.models import LadderFile, resolve
+from edge_router.tasks.game_files import GameRef, find_games, split_games
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """The command's options, as Click names them."""
+
+    split: str | None = None
+    folder: Path | None = None
+    games: int | None = None
+    model: str | None = None
+    tiers: Sequence[str] = ()
+    routers: Sequence[str] = ()
+    dial: str = ""
+    kv: str = "handoff"
+    oracle: Path | None = None
+    costs: str | None = None
+    retry_temperature: float = 0.7
+    max_steps: int = 50
+    seed: int = 0
+    temperature: float = 0.0
+    constrain: bool = False
+    ctx: int | None = None
+    jobs: int = 1
+    threads: int | None = None
+    dask: str | None = None
+    store: Path | None = None
+    play_crashed_again: bool = False
+
+
+def run_policies(options: PolicyOptions, outputs: Outputs) -> int:
+    """Play what is not yet in the store, show the table; returns the exit code."""
+    outputs.check()
+    ladder, games = resolve(options.model, options.tiers), chosen_games(options)
+    rows = parse_rows(
+        options.routers, kvs=_words(options.kv), dials=_dials(options.dial), auto=ladder.router
+    )
+    settings, profile = _settings(options, ladder), _profile(options, ladder)
+    with (
+        Store(options.store or default_store()) as store,
+        Crew(Backend(options.jobs, options.dask)) as crew,
+        ProgressLine() as line,
+    ):
+        policies = Policies(
+            *(ladder.tiers, games, settings, store, crew),
+            profile=profile,
+            plans=read_plans(options.oracle) if options.oracle else None,
+            tell=line,
+        )
+        try:
+            played = policies.play(rows)
+        except KeyboardInterrupt:
+            line.close()
+            print(f"edge-router: {_interrupted(policies.progress, store)}", file=sys.stderr)
+            return 130
+    table = summaries(played, policies.names, profile)
+    told = _told(options, ladder, games, settings, profile)
+    outputs.write(results("policies", told, {"policies": table}, threads=settings.threads))
+    return 0
+
+
+def chosen_games(options: PolicyOptions) -> list[GameRef]:
+    """All games of the split or folder, or N of them: spread over the list, which is by type."""
+    if options.folder is not None and options.split is not None:
+        raise UserError("--split and --folder exclude each other; give one of them")
+    found = find_games(options.folder) if options.folder else split_games(options.split)
+    wanted = len(found) if options.games is None else options.games
+    if wanted > len(found):
+        raise UserError(f"--games asks for {wanted} games and there are {len(found)}")
+    return [found[i * len(found) // wanted] for i in range(wanted)]
+
+
+def _settings(options: PolicyOptions, ladder: LadderFile) -> Settings:
+    require_same_model([read_header(spec.path) for spec in ladder.tiers])
+    for temperature in (options.temperature, options.retry_temperature):
+        Sampler(temperature)  # refuses what is out of range
+    return Settings(
+        options=Options(
+            max_steps=options.max_steps,
+            seed=options.seed,
+            temperature=options.temperature,
+            constrain=options.constrain,
+            fingerprints=False,
+        ),
+        n_ctx=options.ctx or default_context(ladder.tiers),
+        threads=options.threads or max(1, physical_cores() // options.jobs),
+        retry_temperature=options.retry_temperature,
+        play_crashed_again=options.play_crashed_again,
+    )
+
+
+def _profile(options: PolicyOptions, ladder: LadderFile) -> CostProfile | None:
+    """The costs asked for, or those of this very ladder where it was calibrated."""
+    if options.costs is None:
+        return ladder_profile(ladder.name, ladder_fingerprint(ladder.tiers))
+    profile = find_profile(options.costs)
+    for spec in ladder.tiers:
+        profile.tier(spec.name)
+    return profile
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()] or [text]
+
+
+def _dials(text: str) -> list[float]:
+    try:
+        dials = [float(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        dials = [-1.0]
+    if not all(0 <= dial <= 1 for dial in dials):
+        raise UserError(f"--dial {text}: dials are numbers between 0 and 1, joined by commas")
+    return dials
+
+
+def _told(
+    options: PolicyOptions,
+    ladder: LadderFile,
+    games: Sequence[GameRef],
+    settings: Settings,
+    profile: CostProfile | None,
+) -> dict[str, Any]:
+    """What a reader needs to run the same again."""
+    return {
+        "model": ladder.name or "given tiers",
+        "tiers": {spec.name: spec.path.name for spec in ladder.tiers},
+        "ladder": ladder_fingerprint(ladder.tiers),
+        "split": options.split or (str(options.folder) if options.folder else "default"),
+        "games": len(games),
+        "max_steps": options.max_steps,
+        "seed": options.seed,
+        "temperature": options.temperature,
+        "retry_temperature": options.retry_temperature,
+        "constrain": options.constrain,
+        "n_ctx": settings.n_ctx,
+        "jobs": options.jobs,
+        "costs": None if profile is None else profile.model,
+    }
+
+
+def _interrupted(progress: Progress, store: Store) -> str:
+    return (
+        f"interrupted: {progress.done} of {progress.total} games are kept in {store.path}; the same"
+        " command goes on from there"
+    )
+
+
+class ProgressLine:
+    """How far the run is, on stderr: a bar on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("games")
+        self._told = -1
+
+    def __call__(self, progress: Progress) -> None:
+        crashed = f", {progress.crashed} crashed" if progress.crashed else ""
+        text = f"games ({progress.from_store} known{crashed})"
+        self._bar.update(
+            self._task, description=text, total=progress.total, completed=progress.done
+        )
+        tenth = 10 * progress.done // max(1, progress.total)
+        if not self._console.is_terminal and tenth != self._told:
+            self._told = tenth
+            self._console.print(f"{text}: {progress.done}/{progress.total}", highlight=False)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+    def __enter__(self) -> ProgressLine:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,99 @@
+"""The intervals and tests behind every number that people compare.
+
+- a share of games won: Wilson's 95 % interval (Wilson, 1927);
+- two players on the same games: McNemar's exact test (only the games that one won and the
+  other lost count), and the difference with the interval of Bonett and Price (2012);
+- means and ratios of sums (seconds a game, share of steps): the percentile bootstrap over
+  games, seeded, because steps of one game are not independent of each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+Z95: Final = 1.959964
+RESAMPLES: Final = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share; (0, 1) where nothing was tried."""
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = successes / n, Z95**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def share(successes: int, n: int) -> Estimate:
+    """A share with Wilson's interval."""
+    return Estimate(successes / n if n else 0.0, *wilson(successes, n))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One player against a reference on the same games."""
+
+    only_this: int  # games that this one won and the reference lost
+    only_reference: int
+    n: int
+    p_value: float  # McNemar's exact test, two-sided
+    difference: Estimate  # of the shares of games won, this minus reference
+
+
+def paired(this: Sequence[bool], reference: Sequence[bool]) -> Paired:
+    """Compare two players game by game. Raises ValueError unless both have the same games."""
+    won = list(zip(this, reference, strict=True))
+    only_this = sum(a and not b for a, b in won)
+    only_reference = sum(b and not a for a, b in won)
+    p_value = mcnemar_exact(only_this, only_reference)
+    difference = _bonett_price(only_this, only_reference, len(won))
+    return Paired(only_this, only_reference, len(won), p_value, difference)
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """Two-sided p of the exact McNemar test with `b` and `c` discordant pairs."""
+    n, k = b + c, min(b, c)
+    tail = sum(math.comb(n, i) for i in range(k + 1))
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def _bonett_price(b: int, c: int, n: int) -> Estimate:
+    """Difference of two paired shares; one game is added to either side before the interval."""
+    if n == 0:
+        return Estimate(0.0, -1.0, 1.0)
+    p, q = (b + 1) / (n + 2), (c + 1) / (n + 2)
+    half = Z95 * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    return Estimate((b - c) / n, max(-1.0, p - q - half), min(1.0, p - q + half))
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
+    """Ratio of two sums over games, None where the denominators add up to nothing."""
+    top, bottom = np.asarray(numerators, float), np.asarray(denominators, float)
+    if top.size == 0 or bottom.sum() == 0:
+        return None
+    value = float(top.sum() / bottom.sum())
+    drawn = np.random.default_rng(0).integers(0, top.size, (RESAMPLES, top.size))
+    below = bottom[drawn].sum(axis=1)
+    values = top[drawn].sum(axis=1)[below > 0] / below[below > 0]
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
+
+
+def mean(values: Sequence[float]) -> Estimate | None:
+    """Mean over games, None where there are none."""
+    return ratio(values, [1.0] * len(values))

@@ -1,0 +1,127 @@
+"""`edge-router bench`, `calibrate`, `doctor` and `report`: options here, work in `bench`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+
+
+def output_options(command: Command) -> Command:
+    """--json, --csv, --markdown and --plot."""
+    for option in (
+        click.option("--plot", type=FILE, help="Draw the results into this .png or .svg file."),
+        click.option("--markdown", is_flag=True, help="Print the tables as Markdown."),
+        click.option("--csv", type=FILE, help="Write the numbers to this CSV file."),
+        click.option("--json", type=FILE, help="Write the results to this file, for report."),
+    ):
+        command = option(command)
+    return command
+
+
+def ladder_options(command: Command) -> Command:
+    """--model and --tier."""
+    for option in (
+        click.option(
+            "--tier",
+            "tiers",
+            multiple=True,
+            metavar="NAME=PATH",
+            help="A tier's GGUF; once per tier, cheapest first, instead of --model.",
+        ),
+        click.option("--model", help="Embedded model or a folder with ladder.toml.  [household]"),
+    ):
+        command = option(command)
+    return command
+
+
+def game_options(command: Command) -> Command:
+    """Which games, where they run, and where their results are kept."""
+    for option in (
+        click.option(
+            "--play-crashed-again", is_flag=True, help="Play games anew that the engine crashed on."
+        ),
+        click.option("--store", type=FILE, help="Keep results in this file.  [the user's cache]"),
+        click.option(
+            "--dask", metavar="ADDRESS", help="Play on this dask cluster (tcp://host:8786)."
+        ),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads a game.  [cores/jobs]"),
+        click.option(
+            "--jobs",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            help="Games to play at once.",
+        ),
+        click.option("--ctx", type=click.IntRange(64), help="Context in tokens.  [up to 4096]"),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
+        click.option("--max-steps", type=click.IntRange(1), default=50, show_default=True),
+        click.option(
+            "--games",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Only N games, spread evenly over the task types.  [all]",
+        ),
+        click.option("--folder", type=FILE, help="A folder of games instead of a split."),
+        click.option("--split", help="generated, train, valid_seen or valid_unseen, as for play."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def bench() -> None:
+    """Measure what precision costs here and what routing buys."""
+
+
+@bench.command()
+@game_options
+@ladder_options
+@click.option(
+    "--routers",
+    multiple=True,
+    default=("low,high,auto,matched:auto,retry:auto,expert",),
+    show_default=True,
+    help="Rows of the table, joined by commas.",
+)
+@click.option("--kv", default="handoff", show_default=True, help="KV modes, joined by commas.")
+@click.option("--dial", default="", help="Dials for onnx routers, joined by commas.")
+@click.option("--oracle", type=FILE, help="Plans from rollouts, for the row oracle.")
+@click.option("--costs", help="Cost profile for the seconds.  [this ladder's, from calibrate]")
+@click.option("--temperature", type=float, default=0.0, show_default="greedy")
+@click.option(
+    "--retry-temperature",
+    type=float,
+    default=0.7,
+    show_default=True,
+    help="Temperature of a retry's later attempts.",
+)
+@click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands.")
+@output_options
+def policies(
+    json: Path | None, csv: Path | None, plot: Path | None, markdown: bool, **options: Any
+) -> None:
+    """Play games under many routers and compare success and cost.
+
+    Rows: every router of play (a dial is written onnx:PATH@0.3), auto, alone:TIER
+    (that tier without a ladder), matched:ROUTER (chance, with the shares of tiers
+    that ROUTER used), retry:ROUTER (the cheapest tier plays lost games again for
+    what ROUTER cost), oracle, expert. Each game is stored as it ends: after Ctrl-C
+    the same command goes on, and a game is never played twice.
+
+    \b
+    edge-router bench policies --split valid_seen --jobs 2
+    edge-router bench policies --routers low,high,entropy:0.01 --kv handoff,exact
+    edge-router bench policies --games 30 --json p.json --plot p.png
+    """
+    from edge_router.bench.outputs import Outputs
+    from edge_router.bench.run_policies import PolicyOptions, run_policies
+
+    outputs = Outputs(json, csv, plot, markdown)
+    sys.exit(run_policies(PolicyOptions(**options), outputs))

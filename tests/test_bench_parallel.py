@@ -1,0 +1,80 @@
+"""Work in other processes: order, failures, and pieces that kill their process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from edge_router.bench.parallel import Backend, Crash, Crew, StopRunError
+from edge_router.errors import UserError
+
+
+def run_all(
+    function: Callable[[int], int], items: list[int], backend: Backend
+) -> list[tuple[int, int | Crash]]:
+    with Crew(backend) as crew:
+        return list(crew.run(function, items))
+
+
+BACKENDS = pytest.mark.parametrize("jobs", [1, 2])
+
+
+def work(item: int) -> int:
+    """Doubles a number; 13 raises, 99 kills its process, 50 says that nothing can work."""
+    if item == 13:
+        raise RuntimeError("llama_decode returned -3\nmore")
+    if item == 99:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if item == 50:
+        raise StopRunError("no such model")
+    return 2 * item
+
+
+def where(_item: int) -> int:
+    return os.getpid()
+
+
+@BACKENDS
+def test_a_piece_that_fails_or_dies_is_told_and_the_others_are_done(jobs: int) -> None:
+    items = [1, 13, 2, 99, 3, 4, 5, 6]
+    done = dict(run_all(work, items, Backend(jobs)))
+    assert sorted(done) == list(range(8))
+    assert done[1] == Crash("RuntimeError: llama_decode returned -3")
+    assert done[3] == Crash("the process was killed by SIGSEGV")
+    assert [done[i] for i in (0, 2, 4, 5, 6, 7)] == [2, 4, 6, 8, 10, 12]
+
+
+@BACKENDS
+def test_what_would_fail_everywhere_ends_the_run(jobs: int) -> None:
+    with pytest.raises(UserError, match="no such model"):
+        list(run_all(work, [50, 1, 2], Backend(jobs)))
+
+
+@BACKENDS
+def test_work_never_runs_in_the_process_that_keeps_the_results(jobs: int) -> None:
+    assert os.getpid() not in {pid for _, pid in run_all(where, [0, 1], Backend(jobs))}
+
+
+def test_a_scheduler_that_is_not_there_is_told() -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(UserError, match="no dask scheduler at nowhere"):
+        list(run_all(work, [1], Backend(1, "nowhere")))
+
+
+@pytest.mark.slow
+def test_dask_runs_the_same_work_on_two_local_workers() -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+    ):
+        backend = Backend(scheduler=cluster.scheduler_address)
+        done = dict(run_all(work, [1, 13, 2, 3], backend))
+        assert done == {0: 2, 1: Crash("RuntimeError: llama_decode returned -3"), 2: 4, 3: 6}
+        used = {pid for _, pid in run_all(where, list(range(20)), backend)}
+        assert len(used) == 2
+        assert os.getpid() not in used

@@ -1,0 +1,292 @@
+"""The policies benchmark: the real engine, the store, resuming, and the arithmetic of its rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from edge_router.agent.episode import Options
+from edge_router.bench.parallel import Backend, Crew
+from edge_router.bench.policies import Policies, Settings, read_plans
+from edge_router.bench.records import GameRecord, StepRecord
+from edge_router.bench.results import read_results
+from edge_router.bench.rows import Row, parse_rows
+from edge_router.bench.store import Store
+from edge_router.bench.summary import summaries
+from edge_router.cli import main
+from edge_router.engine.tier import TierSpec
+from edge_router.errors import UserError
+from edge_router.tasks.game_files import SHIPPED, GameRef, split_games
+from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
+
+SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> list[TierSpec]:
+    paths = write_tiny_ladder(tmp_path_factory.mktemp("tiny"), SHORT, ("q4_k_m", "q8_0"))
+    return [TierSpec(name, path) for name, path in paths.items()]
+
+
+@pytest.fixture
+def options(specs: list[TierSpec], tmp_path: Path) -> list[str]:
+    tiers = [f"--tier={s.name}={s.path}" for s in specs]
+    short = ["--split=generated", "--max-steps=3", "--threads=1", "--ctx=1024"]
+    return ["bench", "policies", *tiers, *short, f"--store={tmp_path / 'store.sqlite'}"]
+
+
+def run(arguments: list[str]) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def stored(path: Path) -> dict[str, str]:
+    """Key -> when its result was made."""
+    with sqlite3.connect(path) as database:
+        return dict(database.execute("SELECT key, made || rowid FROM results"))
+
+
+def table(path: Path) -> dict[str, Any]:
+    return {r["row"]: r for r in read_results(path)["tables"]["policies"]}
+
+
+def test_a_table_has_every_row_and_the_same_command_plays_nothing_again(
+    options: list[str], tmp_path: Path
+) -> None:
+    wanted = [
+        "--games=2",
+        "--routers=low,random:0.5,matched:random:0.5,retry:high,alone:q8_0,expert",
+    ]
+    files = [f"--json={tmp_path / 'p.json'}", f"--csv={tmp_path / 'p.csv'}"]
+    result = run([*options, *wanted, *files])
+    assert result.exit_code == 0, result.output
+    before = stored(tmp_path / "store.sqlite")
+    rows = table(tmp_path / "p.json")
+    assert list(rows) == [
+        *("low", "random:0.5", "matched:random:0.5", "high", "retry:high", "alone:q8_0", "expert")
+    ]
+    assert all(row["games"] == 2 for row in rows.values())
+    assert rows["low"]["share"]["q4_k_m"]["value"] == 1.0
+    assert rows["high"]["share"]["q8_0"]["value"] == 1.0
+    assert rows["alone:q8_0"]["share"]["q8_0"]["value"] == 1.0
+    # a lone tier reads each token once, a ladder's dearest tier the prompt's last one once more
+    assert rows["alone:q8_0"]["tokens_read"]["value"] == rows["low"]["tokens_read"]["value"]
+    assert rows["high"]["against_high"] is None
+    assert rows["low"]["against_high"]["p_value"] == 1.0
+    assert rows["low"]["by_step"]["q4_k_m"] == [2, 2, 2]
+    with (tmp_path / "p.csv").open() as file:
+        lines = [line for line in file if not line.startswith("#")]
+    assert [r["row"] for r in csv.DictReader(lines)] == list(rows)
+    again = run([*options, *wanted, "--markdown"])
+    assert again.exit_code == 0, again.output
+    assert "| retry:high |" in again.stdout
+    assert stored(tmp_path / "store.sqlite") == before
+
+
+def test_games_are_played_anew_when_anything_that_decides_them_changes(
+    options: list[str], tmp_path: Path
+) -> None:
+    def count(*more: str) -> int:
+        result = run([*options, "--games=1", "--routers=high", *more])
+        assert result.exit_code == 0, result.output
+        return len(stored(tmp_path / "store.sqlite"))
+
+    assert [count(), count(), count("--kv=exact"), count("--max-steps=2"), count("--jobs=1")] == [
+        *(1, 1, 2, 3, 3)
+    ]
+
+
+def test_a_game_that_the_engine_rejects_is_counted_and_the_run_goes_on(
+    options: list[str], tmp_path: Path
+) -> None:
+    for file in list(SHIPPED.glob("*/*/game.tw-pddl"))[:2]:
+        name = file.parent.relative_to(SHIPPED)
+        shutil.copytree(file.parent, tmp_path / "games" / name)
+    broken = next((tmp_path / "games").glob("*/*/game.tw-pddl"))
+    game = json.loads(broken.read_text())
+    broken.write_text(json.dumps(game | {"pddl_problem": game["pddl_problem"][:200]}))
+    arguments = [o for o in options if not o.startswith("--split")]
+    arguments += [f"--folder={tmp_path / 'games'}", "--routers=high", f"--json={tmp_path / 'p'}"]
+    result = run(arguments)
+    assert result.exit_code == 0, result.output
+    row = table(tmp_path / "p")["high"]
+    assert (row["games"], row["crashed"], row["failures"]["crashed"]) == (2, 1, 1)
+    assert "damaged" in row["crashes"][0]
+    assert "crashed, counted as not won" in result.stdout
+    before = stored(tmp_path / "store.sqlite")
+    run(arguments)
+    assert stored(tmp_path / "store.sqlite") == before
+    run([*arguments, "--play-crashed-again"])
+    after = stored(tmp_path / "store.sqlite")
+    assert sum(before[key] != after[key] for key in before) == 1
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_finishes(
+    options: list[str], tmp_path: Path
+) -> None:
+    store = tmp_path / "store.sqlite"
+    program = [str(Path(sys.executable).with_name("edge-router")), *options]
+    program += ["--games=8", "--routers=high", "--max-steps=8", "--jobs=2"]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        give_up = time.monotonic() + 120
+        while not (store.exists() and len(stored_or_nothing(store)) >= 2):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it too
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert "the same command goes on from there" in err
+    before = stored(store)
+    assert 2 <= len(before) < 8
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = stored(store)
+    assert len(after) == 8
+    assert {key: after[key] for key in before} == before
+
+
+def stored_or_nothing(path: Path) -> dict[str, str]:
+    try:
+        return stored(path)
+    except sqlite3.Error:  # it is being made
+        return {}
+
+
+# -- the arithmetic, on records that were put into the store by hand -------------------------------
+
+GAMES = [GameRef(g.id, g.path, g.kind) for g in split_games("generated")[:3]]
+
+
+def record(game: GameRef, won: bool, seconds: float, tiers: str = "q4_k_m") -> GameRecord:
+    steps = tuple(
+        StepRecord(tier, False, 1000 * seconds / len(tiers.split()), 50, 10, 0, 0, 5)
+        for tier in tiers.split()
+    )
+    reason, failure = ("won", "") if won else ("out of steps", "not found")
+    return GameRecord(game.id, game.kind, won, reason, failure, "q4_k_m", steps)
+
+
+def known(policies: Policies, row: Row, attempt: int, records: list[GameRecord]) -> None:
+    """Put records into the store as those of a row's games."""
+    games = {game.id: game for game in policies.games}
+    for found in records:
+        job = policies._job(games[found.game], policies.specs, row.router, row, attempt)
+        policies.store.put(job.key(), found.as_plain())
+
+
+@pytest.fixture
+def policies(specs: list[TierSpec], tmp_path: Path) -> Policies:
+    settings = Settings(Options(fingerprints=False), n_ctx=1024)
+    return Policies(specs, GAMES, settings, Store(tmp_path / "s.sqlite"), Crew(Backend()))
+
+
+def test_retries_spend_what_the_compared_row_cost_and_no_more(policies: Policies) -> None:
+    high, low = Row("play", "high", "handoff"), Row("play", "low", "handoff")
+    a, b, c = GAMES
+    known(policies, high, 0, [record(a, True, 10), record(b, True, 10), record(c, False, 10)])
+    known(policies, low, 0, [record(a, True, 4), record(b, False, 4), record(c, False, 4)])
+    known(policies, low, 1, [record(b, False, 8), record(c, True, 8)])  # 12 + 8 + 8 = 28 of 30
+    known(policies, low, 2, [record(b, True, 8)])  # 36: not affordable
+    _, retry = policies.play([high, Row("retry", "high", "handoff")])
+    assert [o.won for o in retry.outcomes] == [True, False, True]
+    assert [len(o.attempts) for o in retry.outcomes] == [1, 2, 2]
+    assert sum(o.measured_seconds for o in retry.outcomes) == pytest.approx(28)
+    row = summaries([retry], ["q4_k_m", "q8_0"], None)[0]
+    assert row["attempts"]["value"] == pytest.approx(5 / 3)
+
+
+def test_retry_says_when_the_budget_is_gone_before_any_retry(policies: Policies) -> None:
+    high, low = Row("play", "high", "handoff"), Row("play", "low", "handoff")
+    known(policies, high, 0, [record(g, True, 1) for g in GAMES])
+    known(policies, low, 0, [record(g, False, 9) for g in GAMES])
+    retry = policies.play([high, Row("retry", "high", "handoff")])[1]
+    assert [len(o.attempts) for o in retry.outcomes] == [1, 1, 1]
+    assert "cost more" in retry.note
+
+
+def test_matched_chance_has_the_shares_of_the_row_it_is_matched_to(policies: Policies) -> None:
+    base = Row("play", "entropy:0.5", "handoff")
+    known(policies, base, 0, [record(g, True, 1, "q4_k_m q8_0 q4_k_m q4_k_m") for g in GAMES])
+    mix = Row("play", "mix:0.7500/0.2500", "handoff")
+    known(policies, mix, 0, [record(g, False, 1) for g in GAMES])
+    matched = policies.play([base, replace(base, how="matched")])[1]
+    assert [o.won for o in matched.outcomes] == [False] * 3
+
+
+def test_the_oracle_plays_its_plans_and_needs_them(policies: Policies, tmp_path: Path) -> None:
+    oracle = Row("oracle", kv="handoff")
+    with pytest.raises(UserError, match="--oracle FILE"):
+        policies.play([oracle])
+    plans = {"schema": "edge-router/plans/1", "plans": {GAMES[1].id: [0, 1]}}
+    (tmp_path / "plans.json").write_text(json.dumps(plans))
+    policies.plans = read_plans(tmp_path / "plans.json")
+    for game, router in zip(GAMES, ("plan:", "plan:0.1", "plan:"), strict=True):
+        known(policies, replace(oracle, router=router), 0, [record(game, True, 1)])
+    assert [o.won for o in policies.play([oracle])[0].outcomes] == [True] * 3
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"schema": "x", "plans": {}}', "no json"])
+def test_a_file_without_plans_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "plans").write_text(content)
+    with pytest.raises(UserError, match="holds no plans"):
+        read_plans(tmp_path / "plans")
+
+
+def test_rows_are_compared_with_high_under_their_own_kv_mode(policies: Policies) -> None:
+    rows = parse_rows(["low"], kvs=["handoff", "exact"], dials=[], auto="low")
+    low, high, exact = rows
+    known(policies, low, 0, [record(g, False, 1) for g in GAMES])
+    known(policies, high, 0, [record(g, True, 1) for g in GAMES])
+    known(policies, exact, 0, [record(g, False, 1) for g in GAMES])
+    found = summaries(policies.play(rows), ["q4_k_m", "q8_0"], None)
+    assert found[0]["against_high"]["only_reference"] == 3
+    assert [r["against_high"] for r in found[1:]] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("--games=61", "there are 60"),
+        ("--folder=.", "exclude each other"),
+        ("--kv=half", "unknown KV mode"),
+        ("--dial=1.5", "between 0 and 1"),
+        ("--dial=x", "between 0 and 1"),
+        ("--retry-temperature=-1", "temperature"),
+        ("--costs=nonesuch", "no cost profile 'nonesuch'"),
+        ("--oracle=absent.json", "holds no plans"),
+        ("--routers=oracle", "--oracle FILE"),
+        ("--routers=nonesuch", "no router 'nonesuch'"),
+        ("--json=absent/p.json", "make the folder"),
+        ("--csv=.", "is a folder"),
+        ("--plot=p.gif", ".png or .svg"),
+        ("--ctx=100000", "was trained for"),
+        ("--store=.", "cannot be used"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence_before_anything_is_played(
+    options: list[str], more: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "home"))
+    result = run([*options, more])
+    assert result.exit_code == 2, result.output
+    assert says in result.stderr.splitlines()[-1]
+    assert result.stdout == ""
+    assert not (tmp_path / "store.sqlite").exists() or not stored(tmp_path / "store.sqlite")
