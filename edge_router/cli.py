@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_router import __version__
-from edge_router.cli_bench import bench
+from edge_router.cli_bench import bench, calibrate
 from edge_router.cli_options import ErrorsInOneSentence, play_options, replay_options
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def list_models() -> None:
 
 
 main.add_command(bench)
+main.add_command(calibrate)
 
 
 if __name__ == "__main__":

@@ -125,3 +125,124 @@ def policies(
 
     outputs = Outputs(json, csv, plot, markdown)
     sys.exit(run_policies(PolicyOptions(**options), outputs))
+
+
+def subject_options(command: Command) -> Command:
+    """--model, --tier, or --shape with --precisions; --threads and -r."""
+    for option in (
+        click.option("--threads", type=click.IntRange(1), help="CPU threads.  [physical cores]"),
+        click.option(
+            "-r",
+            "--repeats",
+            type=click.IntRange(1),
+            default=5,
+            show_default=True,
+            help="Repeats, after a warm-up.",
+        ),
+        click.option(
+            "--precisions", help="The shape's tiers, cheapest first, by commas.  [q4_k_m,q8_0]"
+        ),
+        click.option(
+            "--shape",
+            metavar="NAME",
+            help="Random weights of this model's shape, made once, instead of a model: "
+            "qwen3-0.6b, qwen3-1.7b, qwen3-4b, llama-3.2-1b.",
+        ),
+    ):
+        command = option(command)
+    return ladder_options(command)
+
+
+@bench.command()
+@subject_options
+@click.option(
+    "-p",
+    "--prefill",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    help="Tokens to prefill.",
+)
+@click.option(
+    "-n",
+    "--decode",
+    type=click.IntRange(1),
+    default=128,
+    show_default=True,
+    help="Tokens to decode.",
+)
+@click.option(
+    "--spans", default="32,128,512,2048", show_default=True, help="Tokens to hand over, by commas."
+)
+@output_options
+def speed(
+    model: str | None,
+    tiers: tuple[str, ...],
+    shape: str | None,
+    precisions: str | None,
+    spans: str,
+    json: Path | None,
+    csv: Path | None,
+    plot: Path | None,
+    markdown: bool,
+    **options: Any,
+) -> None:
+    """Measure each tier's speed, loading and memory, handoff and routing.
+
+    -p, -n and -r are llama-bench's. Our loop, bare llama_decode and
+    llama-cpp-python's Llama are taken in turn on the same files and prompt, and so
+    are handoff and prefill. Take figures on an idle machine.
+
+    \b
+    edge-router bench speed
+    edge-router bench speed --shape qwen3-0.6b --json speed.json --plot speed.png
+    """
+    from edge_router.bench.outputs import Outputs
+    from edge_router.bench.run_speed import run_speed
+    from edge_router.bench.speed import SpeedOptions
+
+    wanted = SpeedOptions(spans=_numbers("--spans", spans), **options)
+    outputs = Outputs(json, csv, plot, markdown)
+    sys.exit(run_speed(model, tiers, shape, precisions, wanted, outputs))
+
+
+@click.command()
+@subject_options
+@output_options
+def calibrate(
+    model: str | None,
+    tiers: tuple[str, ...],
+    shape: str | None,
+    precisions: str | None,
+    json: Path | None,
+    csv: Path | None,
+    plot: Path | None,
+    markdown: bool,
+    **options: Any,
+) -> None:
+    """Measure what each tier costs here and keep it for routers and reports.
+
+    Cost is seconds on this machine, not bits: seconds to read and to write a token
+    on each tier and to hand a token over. Says which tiers are worth having. A
+    profile is kept for each ladder; one of a --shape goes by its name, for
+    bench policies --costs NAME.
+
+    \b
+    edge-router calibrate
+    edge-router calibrate --shape qwen3-1.7b --precisions q3_k_m,q4_k_m,q8_0
+    """
+    from edge_router.bench.calibrate import CalibrationOptions
+    from edge_router.bench.outputs import Outputs
+    from edge_router.bench.run_calibrate import run_calibrate
+
+    outputs = Outputs(json, csv, plot, markdown)
+    wanted = CalibrationOptions(**options)
+    sys.exit(run_calibrate(model, tiers, shape, precisions, wanted, outputs))
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    """Numbers joined by commas, each at least 1."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise click.BadParameter(f"{text!r}: write numbers joined by commas", param_hint=option)
+    return tuple(int(word) for word in words)

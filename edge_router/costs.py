@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -34,28 +35,50 @@ class StepTokens:
     handoff: int = 0  # KV copied to the chosen tier
     catchup: int = 0  # read by the chosen tier itself
     decode: int = 0  # written
-    depth: int = 0  # length of the prompt, which makes a token dearer
+    depth: int = 0  # length of the whole prompt
 
 
 @dataclass(frozen=True)
 class TierCost:
-    """Seconds of one tier: `call + n * token` to read n tokens, `n * (token + depth)` to write."""
+    """Seconds of one tier, as measured at some spans and depths and straight lines between.
+
+    Not one number a token: on CPUs a span of 32 tokens can take longer than one of 64, because
+    another kernel reads it, and both take longer the more the context holds.
+    """
 
     name: str
     size_bytes: int
-    prefill_call_s: float  # what a prefill costs before its first token
-    prefill_token_s: float
-    decode_token_s: float  # with an empty context
-    decode_depth_s: float = 0.0  # added for each token that the context holds
+    spans: tuple[int, ...]  # tokens read in one go, ascending
+    depths: tuple[int, ...]  # tokens in the context before, ascending
+    read_s: tuple[tuple[float, ...], ...]  # seconds for a span: [depth][span]
+    write_s: tuple[float, ...]  # seconds for a token that is written: [depth]
 
-    def prefill(self, tokens: int) -> float:
-        """Seconds to read `tokens` in one go."""
-        return self.prefill_call_s + tokens * self.prefill_token_s if tokens > 0 else 0.0
+    def prefill(self, tokens: int, depth: int = 0) -> float:
+        """Seconds to read `tokens` in one go after `depth` tokens of context."""
+        if tokens <= 0:
+            return 0.0
+        at_depths = [between(self.spans, times, tokens) for times in self.read_s]
+        return between(self.depths, at_depths, depth)
 
     def decode(self, tokens: int, depth: int = 0) -> float:
         """Seconds to write `tokens`, one after another, after `depth` tokens of context."""
-        mean_depth = depth + tokens / 2
-        return tokens * (self.decode_token_s + mean_depth * self.decode_depth_s)
+        return tokens * between(self.depths, self.write_s, depth + tokens / 2)
+
+
+def between(at: Sequence[int], values: Sequence[float], x: float) -> float:
+    """The value at `x` on straight lines through the points.
+
+    Below the first point it is the first value; beyond the last the last line goes on, but not
+    below the last value: nothing gets cheaper by being longer.
+    """
+    if x <= at[0] or len(at) == 1:
+        return values[0]
+    i = next((i for i in range(1, len(at)) if x <= at[i]), len(at) - 1)
+    slope = (values[i] - values[i - 1]) / (at[i] - at[i - 1])
+    if x > at[i]:
+        slope = max(0.0, slope)
+        return values[i] + slope * (x - at[i])
+    return values[i - 1] + slope * (x - at[i - 1])
 
 
 @dataclass(frozen=True)
@@ -98,9 +121,9 @@ class CostProfile:
         first = self.tier(reader) if reader is not None else self.tiers[0]
         chosen = self.tier(tier)
         return (
-            first.prefill(tokens.prefill)
+            first.prefill(tokens.prefill, max(0, tokens.depth - tokens.prefill))
             + self.handoff(tokens.handoff)
-            + chosen.prefill(tokens.catchup)
+            + chosen.prefill(tokens.catchup, max(0, tokens.depth - tokens.catchup))
             + chosen.decode(tokens.decode, tokens.depth)
         )
 
@@ -158,7 +181,7 @@ def read_profile(path: Path) -> CostProfile:
             raise UserError(
                 f"{path} is no cost profile of this version ({SCHEMA}): calibrate again"
             )
-        tiers = tuple(TierCost(**tier) for tier in data.pop("tiers"))
+        tiers = tuple(_read_tier(tier) for tier in data.pop("tiers"))
         profile = CostProfile(tiers=tiers, **data)
         _check(profile)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -166,9 +189,22 @@ def read_profile(path: Path) -> CostProfile:
     return profile
 
 
+def _read_tier(data: dict[str, Any]) -> TierCost:
+    return TierCost(
+        **data
+        | {key: tuple(data[key]) for key in ("spans", "depths", "write_s")}
+        | {"read_s": tuple(tuple(row) for row in data["read_s"])}
+    )
+
+
 def _check(profile: CostProfile) -> None:
     numbers: list[object] = [profile.handoff_call_s, profile.handoff_token_s]
     for t in profile.tiers:
-        numbers += [t.prefill_call_s, t.prefill_token_s, t.decode_token_s, t.decode_depth_s]
+        shape = [len(row) for row in t.read_s]
+        if not t.spans or not t.depths or shape != [len(t.spans)] * len(t.depths):
+            raise ValueError("its spans, depths and times do not belong together")
+        if len(t.write_s) != len(t.depths):
+            raise ValueError("its depths and times do not belong together")
+        numbers += [*t.spans, *t.depths, *t.write_s, *(s for row in t.read_s for s in row)]
     if not profile.tiers or not all(isinstance(n, int | float) and n >= 0 for n in numbers):
         raise ValueError("its costs are not numbers of 0 or more")

@@ -138,12 +138,12 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_finishes(
 ) -> None:
     store = tmp_path / "store.sqlite"
     program = [str(Path(sys.executable).with_name("edge-router")), *options]
-    program += ["--games=8", "--routers=high", "--max-steps=8", "--jobs=2"]
+    program += ["--games=6", "--routers=high", "--max-steps=15", "--jobs=2"]
     with subprocess.Popen(
         program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         give_up = time.monotonic() + 120
-        while not (store.exists() and len(stored_or_nothing(store)) >= 2):
+        while not (store.exists() and stored_or_nothing(store)):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < give_up
             time.sleep(0.01)
@@ -154,11 +154,11 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_finishes(
     assert "Traceback" not in err
     assert "the same command goes on from there" in err
     before = stored(store)
-    assert 2 <= len(before) < 8
+    assert 1 <= len(before) < 6
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     after = stored(store)
-    assert len(after) == 8
+    assert len(after) == 6
     assert {key: after[key] for key in before} == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from edge_router.costs import (
     CostProfile,
     StepTokens,
     TierCost,
+    between,
     find_profile,
     ladder_profile,
     read_profile,
@@ -18,8 +20,12 @@ from edge_router.costs import (
 )
 from edge_router.errors import UserError
 
-LOW = TierCost("q4_k_m", 1000, 0.010, 0.001, 0.020, 0.0001)
-HIGH = TierCost("q8_0", 2000, 0.020, 0.002, 0.040)
+LOW = TierCost(
+    *("q4_k_m", 1000, (1, 10, 100), (0, 100)),
+    read_s=((0.01, 0.02, 0.11), (0.02, 0.03, 0.12)),
+    write_s=(0.01, 0.02),
+)
+HIGH = TierCost("q8_0", 2000, (1, 100), (0,), ((0.04, 0.4),), (0.04,))
 PROFILE = CostProfile("tiny", "abcdef0123456789", (LOW, HIGH), 0.001, 0.0001, 2)
 
 
@@ -29,15 +35,28 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_step_costs_reading_handing_over_and_writing() -> None:
-    cheap = PROFILE.step_seconds("q4_k_m", StepTokens(prefill=40, decode=10, depth=95))
-    assert cheap == pytest.approx(0.010 + 40 * 0.001 + 10 * (0.020 + 100 * 0.0001))
-    dear = PROFILE.step_seconds("q8_0", StepTokens(prefill=40, handoff=40, catchup=1, decode=10))
-    assert dear == pytest.approx(0.050 + (0.001 + 0.004) + (0.020 + 0.002) + 0.4)
+    cheap = PROFILE.step_seconds("q4_k_m", StepTokens(prefill=55, decode=10, depth=55))
+    assert cheap == pytest.approx((0.02 + 0.09 / 2) + 10 * 0.016)
+    dear = PROFILE.step_seconds("q8_0", StepTokens(prefill=10, handoff=40, catchup=1, decode=10))
+    assert dear == pytest.approx(0.02 + (0.001 + 0.004) + 0.04 + 0.4)
 
 
 def test_a_tier_that_plays_alone_reads_for_itself() -> None:
-    alone = PROFILE.step_seconds("q8_0", StepTokens(prefill=10, decode=1), reader="q8_0")
-    assert alone == pytest.approx(0.020 + 10 * 0.002 + 0.040)
+    alone = PROFILE.step_seconds("q8_0", StepTokens(prefill=100, decode=1), reader="q8_0")
+    assert alone == pytest.approx(0.4 + 0.04)
+
+
+@pytest.mark.parametrize(
+    ("x", "value"), [(0, 2.0), (1, 2.0), (5, 4.0), (9, 6.0), (14, 3.5), (19, 1.0), (99, 1.0)]
+)
+def test_costs_lie_on_lines_between_what_was_measured(x: float, value: float) -> None:
+    assert between((1, 9, 19), (2.0, 6.0, 1.0), x) == pytest.approx(value)
+
+
+def test_what_lies_beyond_goes_on_as_it_was_going() -> None:
+    assert LOW.prefill(200) == pytest.approx(0.11 + 100 * 0.001)
+    assert LOW.prefill(1, depth=300) == pytest.approx(0.04)
+    assert LOW.prefill(0) == HIGH.prefill(0) == PROFILE.handoff(0) == 0.0
 
 
 def test_a_tier_that_was_not_measured_is_told() -> None:
@@ -64,6 +83,9 @@ def test_an_unknown_name_is_answered_with_what_there_is() -> None:
         {"schema": "edge-router/costs/99"},
         {"tiers": []},
         {"tiers": [{"name": "a"}]},
+        {"tiers": [{**asdict(LOW), "write_s": [1.0]}]},
+        {"tiers": [{**asdict(LOW), "read_s": [[1.0, 2.0, 3.0]]}]},
+        {"tiers": [{**asdict(LOW), "write_s": [1.0, "x"]}]},
         {"handoff_call_s": -1},
         {"handoff_token_s": "fast"},
         {"unknown": 1},

@@ -75,6 +75,13 @@ SHAPES: Final = {
 }
 
 
+def ladder_paths(
+    shape: Shape, folder: Path, tiers: Sequence[str], *, seed: int = 0
+) -> dict[str, Path]:
+    """Where `write_ladder` puts each precision."""
+    return {t: folder / f"{shape.name}-random{seed}-{t}.gguf" for t in tiers}
+
+
 def write_ladder(
     shape: Shape,
     folder: Path,
@@ -88,7 +95,7 @@ def write_ladder(
     The F16 file is removed at the end unless "f16" is among the tiers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {t: folder / f"{shape.name}-random{seed}-{t}.gguf" for t in tiers}
+    paths = ladder_paths(shape, folder, tiers, seed=seed)
     if all(p.is_file() for p in paths.values()):
         return paths
     full = folder / f"{shape.name}-random{seed}-f16.gguf"
@@ -107,7 +114,9 @@ def write_f16(shape: Shape, path: Path, *, seed: int = 0) -> Path:
     try:
         from gguf import GGUFWriter
     except ImportError as error:
-        raise UserError("writing a GGUF needs the gguf package: install the extra 'dev'") from error
+        raise UserError(
+            "writing a GGUF needs the gguf package: run: pip install 'edge-router[convert]'"
+        ) from error
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         writer = GGUFWriter(partial, shape.architecture)

@@ -7,11 +7,25 @@ from typing import Any, Final
 
 from edge_router.bench.policy_sheets import policy_notes, policy_sheets
 from edge_router.bench.sheets import Sheet
+from edge_router.bench.speed_sheets import (
+    calibration_notes,
+    calibration_sheets,
+    speed_notes,
+    speed_sheets,
+)
 from edge_router.errors import UserError
 
 Data = Mapping[str, Any]
-_SHEETS: Final[Mapping[str, Callable[[Data], list[Sheet]]]] = {"policies": policy_sheets}
-_NOTES: Final[Mapping[str, Callable[[Data], list[str]]]] = {"policies": policy_notes}
+_SHEETS: Final[Mapping[str, Callable[[Data], list[Sheet]]]] = {
+    "policies": policy_sheets,
+    "speed": speed_sheets,
+    "calibration": calibration_sheets,
+}
+_NOTES: Final[Mapping[str, Callable[[Data], list[str]]]] = {
+    "policies": policy_notes,
+    "speed": speed_notes,
+    "calibration": calibration_notes,
+}
 
 
 def sheets_of(data: Data) -> list[Sheet]:

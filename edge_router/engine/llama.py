@@ -464,7 +464,7 @@ def raw_decode(context: LlamaContext, tokens: Sequence[int]) -> float:
     """Seconds that bare `llama_decode` calls take for `tokens`, one at a time, after the cache.
 
     What llama-bench measures: nothing but the calls and the wait for them, no
-    logits read, no token chosen. The yardstick of `bench.engine_figures`.
+    logits read, no token chosen. The yardstick of `bench.speed`.
     """
     api, handle = context._api, context.handle
     ids = (ctypes.c_int32 * len(tokens))(*tokens)

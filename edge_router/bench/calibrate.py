@@ -1,0 +1,196 @@
+"""Measure what each tier costs on this machine, and say which tiers are worth having.
+
+Every tier reads spans of several lengths and writes tokens, after a short and after a long
+context; the spans are taken in turn. The medians are the profile (`edge_router.costs`). A handoff
+is a line through its medians, fitted by relative errors, so that a short span counts as much as a
+long one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from edge_router.bench.loops import ordinary_text
+from edge_router.bench.machine_details import machine_details
+from edge_router.bench.timing import in_turn, seconds
+from edge_router.costs import CostProfile, StepTokens, TierCost
+from edge_router.engine.ladder import Ladder, Tier
+from edge_router.engine.llama import copy_span
+
+NEAR: Final = 64  # tokens of the short context
+TYPICAL: Final = StepTokens(prefill=40, decode=12, depth=400)  # a step of a household game
+SLOWER: Final = 0.03  # a tier that is less than this much faster than a better one is not worth it
+NOISY: Final = 0.25  # relative standard deviation above which a figure is not to be trusted
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """How much is measured; `far` is the long context in tokens."""
+
+    spans: Sequence[int] = (1, 8, 32, 64, 128)
+    decode: int = 16
+    far: int = 1024
+    repeats: int = 5
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A profile, and the largest relative standard deviation behind it, per tier."""
+
+    profile: CostProfile
+    noise: dict[str, float]
+
+
+def calibrate(
+    ladder: Ladder, model: str, fingerprint: str, options: CalibrationOptions, tell: Tell
+) -> Calibration:
+    """Measure a loaded ladder; its context must hold `far` and the longest span."""
+    costs, noise = [], {}
+    for tier in ladder.tiers:
+        tell(f"{tier.name}: reading {', '.join(map(str, options.spans))} tokens, writing")
+        cost, noise[tier.name] = _tier_cost(ladder, tier, options)
+        costs.append(cost)
+    call, token = (0.0, 0.0)
+    if len(ladder.tiers) > 1:
+        tell("handoff")
+        call, token = _handoff_cost(ladder, options)
+    threads = ladder.tiers[0].context.n_threads
+    profile = CostProfile(
+        *(model, fingerprint, tuple(costs), call, token, threads),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine_details(threads),
+    )
+    return Calibration(profile, noise)
+
+
+def _tier_cost(ladder: Ladder, tier: Tier, options: CalibrationOptions) -> tuple[TierCost, float]:
+    """The tier's costs and the largest relative standard deviation behind them."""
+    depths, spans = tuple(dict.fromkeys((NEAR, options.far))), tuple(options.spans)
+    text = ordinary_text(ladder, max(depths) + max(spans))
+
+    def read(depth: int, span: int) -> float:
+        _hold(tier, text[:depth])
+        return seconds(lambda: _read(tier, text[depth : depth + span]))
+
+    def write(depth: int) -> float:
+        _hold(tier, text[:depth])
+        return seconds(lambda: _write(tier, options.decode)) / options.decode
+
+    work: list[Callable[[], float]] = []
+    for depth in depths:
+        work += [partial(read, depth, span) for span in spans]
+        work.append(partial(write, depth))
+    taken = in_turn(work, options.repeats)
+    tier.context.truncate(0)
+    width = len(spans) + 1
+    by_depth = [taken[i * width : (i + 1) * width] for i in range(len(depths))]
+    cost = TierCost(
+        *(tier.name, tier.size_bytes, spans, depths),
+        read_s=tuple(tuple(s.median for s in row[:-1]) for row in by_depth),
+        write_s=tuple(row[-1].median for row in by_depth),
+    )
+    return cost, max(s.sd / s.mean for s in taken)
+
+
+def _handoff_cost(ladder: Ladder, options: CalibrationOptions) -> tuple[float, float]:
+    cheap, dear = ladder.tiers[0].context, ladder.tiers[-1].context
+    text = ordinary_text(ladder, NEAR + max(options.spans))
+    cheap.decode(text, 0)
+
+    def copy(span: int) -> float:
+        _hold(ladder.tiers[-1], text[:NEAR])
+        return seconds(lambda: copy_span(cheap, dear, NEAR, NEAR + span))
+
+    copied = in_turn([partial(copy, span) for span in options.spans], options.repeats)
+    cheap.truncate(0)
+    dear.truncate(0)
+    return line(options.spans, [s.median for s in copied])
+
+
+def line(spans: Sequence[int], times: Sequence[float]) -> tuple[float, float]:
+    """(seconds a call, seconds a token) with least relative squares, neither below 0."""
+    x, y = np.asarray(spans, float), np.asarray(times, float)
+    call, token = np.linalg.lstsq(np.stack([1 / y, x / y], axis=1), np.ones(len(y)), rcond=None)[0]
+    if call < 0:
+        call, token = 0.0, np.sum(x / y) / np.sum((x / y) ** 2)
+    if token < 0:
+        call, token = np.sum(1 / y) / np.sum(1 / y**2), 0.0
+    return float(call), float(token)
+
+
+def _hold(tier: Tier, text: list[int]) -> None:
+    """Let the tier's context hold exactly `text`."""
+    if tier.context.n_past < len(text):
+        tier.context.decode(text[tier.context.n_past :], tier.context.n_past)
+    tier.context.truncate(len(text))
+
+
+def _read(tier: Tier, tokens: list[int]) -> None:
+    tier.context.decode(tokens, tier.context.n_past)
+    tier.context.logits()  # waits for the end
+
+
+def _write(tier: Tier, tokens: int) -> None:
+    for _ in range(tokens):
+        _read(tier, [1])
+
+
+# -- which tiers are worth having -----------------------------------------------------------------
+
+
+def alone_seconds(profile: CostProfile, name: str) -> float:
+    """A typical step of a tier that plays alone."""
+    return profile.step_seconds(name, TYPICAL, reader=name)
+
+
+def verdict(profile: CostProfile) -> str:
+    """One sentence: the tiers worth having here, and why not the others.
+
+    The dearest always is. A cheaper one is when a typical step on it takes less time than on
+    every better tier that is worth having.
+    """
+    worth = [profile.names[-1]]
+    reasons = []
+    for name in reversed(profile.names[:-1]):
+        rival = min(worth, key=lambda n: alone_seconds(profile, n))
+        if alone_seconds(profile, name) < (1 - SLOWER) * alone_seconds(profile, rival):
+            worth.insert(0, name)
+        else:
+            reasons.append(_not_worth(profile, name, rival))
+    told = f"worth having on this processor: {', '.join(worth)}"
+    return "; ".join([told, *reversed(reasons)]) + "."
+
+
+def _not_worth(profile: CostProfile, name: str, rival: str) -> str:
+    this, other = profile.tier(name), profile.tier(rival)
+    size = "smaller" if this.size_bytes < other.size_bytes else "no smaller"
+    link = "but" if size == "smaller" else "and"
+    took = [1000 * alone_seconds(profile, n) for n in (name, rival)]
+    return (
+        f"{name} is {size} {link} not faster than {rival}"
+        f" (a typical step takes {took[0]:.1f} against {took[1]:.1f} ms)"
+    )
+
+
+def warnings_of(calibration: Calibration) -> list[str]:
+    """Where the profile is to be taken with care."""
+    return [
+        f"{name}: repeats differ by {100 * noise:.0f} % (standard deviation); calibrate again on an"
+        " idle machine"
+        for name, noise in calibration.noise.items()
+        if noise > NOISY
+    ]
+
+
+def rows(profile: CostProfile) -> list[dict[str, Any]]:
+    """The tiers as rows of a results file."""
+    return [{**asdict(t), "step_s": alone_seconds(profile, t.name)} for t in profile.tiers]

@@ -1,0 +1,63 @@
+"""`edge-router calibrate`: measure a ladder, store its profile, say which tiers pay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from edge_router.bench.calibrate import (
+    CalibrationOptions,
+    calibrate,
+    rows,
+    verdict,
+    warnings_of,
+)
+from edge_router.bench.outputs import Outputs
+from edge_router.bench.results import results
+from edge_router.bench.run_speed import tell
+from edge_router.bench.shapes import find_subject
+from edge_router.costs import save_profile
+from edge_router.engine.ladder import Ladder, default_context
+
+
+def run_calibrate(
+    model: str | None,
+    tiers: Sequence[str],
+    shape: str | None,
+    precisions: str | None,
+    options: CalibrationOptions,
+    outputs: Outputs,
+) -> int:
+    """Measure, store, show; returns the exit code."""
+    outputs.check()
+    subject = find_subject(model, tiers, shape, precisions, threads=options.threads, tell=tell)
+    n_ctx = default_context(subject.tiers)
+    options = CalibrationOptions(
+        **{**asdict(options), "far": min(options.far, n_ctx - max(options.decode, *options.spans))}
+    )
+    with Ladder.load(subject.tiers, n_ctx=n_ctx, n_threads=options.threads) as ladder:
+        found = calibrate(ladder, subject.name, subject.fingerprint, options, tell)
+    path = save_profile(found.profile)
+    tell(f"stored in {path}")
+    profile = found.profile
+    settings: dict[str, Any] = {
+        "model": subject.name,
+        "verdict": verdict(profile),
+        "warnings": warnings_of(found),
+        "noise": found.noise,
+        "repeats": options.repeats,
+    }
+    handoff = {
+        "handoff_call_s": profile.handoff_call_s,
+        "handoff_token_s": profile.handoff_token_s,
+    }
+    data = results(
+        "calibration",
+        settings,
+        {"tiers": rows(profile), "ladder": [handoff]},
+        threads=profile.threads,
+    )
+    data["machine"] = profile.machine  # its load is that of the measurement
+    outputs.write(data)
+    return 0

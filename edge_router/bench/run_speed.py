@@ -1,0 +1,42 @@
+"""`edge-router bench speed`: find or make the ladder, measure it, show the figures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from edge_router.bench.outputs import Outputs
+from edge_router.bench.results import results
+from edge_router.bench.shapes import find_subject
+from edge_router.bench.speed import SpeedOptions, measure_speed
+from edge_router.engine.machine import physical_cores
+
+
+def run_speed(
+    model: str | None,
+    tiers: Sequence[str],
+    shape: str | None,
+    precisions: str | None,
+    options: SpeedOptions,
+    outputs: Outputs,
+) -> int:
+    """Measure, show, write; returns the exit code."""
+    outputs.check()
+    subject = find_subject(model, tiers, shape, precisions, threads=options.threads, tell=tell)
+    threads = options.threads or physical_cores()
+    settings: dict[str, Any] = {
+        "model": subject.name,
+        "tiers": {spec.name: spec.path.name for spec in subject.tiers},
+        "repeats": options.repeats,
+        "random_weights": not subject.fingerprint,
+    }
+    data = results("speed", settings, {}, threads=threads)  # the load before the measurement
+    data["tables"] = measure_speed(subject.tiers, options, tell)
+    outputs.write(data)
+    return 0
+
+
+def tell(text: str) -> None:
+    """What is being done, for people who wait."""
+    print(text, file=sys.stderr, flush=True)

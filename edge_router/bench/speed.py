@@ -1,0 +1,184 @@
+"""What each precision costs here: speed, loading, memory, handoff, decisions, energy.
+
+llama-bench's conventions: `-p` tokens are prefilled and `-n` tokens decoded, each from an empty
+context, a warm-up that is not counted and `-r` repeats; mean and standard deviation. What is
+compared is taken in turn within one run, and ratios are medians of the ratios round by round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge_router.bench.decisions import decision_figures
+from edge_router.bench.energy import EnergyMeter
+from edge_router.bench.loops import LOOPS, PROMPT_TOKENS, loop_speeds, ordinary_text
+from edge_router.bench.machine_details import available_bytes, resident_bytes
+from edge_router.bench.timing import Sample, in_turn, seconds
+from edge_router.engine.ladder import Ladder, Tier, TierSpec
+from edge_router.engine.llama import copy_span, raw_decode
+from edge_router.errors import UserError
+
+Tables = dict[str, list[dict[str, Any]]]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """How much is measured, in tokens and repeats."""
+
+    prefill: int = 512
+    decode: int = 128
+    repeats: int = 5
+    spans: Sequence[int] = (32, 128, 512, 2048)
+    threads: int | None = None
+    decisions: int = 2000  # calls of each router
+
+
+def measure_speed(specs: Sequence[TierSpec], options: SpeedOptions, tell: Tell) -> Tables:
+    """All tables of `bench speed`. Raises UserError when memory does not suffice."""
+    _require_memory(specs)
+    tables: Tables = {"tiers": [], "loops": [], "handoff": [], "decisions": []}
+    for spec in specs:
+        tell(f"{spec.name}: load, prefill, decode")
+        tier_row, loop_row = _one_tier(spec, options)
+        tables["tiers"].append(tier_row)
+        tables["loops"].append(loop_row)
+    n_ctx = PROMPT_TOKENS + max(*options.spans, 1)
+    with Ladder.load(specs, n_ctx=n_ctx, n_threads=options.threads) as ladder:
+        for span in options.spans if len(specs) > 1 else ():
+            tell(f"handoff and prefill of {span} tokens")
+            tables["handoff"].append(_handoff(ladder, span, options.repeats))
+        tell("decisions")
+        tables["decisions"] = decision_figures(ladder.vocab.n_vocab, options.decisions)
+    return tables
+
+
+def _require_memory(specs: Sequence[TierSpec]) -> None:
+    """The ladder at once, or one tier twice (llama-cpp-python loads its own)."""
+    sizes = [spec.path.stat().st_size for spec in specs if spec.path.is_file()]
+    needed, there = max(sum(sizes), 2 * max(sizes, default=0)), available_bytes()
+    if needed > there:
+        raise UserError(
+            f"these tiers need {needed / 1e9:.1f} GB of memory and {there / 1e9:.1f} GB are free;"
+            " measure fewer tiers or a smaller model"
+        )
+
+
+# -- one tier alone -----------------------------------------------------------------------------
+
+
+def _one_tier(spec: TierSpec, options: SpeedOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+    n_ctx = max(options.prefill, options.decode + 1 + PROMPT_TOKENS, 2 * PROMPT_TOKENS)
+    before = resident_bytes()
+    started = time.perf_counter()
+    with Ladder.load([spec], n_ctx=n_ctx, n_threads=options.threads) as ladder:
+        loaded = time.perf_counter() - started
+        tier, text = ladder.tiers[0], ordinary_text(ladder, options.prefill)
+        prefill, decode = in_turn(
+            [lambda: _prefill_speed(tier, text), lambda: _decode_speed(tier, options.decode)],
+            options.repeats,
+        )
+        row = {
+            "tier": spec.name,
+            "file": spec.path.name,
+            "size_bytes": tier.size_bytes,
+            "load_s": loaded,
+            "resident_bytes": max(0, resident_bytes() - before),
+            "prefill_tokens": options.prefill,
+            "prefill": prefill.plain(),
+            "decode_tokens": options.decode,
+            "decode": decode.plain(),
+            **_energy(tier, text, options.decode),
+        }
+        loops = loop_speeds(ladder, options.decode, options.repeats)
+    return row, _loop_row(spec.name, options.decode, loops)
+
+
+def _prefill_speed(tier: Tier, text: list[int]) -> float:
+    """Tokens a second of reading `text` into an empty context."""
+    tier.truncate(0)
+    return len(text) / seconds(lambda: _read(tier, text))
+
+
+def _decode_speed(tier: Tier, tokens: int) -> float:
+    """Tokens a second of bare decoding from an empty context."""
+    tier.truncate(0)
+    tier.context.truncate(0)
+    speed = tokens / raw_decode(tier.context, [1] * tokens)
+    tier.context.truncate(0)
+    return speed
+
+
+def _energy(tier: Tier, text: list[int], tokens: int) -> dict[str, float | None]:
+    """Joules a token of the whole processor, None where it does not tell."""
+    meter = EnergyMeter()
+    if not meter.available:
+        return {"prefill_j": None, "decode_j": None}
+    meter.start()
+    _prefill_speed(tier, text)
+    prefill = meter.joules()
+    meter.start()
+    _decode_speed(tier, tokens)
+    decode = meter.joules()
+    return {
+        "prefill_j": None if prefill is None else prefill / len(text),
+        "decode_j": None if decode is None else decode / tokens,
+    }
+
+
+def _loop_row(tier: str, tokens: int, loops: dict[str, Sample]) -> dict[str, Any]:
+    ours = loops["ours"]
+    return {
+        "tier": tier,
+        "tokens": tokens,
+        **{name: loops[name].plain() if name in loops else None for name in LOOPS},
+        "ratio": {name: ours.ratio(taken) for name, taken in loops.items() if name != "ours"},
+    }
+
+
+# -- the ladder -----------------------------------------------------------------------------------
+
+
+def _handoff(ladder: Ladder, span: int, repeats: int) -> dict[str, Any]:
+    """Copying a span's KV from the cheapest to the dearest tier against computing it there."""
+    cheap, dear = ladder.tiers[0], ladder.tiers[-1]
+    text = ordinary_text(ladder, PROMPT_TOKENS + span)
+    start, end = PROMPT_TOKENS, PROMPT_TOKENS + span
+    ladder.clear()
+    cheap.decode(text)
+
+    def copy() -> float:
+        _hold(dear, text[:start])
+        return 1000 * seconds(lambda: copy_span(cheap.context, dear.context, start, end))
+
+    def compute(tier: Tier) -> float:
+        _hold(tier, text[:start])
+        return 1000 * seconds(lambda: _read(tier, text[start:]))
+
+    copied, computed, cheaply = in_turn(
+        [copy, lambda: compute(dear), lambda: compute(cheap)], repeats
+    )
+    return {
+        "tokens": span,
+        "from": cheap.name,
+        "to": dear.name,
+        "handoff_ms": copied.plain(),
+        "prefill_ms": computed.plain(),
+        "speedup": computed.ratio(copied),
+        "cheap_prefill_ms": cheaply.plain(),
+    }
+
+
+def _hold(tier: Tier, text: list[int]) -> None:
+    """Let the tier's context hold exactly `text`."""
+    if tier.context.n_past < len(text):
+        tier.context.decode(text, 0)
+    tier.context.truncate(len(text))
+
+
+def _read(tier: Tier, tokens: list[int]) -> None:
+    tier.context.decode(tokens, tier.context.n_past)
+    tier.context.logits()  # waits for the end
