@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt $(PIP_ARGS)
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: help play test test-all check format docs lm freeze clean distclean FORCE
+.PHONY: help play test test-all check format docs lm router freeze clean distclean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -51,6 +51,10 @@ docs: $(VENV)/.run-stamp ## put the commands' own help into the documentation ag
 
 lm: $(VENV)/.test-stamp ## train the embedded model and build its tiers anew (hours)
 	$(BIN)/python -m train.lm $(ARGS)
+
+router: $(VENV)/.test-stamp ## train the embedded model's router anew (an hour or so)
+	$(BIN)/edge-router train router --run runs/router $(ARGS)
+	cp runs/router/router.onnx runs/router/router-*.png models/household/
 
 freeze: $(VENV)/.test-stamp ## write constraints.txt from what is installed
 	$(BIN)/python -m tools.freeze

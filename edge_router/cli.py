@@ -16,6 +16,7 @@ import click
 from edge_router import __version__
 from edge_router.cli_bench import bench, calibrate
 from edge_router.cli_options import ErrorsInOneSentence, play_options, replay_options
+from edge_router.cli_train import train
 
 if TYPE_CHECKING:
     from edge_router.tasks.household.generate import Drawn
@@ -139,6 +140,7 @@ def list_models() -> None:
 
 main.add_command(bench)
 main.add_command(calibrate)
+main.add_command(train)
 
 
 if __name__ == "__main__":

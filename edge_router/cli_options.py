@@ -69,15 +69,20 @@ play_options = _together(
             "--router",
             default="auto",
             show_default=True,
-            help="low, high, tier:NAME, random:P, entropy:T, margin:T or onnx:PATH; "
-            "auto is what the model's ladder.toml suggests.",
+            help="low, high, tier:NAME, random:P, retry, entropy:T, margin:T, draft:P or "
+            "onnx:PATH; auto is what the model's ladder.toml suggests.",
         ),
         click.option(
             "--dial",
             type=click.FloatRange(0.0, 1.0),
-            default=0.5,
-            show_default=True,
+            show_default="0.5",
             help="Cost (0) or quality (1), for routers that were trained with it.",
+        ),
+        click.option(
+            "--budget",
+            type=click.FloatRange(0.0, 1.0),
+            metavar="SHARE",
+            help="About this share of the steps for dearer tiers (0.15), instead of --dial.",
         ),
         click.option(
             "--kv",

@@ -15,11 +15,14 @@ from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
 from edge_router.models import resolve
+from edge_router.router.base import Router
+from edge_router.router.onnx_router import OnnxRouter
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld import open_game
 
 TASKS = ("alfworld",)
 AUTO = "auto"
+DEFAULT_DIAL = 0.5
 
 
 def run(
@@ -31,7 +34,8 @@ def run(
     model: str | None,
     tiers: Sequence[str],
     router: str,
-    dial: float,
+    dial: float | None,
+    budget: float | None,
     kv: str,
     max_steps: int,
     seed: int,
@@ -53,6 +57,7 @@ def run(
     Sampler(temperature, top_p=top_p, min_p=min_p, seed=seed)  # refuses what is out of range
     chosen = resolve(model, tiers)
     chosen_router, specs = make_router(chosen.router if router == AUTO else router), chosen.tiers
+    setting = _dial(chosen_router, dial, budget)
     context = ctx if ctx is not None else default_context(specs)
     chosen_router.reset(tuple(spec.name for spec in specs), seed)
     options = Options(
@@ -61,7 +66,7 @@ def run(
         temperature=temperature,
         top_p=top_p,
         min_p=min_p,
-        dial=dial,
+        dial=setting,
         constrain=constrain,
         fingerprints=trace is not None,
     )
@@ -77,3 +82,16 @@ def run(
         )
         finished = play_episode(played, ladder, chosen_router, options, listeners)
     return 130 if finished.reason == "interrupted" else 0
+
+
+def _dial(router: Router, dial: float | None, budget: float | None) -> float:
+    """The dial as asked for, or the one that keeps within the budget."""
+    if budget is None:
+        return DEFAULT_DIAL if dial is None else dial
+    if dial is not None:
+        raise UserError("--dial and --budget exclude each other; give one of them")
+    if not isinstance(router, OnnxRouter):
+        raise UserError(
+            f"router {router.spec} cannot keep a budget; --budget needs a trained one, onnx:PATH"
+        )
+    return router.dial_for(budget)

@@ -7,7 +7,7 @@ cheapest first, any GGUFs.
     [ladder]
     name = "household"
     prompt = "household"
-    router = "entropy:0.002"      # what --router auto stands for
+    router = "onnx:router.onnx"   # what --router auto stands for; paths from this folder
 
     [[tier]]                      # cheapest first
     name = "q3_k_m"
@@ -91,7 +91,13 @@ def read_ladder(folder: Path) -> LadderFile:
         raise UserError(f"{path} does not describe a ladder: {reason}") from error
     if not tiers:
         raise UserError(f"{path} does not describe a ladder: it names no tier")
-    return LadderFile(name, folder, tiers, router)
+    return LadderFile(name, folder, tiers, _beside(folder, router))
+
+
+def _beside(folder: Path, router: str) -> str:
+    """A router's spec; a path in it counts from the ladder's folder."""
+    kind, _, path = router.partition(":")
+    return f"onnx:{folder / path}" if kind == "onnx" and path else router
 
 
 def _tier_option(text: str) -> TierSpec:

@@ -8,8 +8,10 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_router.agent.episode import Options, play_episode
@@ -31,6 +33,7 @@ from edge_router.agent.trace import TraceWriter, read_trace
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.errors import UserError
 from edge_router.router.base import Decision, Features
+from edge_router.router.features import ALL_NAMES, NAMES
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld import AlfworldGame
 from edge_router.tasks.base import Opening, Reply, Task
@@ -267,9 +270,69 @@ def test_the_router_learns_what_happened_before(paths: dict[str, Path], game: Al
     assert second["last_entropy"] == pytest.approx(first["entropy"])
     assert first["dial"] == 0.25
     told = [e for e in events if isinstance(e, StepStarted)]
-    for seen, step in zip(router.seen, told, strict=True):
-        assert seen["prompt_tokens"] == pytest.approx(step.prompt_tokens / 1000)
-        assert seen["new_tokens"] == pytest.approx(step.new_tokens / 100)
+    lengths = [0, *(step.prompt_tokens for step in told)]
+    for seen, (before, length) in zip(router.seen, pairwise(lengths), strict=True):
+        assert seen["prompt_tokens"] == pytest.approx(length / 1000)
+        assert seen["new_tokens"] == pytest.approx((length - before) / 100)
+    assert (first["last_min_p"], first["last_nll"]) == (1, 0)
+    assert 0 < second["last_min_p"] < 1
+    assert second["last_nll"] > 0
+    assert [seen["dear_steps"] for seen in router.seen] == pytest.approx([0, 0.1, 0.1])
+
+
+class AtDraft(Turns):
+    """Asked when the cheapest tier has written the step on trial."""
+
+    decide_at = "draft"
+
+
+def test_a_draft_is_kept_or_written_again(paths: dict[str, Path], game: AlfworldGame) -> None:
+    router, events = AtDraft([0, 1, 0]), list[Event]()
+    with ladder(paths) as loaded:
+        play_episode(game, loaded, router, Options(max_steps=3), [events.append])
+    asked = [e for e in events if isinstance(e, Routed)]
+    played = steps(events)
+    assert [e.decide_at for e in asked] == ["draft"] * 3
+    assert played[0].text == asked[0].draft
+    assert played[2].text == asked[2].draft
+    assert played[1].text != asked[1].draft != ""
+    kept, again = played[0].latency, played[1].latency
+    assert (kept.draft_tokens, kept.draft_ms) == (0, 0)
+    assert again.draft_tokens > 0
+    assert again.draft_ms > 0
+    assert again.model_ms > again.draft_ms + again.decode_ms
+    for seen in router.seen:
+        assert seen.names == ALL_NAMES
+        assert 0 < seen["draft_min_p"] <= seen["action_min_p"] <= 1
+    shown = "".join(e.text for e in events if isinstance(e, TextDecoded) and e.step == 1)
+    assert shown == played[1].text  # a rejected draft is told in `Routed`, not as decoded text
+
+
+def test_a_kept_draft_changes_nothing(paths: dict[str, Path], game: AlfworldGame) -> None:
+    """Asked before or after the draft: the same episode, and the same features before it."""
+    before, after = Turns([0]), AtDraft([0])
+    played = []
+    for router in (before, after):
+        events: list[Event] = []
+        with ladder(paths) as loaded:
+            play_episode(game, loaded, router, Options(max_steps=3), [events.append])
+        played.append([(s.text, s.observation) for s in steps(events)])
+    assert played[0] == played[1]
+    for one, other in zip(before.seen, after.seen, strict=True):
+        assert np.array_equal(one.vector, other.vector[: len(NAMES)])
+
+
+def test_a_dearer_tier_writes_after_a_draft_what_it_writes_without(
+    paths: dict[str, Path], game: AlfworldGame
+) -> None:
+    texts = []
+    for router in (Turns([1]), AtDraft([1])):
+        events: list[Event] = []
+        with ladder(paths) as loaded:
+            options = Options(max_steps=3, temperature=1.0, seed=5)
+            play_episode(game, loaded, router, options, [events.append])
+        texts.append([s.text for s in steps(events)])
+    assert texts[0] == texts[1]
 
 
 def test_the_router_learns_how_often_an_action_was_repeated(

@@ -12,8 +12,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from edge_router.errors import UserError
-from edge_router.router.base import StepContext
+from edge_router.router.base import Draft, StepContext, TokenStats
 from edge_router.router.features import (
+    ALL_NAMES,
     HEAVY,
     LOG_ODDS_CAP,
     NAMES,
@@ -23,6 +24,7 @@ from edge_router.router.features import (
     STRIDE,
     FeatureExtractor,
     extract,
+    with_draft,
 )
 
 CONTEXT = StepContext(
@@ -37,6 +39,10 @@ CONTEXT = StepContext(
     dear_share=0.25,
     last_entropy=1.5,
     dial=0.75,
+    seen_replies=3,
+    dear_steps=4,
+    last_min_p=0.125,
+    last_nll=0.25,
 )
 BIG = 151936
 Logits = NDArray[np.float32]
@@ -113,8 +119,60 @@ def test_facts_of_the_step_are_scaled_as_documented() -> None:
             "dear_share": 0.25,
             "last_entropy": 1.5,
             "dial": 0.75,
+            "seen_replies": 0.6,
+            "dear_steps": 0.4,
+            "last_min_p": 0.125,
+            "last_nll": 0.25,
         }
     )
+
+
+def test_a_draft_is_told_as_documented() -> None:
+    tokens = (
+        TokenStats(p=1.0, entropy=0.0, margin=1.0),
+        TokenStats(p=0.5, entropy=0.7, margin=0.125),
+        TokenStats(p=0.25, entropy=0.6, margin=0.25),
+    )
+    features = extract(np.zeros(3, np.float32), CONTEXT)
+    told = with_draft(features, Draft(tokens, action=2, repeats=2, refused=9, novel=1))
+    assert (told.schema, told.names) == (SCHEMA, ALL_NAMES)
+    assert np.array_equal(told.vector[: len(NAMES)], features.vector)
+    assert dict(zip(ALL_NAMES, told.vector.tolist(), strict=True)) == pytest.approx(
+        dict(zip(NAMES, features.vector.tolist(), strict=True))
+        | {
+            "draft_tokens": 0.3,
+            "draft_min_p": 0.25,
+            "draft_nll": 3 * math.log(2) / 3,
+            "draft_sum_nll": 3 * math.log(2),
+            "draft_entropy": 0.7,
+            "draft_margin": 0.125,
+            "action_min_p": 0.25,
+            "action_nll": 2 * math.log(2),
+            "draft_repeats": 0.4,
+            "draft_refused": 1.0,
+            "draft_novel": 0.25,
+        }
+    )
+
+
+def test_an_empty_draft_has_features_too() -> None:
+    features = extract(np.zeros(3, np.float32), CONTEXT)
+    told = with_draft(features, Draft((), action=0, repeats=0, refused=0, novel=0))
+    assert np.isfinite(told.vector).all()
+    assert told["draft_min_p"] == 1.0
+
+
+def test_a_tokens_probability_is_that_of_the_softmax() -> None:
+    for n in (3, 5000, BIG):
+        logits = bell(n, 2.5, 20.0, 18.0, 17.5)
+        extractor = FeatureExtractor(n)
+        weights = np.exp(logits.astype(np.float64) - float(logits.max()))
+        p = weights / weights.sum()
+        first, second, third = np.argsort(-p)[:3]
+        for token in (first, third):
+            stats = extractor.token(logits, int(token))
+            assert stats.p == pytest.approx(p[token], rel=1e-3 + 4 * sampling_error(logits))
+            assert stats.margin == pytest.approx(p[first] - p[second], abs=1e-3)
 
 
 @pytest.mark.parametrize("n", [5000, 32000, BIG])

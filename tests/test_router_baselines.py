@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_router.errors import UserError
 from edge_router.router.base import Decision, Features, Router
-from edge_router.router.features import NAMES, SCHEMA
+from edge_router.router.features import ALL_NAMES, SCHEMA
 from edge_router.router.parse import EXISTING, make_router
 
 TWO = ("q4_k_m", "q8_0")
@@ -19,8 +19,8 @@ THREE = ("q3_k_m", "q4_k_m", "q8_0")
 
 
 def features(**values: float) -> Features:
-    vector = np.array([values.get(name, 0.0) for name in NAMES], np.float32)
-    return Features(SCHEMA, NAMES, vector)
+    vector = np.array([values.get(name, 0.0) for name in ALL_NAMES], np.float32)
+    return Features(SCHEMA, ALL_NAMES, vector)
 
 
 def decide(spec: str, tiers: tuple[str, ...], **values: float) -> Decision:
@@ -57,6 +57,10 @@ def test_fixed_routers_always_choose_their_tier(
         ("entropy:0.8", THREE, {"entropy": 0.3}, 0, "entropy 0.30 < 0.40"),
         ("entropy:0.8", THREE, {"entropy": 0.5}, 1, "entropy 0.50 >= 0.40"),
         ("entropy:0.8", THREE, {"entropy": 0.9}, 2, "entropy 0.90 >= 0.80"),
+        ("retry", THREE, {"last_refused": 1.0}, 2, "the last command was refused"),
+        ("retry", THREE, {"last_refused": 0.0}, 0, "nothing was refused"),
+        ("draft:0.6", TWO, {"draft_min_p": 0.5}, 1, "least sure token 0.50 < 0.60"),
+        ("draft:0.6", THREE, {"draft_min_p": 0.7}, 0, "least sure token 0.70 >= 0.60"),
         ("entropy:0.8", ("only",), {"entropy": 0.9}, 0, "entropy 0.90, only one tier"),
         ("margin:0.25", TWO, {"margin": 0.1}, 1, "margin 0.10 < 0.25"),
         ("margin:0.25", TWO, {"margin": 0.25}, 0, "margin 0.25 >= 0.25"),

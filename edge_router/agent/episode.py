@@ -3,6 +3,9 @@
     prompt -> prefill on the cheapest tier -> features -> router -> tier
       -> handoff, decode -> thought + action -> environment -> next prompt
 
+A router that decides at the draft is asked later: the cheapest tier writes the
+step first, and a dearer one writes it again where the router does not keep it.
+
 It emits events (`agent.events`) and prints nothing; whoever wants to show,
 record or count something listens.
 
@@ -28,9 +31,10 @@ from edge_router.agent.events import (
     TierInfo,
     TurnsDropped,
 )
+from edge_router.agent.history import History, Past, WatchedSampler, draft_of
 from edge_router.agent.interrupts import interrupts_held
 from edge_router.agent.parse import MARKER
-from edge_router.agent.prompt import Prompt
+from edge_router.agent.prompt import Prompt, make_room
 from edge_router.agent.styles import PromptStyle, style_for
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.constrain import Constraint
@@ -38,13 +42,9 @@ from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest
 from edge_router.errors import UserError
-from edge_router.router.base import Decision, Features, Router, StepContext
-from edge_router.router.features import extract
-from edge_router.tasks.base import REFUSED, Opening, Reply, Task
-
-# A full context is emptied to this share of its room: each time turns are dropped, all that
-# follows them is prefilled again, so it must not happen every step.
-ROOM_AFTER_DROPPING = 0.75
+from edge_router.router.base import Decision, Features, Router, decide_at
+from edge_router.router.features import extract, with_draft
+from edge_router.tasks.base import REFUSED, Opening, Task
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,14 @@ class _Episode:
         self.task, self.ladder, self.router, self.options = task, ladder, router, options
         self.listeners = listeners
         self.style: PromptStyle = style_for(ladder.vocab.metadata)
-        self.sampler = Sampler(
-            options.temperature, top_p=options.top_p, min_p=options.min_p, seed=options.seed
+        self.sampler = WatchedSampler(
+            Sampler(
+                options.temperature, top_p=options.top_p, min_p=options.min_p, seed=options.seed
+            )
         )
+        self.at_draft = decide_at(router) == "draft"
+        self.history = History(options.max_steps, _value(options.dial))
         self.steps: list[StepFinished] = []
-        self.last_entropy = 0.0
 
     def play(self) -> EpisodeFinished:
         self.router.reset(self.ladder.names, self.options.seed)
@@ -127,15 +130,21 @@ class _Episode:
         ingest = self.ladder.prefill(prompt.tokens)
         self._emit(StepStarted(step, len(prompt.tokens), ingest.new_tokens))
         started = time.perf_counter()
-        features = extract(self.ladder.logits(), self._context(step, prompt, ingest))
-        decision = self.router.decide(features)
+        self.history.dial = _value(self.options.dial)
+        features = extract(self.ladder.logits(), self.history.context(len(prompt.tokens)))
         route_ms = _ms_since(started)
-        self._announce(step, features, decision)
-        generation = self._write(step, prompt, decision)
+        draft = self._draft(step, prompt) if self.at_draft else None
+        started = time.perf_counter()
+        if draft is not None:
+            features = self._with_draft(features, draft, prompt)
+        decision = self.router.decide(features)
+        route_ms += _ms_since(started)
+        self._announce(step, features, decision, draft)
+        generation, rejected = self._settle(step, prompt, decision, draft)
         parsed = self.style.parse(generation.text)
         started = time.perf_counter()
         reply = self.task.step(parsed.action)
-        latency = _latency(ingest, route_ms, generation, _ms_since(started))
+        latency = _latency(ingest, route_ms, generation, _ms_since(started), rejected)
         finished = StepFinished(
             step=step,
             tier=self.ladder.names[decision.tier],
@@ -150,11 +159,30 @@ class _Episode:
             latency=latency,
         )
         with interrupts_held():
-            self._remember(finished, prompt, generation, reply)
+            self._remember(finished, prompt, generation, features["entropy"])
             self._emit(finished)
         return finished
 
-    def _write(self, step: int, prompt: Prompt, decision: Decision) -> Generation:
+    def _draft(self, step: int, prompt: Prompt) -> Generation:
+        """The cheapest tier's text, not shown before it is decided whether it stays."""
+        return self._write(step, prompt, 0, shown=False)
+
+    def _with_draft(self, features: Features, draft: Generation, prompt: Prompt) -> Features:
+        action = self.style.parse(draft.text).action
+        facts = draft_of(self.ladder.vocab, self.sampler, action, self.history, prompt.tokens)
+        return with_draft(features, facts)
+
+    def _settle(
+        self, step: int, prompt: Prompt, decision: Decision, draft: Generation | None
+    ) -> tuple[Generation, Generation | None]:
+        """What is written in this step, and the draft that was not kept."""
+        if draft is None or decision.tier > 0:
+            return self._write(step, prompt, decision.tier), draft
+        if draft.text:
+            self._emit(TextDecoded(step, draft.text))
+        return draft, None
+
+    def _write(self, step: int, prompt: Prompt, tier: int, *, shown: bool = True) -> Generation:
         self.sampler.at_step(step)
         constraint = None
         if self.options.constrain:
@@ -168,19 +196,19 @@ class _Episode:
             listening_ms += _ms_since(started)
 
         generation = self.ladder.generate(
-            decision.tier,
+            tier,
             self.sampler,
             max_tokens=self.style.max_tokens,
             stop=self.style.stop,
             constrain=constraint,
-            on_text=tell,
+            on_text=tell if shown else None,
         )
         # A slow terminal is not a slow model.
         return replace(generation, decode_ms=max(0.0, generation.decode_ms - listening_ms))
 
-    def _announce(self, step: int, features: Features, decision: Decision) -> None:
-        named = dict(zip(features.names, map(float, features.vector), strict=True))
-        self.last_entropy = named.get("entropy", 0.0)
+    def _announce(
+        self, step: int, features: Features, decision: Decision, draft: Generation | None
+    ) -> None:
         self._emit(
             Routed(
                 step=step,
@@ -188,7 +216,9 @@ class _Episode:
                 tier_index=decision.tier,
                 reason=decision.reason,
                 probability=decision.probability,
-                features=named,
+                features=dict(zip(features.names, map(float, features.vector), strict=True)),
+                decide_at="prompt" if draft is None else "draft",
+                draft="" if draft is None else draft.text,
                 score=decision.score,
                 thresholds=decision.thresholds,
                 forced=decision.forced,
@@ -196,29 +226,23 @@ class _Episode:
         )
 
     def _remember(
-        self, finished: StepFinished, prompt: Prompt, generation: Generation, reply: Reply
+        self, finished: StepFinished, prompt: Prompt, generation: Generation, entropy: float
     ) -> None:
         self.steps.append(finished)
-        prompt.add(generation.tokens, generation.text, self.style.reply(reply.observation))
-
-    def _context(self, step: int, prompt: Prompt, ingest: Ingest) -> StepContext:
-        """The facts about a step that need no logits."""
-        run = 0
-        while run < len(self.steps) and self.steps[-1 - run].refused:
-            run += 1
-        return StepContext(
-            step=step,
-            max_steps=self.options.max_steps,
-            prompt_tokens=len(prompt.tokens),
-            new_tokens=ingest.new_tokens,
-            last_refused=run > 0,
-            refused_run=run,
-            repeats=sum(s.action == self.steps[-1].action for s in self.steps[:-1]),
-            last_tier=self.steps[-1].tier_index if self.steps else -1,
-            dear_share=_mean([s.tier_index > 0 for s in self.steps]),
-            last_entropy=self.last_entropy,
-            dial=_value(self.options.dial),
+        min_p, nll = self.sampler.confidence()
+        self.history.steps.append(
+            Past(
+                action=finished.action,
+                reply=finished.observation,
+                refused=finished.refused,
+                tier=finished.tier_index,
+                prompt_tokens=len(prompt.tokens),
+                entropy=entropy,
+                min_p=min_p,
+                nll=nll,
+            )
         )
+        prompt.add(generation.tokens, generation.text, self.style.reply(finished.observation))
 
     # -- the ends -------------------------------------------------------------
 
@@ -259,10 +283,7 @@ class _Episode:
         return prompt
 
     def _make_room(self, step: int, prompt: Prompt) -> None:
-        limit = self.ladder.n_ctx - self._reserve()
-        turns, tokens = 0, 0
-        if len(prompt.tokens) > limit:
-            turns, tokens = prompt.drop_oldest(int(limit * ROOM_AFTER_DROPPING))
+        turns, tokens = make_room(prompt, self.ladder.n_ctx - self._reserve())
         if turns:
             self._emit(TurnsDropped(step, turns, tokens))
         self._require_room(prompt)
@@ -300,7 +321,9 @@ class _Episode:
             listener(event)
 
 
-def _latency(ingest: Ingest, route_ms: float, g: Generation, env_ms: float) -> Latency:
+def _latency(
+    ingest: Ingest, route_ms: float, g: Generation, env_ms: float, rejected: Generation | None
+) -> Latency:
     return Latency(
         prefill_ms=ingest.ms,
         route_ms=route_ms,
@@ -312,15 +335,13 @@ def _latency(ingest: Ingest, route_ms: float, g: Generation, env_ms: float) -> L
         handoff_tokens=g.handoff_tokens,
         catchup_tokens=g.catchup_tokens,
         decode_tokens=g.decode_tokens,
+        draft_ms=rejected.decode_ms if rejected else 0.0,
+        draft_tokens=rejected.decode_tokens if rejected else 0,
     )
 
 
 def _value(dial: float | Callable[[], float]) -> float:
     return dial() if callable(dial) else dial
-
-
-def _mean(values: Sequence[bool]) -> float:
-    return sum(values) / len(values) if values else 0.0
 
 
 def _ms_since(started: float) -> float:

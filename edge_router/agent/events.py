@@ -71,6 +71,8 @@ class Routed:
     score: float | None = None  # these three as in `router.base.Decision`
     thresholds: tuple[float, ...] = ()
     forced: bool = False
+    decide_at: str = "prompt"  # or "draft": the cheapest tier had written the step on trial
+    draft: str = ""  # that text; what is written anew if a dearer tier was chosen
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,14 @@ class Latency:
     handoff_tokens: int = 0
     catchup_tokens: int = 0
     decode_tokens: int = 0
+    draft_ms: float = 0.0  # the cheapest tier wrote a draft that was not kept
+    draft_tokens: int = 0
 
     @property
     def model_ms(self) -> float:
         """Everything but the environment."""
-        return self.prefill_ms + self.route_ms + self.handoff_ms + self.catchup_ms + self.decode_ms
+        prompt = self.prefill_ms + self.route_ms + self.handoff_ms + self.catchup_ms
+        return prompt + self.draft_ms + self.decode_ms
 
     @property
     def tokens_per_second(self) -> float:

@@ -122,6 +122,7 @@ def costs(latency: Latency) -> str:
     """Where the time went, stage by stage, with the tokens behind it."""
     stages = [
         _stage("prefill", latency.prefill_ms, latency.prefill_tokens),
+        _stage("draft", latency.draft_ms, latency.draft_tokens),
         f"route {latency.route_ms:.2f} ms",
         _stage("handoff", latency.handoff_ms, latency.handoff_tokens),
         _stage("catch-up", latency.catchup_ms, latency.catchup_tokens),

@@ -22,6 +22,9 @@ from edge_router.agent.styles import Message
 from edge_router.agent.template import ChatTemplate
 
 FIRST_DROPPED = 2  # turns 0 and 1 stay: the opening, and the first step with its reply
+# A full context is emptied to this share of its room: each time turns are dropped, all that
+# follows them is prefilled again, so it must not happen every step.
+ROOM_AFTER_DROPPING = 0.75
 
 
 class Tokenizer(Protocol):
@@ -116,3 +119,10 @@ class Prompt:
         if self._tokenizer.adds_bos and bos >= 0 and tokens[:1] != [bos]:
             return [bos, *tokens]
         return tokens
+
+
+def make_room(prompt: Prompt, limit: int) -> tuple[int, int]:
+    """Drop old turns when the prompt is longer than `limit` tokens; returns (turns, tokens)."""
+    if len(prompt.tokens) <= limit:
+        return 0, 0
+    return prompt.drop_oldest(int(limit * ROOM_AFTER_DROPPING))

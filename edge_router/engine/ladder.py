@@ -140,8 +140,7 @@ class Ladder:
         started = time.perf_counter()
         base, prompt = self.tiers[0], list(tokens)
         kept = min(common_prefix(base.held, prompt), len(prompt) - 1)
-        self._truncate_base(kept)
-        self._prompt, self._logits_are_prompts = [], False
+        self.rewind(kept)
         base.decode(prompt[kept:])
         self._prompt, self._logits_are_prompts = prompt, True
         return Ingest(len(prompt) - kept, kept, _ms_since(started))
@@ -239,8 +238,13 @@ class Ladder:
         elif not self.kv.exact:
             tier.truncate(max(0, len(self._prompt) - self.kv.own))
 
-    def _truncate_base(self, n: int) -> None:
-        """Cut the canonical cache, and with it every copy of what is cut off."""
+    def rewind(self, n: int) -> None:
+        """Keep the first `n` tokens of the canonical cache, and of every copy of it.
+
+        `prefill` does it by itself; asked for before, it decides which tokens are computed
+        together, and so the last bits of the result. A prompt has to be prefilled next.
+        """
+        self._prompt, self._logits_are_prompts = [], False
         self.tiers[0].truncate(n)
         if not self.kv.exact:
             for tier in self.tiers[1:]:

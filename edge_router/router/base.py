@@ -8,10 +8,32 @@ listener ("entropy 1.32 >= 0.80").
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+DecideAt = Literal["prompt", "draft"]
+
+
+@dataclass(frozen=True)
+class TokenStats:
+    """How sure a tier was of one token it wrote."""
+
+    p: float  # probability of the token, at temperature 1
+    entropy: float  # of the distribution it came from, nats
+    margin: float  # probability of the likeliest token less that of the next
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The text-free facts about what the cheapest tier wrote for a step on trial."""
+
+    tokens: tuple[TokenStats, ...]  # all that was sampled, the end of generation included
+    action: int  # index in `tokens` at which the action begins
+    repeats: int  # how often its action has been given before in this episode
+    refused: int  # and how often the reply to it was "Nothing happens."
+    novel: int  # tokens of its action that stand nowhere in the prompt
 
 
 @dataclass(frozen=True)
@@ -21,7 +43,7 @@ class StepContext:
     step: int  # 0-based index of the step
     max_steps: int
     prompt_tokens: int  # length of the whole prompt
-    new_tokens: int  # tokens of it that were new in this step
+    new_tokens: int  # tokens by which it is longer than the prompt of the step before
     last_refused: bool  # the last reply was "Nothing happens."
     refused_run: int  # how many replies in a row were refusals
     repeats: int  # how often the last action has been given before in this episode
@@ -29,13 +51,17 @@ class StepContext:
     dear_share: float  # share of earlier steps not written by the cheapest tier
     last_entropy: float  # the cheapest tier's entropy (nats) before the last step; 0 at first
     dial: float  # the user's cost/quality setting in [0, 1]
+    seen_replies: int = 0  # how often the last reply had been given before in this episode
+    dear_steps: int = 0  # earlier steps not written by the cheapest tier
+    last_min_p: float = 1.0  # the least probable token of the last step, for the tier that wrote it
+    last_nll: float = 0.0  # mean of -ln p over the last step's tokens, for the tier that wrote it
 
 
 @dataclass(frozen=True)
 class Features:
     """One step's features: `vector` follows `names`, both fixed by `schema`."""
 
-    schema: str  # e.g. "edge-router/features/1"
+    schema: str  # e.g. "edge-router/features/2"
     names: tuple[str, ...]
     vector: NDArray[np.float32]  # shape (len(names),)
 
@@ -60,7 +86,11 @@ class Decision:
 
 
 class Router(Protocol):
-    """Maps features to a tier. `spec` is the string that builds it again ("entropy:0.8")."""
+    """Maps features to a tier. `spec` is the string that builds it again ("entropy:0.8").
+
+    A router may have an attribute `decide_at` (see the function of that name): with "draft" it
+    is asked after the cheapest tier has written the step on trial, with features of that text.
+    """
 
     spec: str
 
@@ -69,3 +99,8 @@ class Router(Protocol):
         ...
 
     def decide(self, features: Features) -> Decision: ...
+
+
+def decide_at(router: Router) -> DecideAt:
+    """When a router wants to be asked: before any token is written, unless it says otherwise."""
+    return "draft" if getattr(router, "decide_at", "prompt") == "draft" else "prompt"

@@ -17,7 +17,7 @@ import math
 import random
 
 from edge_router.errors import UserError
-from edge_router.router.base import Decision, Features
+from edge_router.router.base import DecideAt, Decision, Features
 
 
 class _Baseline:
@@ -95,6 +95,37 @@ class RandomRouter(_Baseline):
         dear = drawn < self.probability
         reason = f"drawn {drawn:.2f} {'<' if dear else '>='} {self.probability:.2f}"
         return Decision(self.dearest if dear else 0, reason, self.probability)
+
+
+class RetryRouter(_Baseline):
+    """The cheapest tier; after a refused command the dearest writes the next step."""
+
+    def __init__(self) -> None:
+        super().__init__("retry")
+
+    def decide(self, features: Features) -> Decision:
+        refused = features["last_refused"] > 0
+        reason = "the last command was refused" if refused else "nothing was refused"
+        return Decision(self.dearest if refused else 0, reason)
+
+
+class DraftRouter(_Baseline):
+    """The dearest tier writes again what the cheapest wrote with a token less probable than P.
+
+    Decides at the draft. Raises UserError unless 0 <= P <= 1.
+    """
+
+    decide_at: DecideAt = "draft"
+
+    def __init__(self, probability: float) -> None:
+        super().__init__(f"draft:{probability}")
+        self.probability = _between_0_and_1(probability, f"router {self.spec}: the probability")
+
+    def decide(self, features: Features) -> Decision:
+        least = features["draft_min_p"]
+        unsure = least < self.probability
+        reason = f"least sure token {least:.2f} {'<' if unsure else '>='} {self.probability:.2f}"
+        return Decision(self.dearest if unsure else 0, reason)
 
 
 class EntropyRouter(_Baseline):

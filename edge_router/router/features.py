@@ -16,7 +16,7 @@ are trained on these numbers; if the meaning, order or scale of one changes,
     effective_tokens  e^entropy: how many equally likely tokens would be as uncertain
     step              index of the step / max_steps, 0 at first
     prompt_tokens     length of the whole prompt, thousands of tokens
-    new_tokens        prompt tokens that were new in this step, hundreds of tokens
+    new_tokens        tokens the prompt has grown by since the step before, hundreds
     last_refused      1 when the last reply was "Nothing happens.", else 0
     refused_run       refusals in a row up to now / 5, at most 1
     repeats           earlier uses of the last action in this episode / 5, at most 1
@@ -24,20 +24,43 @@ are trained on these numbers; if the meaning, order or scale of one changes,
     dear_share        share of earlier steps not written by the cheapest tier
     last_entropy      `entropy` of the step before, nats, 0 at first
     dial              the user's cost (0) / quality (1) setting
+    seen_replies      how often the last reply had been given before / 5, at most 1
+    dear_steps        earlier steps not written by the cheapest tier / 10
+    last_min_p        probability of the last step's least probable token, for the tier that
+                      wrote it; 1 at first
+    last_nll          mean -ln p of the last step's tokens, nats, for the tier that wrote it
+
+A router that decides at the draft reads more: what the cheapest tier wrote on trial.
+
+    draft_tokens      its length, tens of tokens
+    draft_min_p       probability of its least probable token
+    draft_nll         mean -ln p of its tokens, nats
+    draft_sum_nll     sum of -ln p, nats, at most 10
+    draft_entropy     largest entropy before one of its tokens, nats
+    draft_margin      least p1 - p2 before one of its tokens
+    action_min_p      draft_min_p over the tokens of the action alone
+    action_nll        sum of -ln p over them, nats, at most 10
+    draft_repeats     earlier uses of its action in this episode / 5, at most 1
+    draft_refused     refusals of its action in this episode / 5, at most 1
+    draft_novel       tokens of its action that stand nowhere in the prompt / 4, at most 1
+
+No feature but last_tier, dear_share, dear_steps, last_min_p, last_nll and dial depends on who
+wrote the earlier steps: the others follow from the text so far, so they can be kept with it.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.errors import UserError
-from edge_router.router.base import Features, StepContext
+from edge_router.router.base import Draft, Features, StepContext, TokenStats
 
-SCHEMA = "edge-router/features/1"
+SCHEMA = "edge-router/features/2"
 NAMES: tuple[str, ...] = (
     "entropy",
     "p1",
@@ -58,10 +81,33 @@ NAMES: tuple[str, ...] = (
     "dear_share",
     "last_entropy",
     "dial",
+    "seen_replies",
+    "dear_steps",
+    "last_min_p",
+    "last_nll",
 )
+DRAFT_NAMES: tuple[str, ...] = (
+    "draft_tokens",
+    "draft_min_p",
+    "draft_nll",
+    "draft_sum_nll",
+    "draft_entropy",
+    "draft_margin",
+    "action_min_p",
+    "action_nll",
+    "draft_repeats",
+    "draft_refused",
+    "draft_novel",
+)
+ALL_NAMES = NAMES + DRAFT_NAMES
+# Features that depend on who wrote the earlier steps, or on the user.
+ROUTE_NAMES = ("last_tier", "dear_share", "dial", "dear_steps", "last_min_p", "last_nll")
 TOP = 4
 LOG_ODDS_CAP = 30.0
 RUN_CAP = 5
+NOVEL_CAP = 4
+NLL_CAP = 10.0
+P_FLOOR = 1e-9  # -ln p of a token that was ruled out and written all the same: 20.7 nats
 
 # A lane is every `n_lanes`-th token: maxima over lanes vectorise, maxima over blocks do not
 # (13 against 371 microseconds at 152k tokens and 32 to a lane or block).
@@ -118,6 +164,14 @@ class FeatureExtractor:
         )
         vector = np.array((*distribution, *_facts(context)), dtype=np.float32)
         return Features(SCHEMA, NAMES, vector)
+
+    def token(self, logits: NDArray[np.float32], token: int) -> TokenStats:
+        """How likely `token` was, from logits of shape (n_vocab,). Raises UserError as above."""
+        logits = np.ascontiguousarray(logits, dtype=np.float32)
+        top, weight, entropy = self._measure(logits)
+        second = math.exp(top[1] - top[0]) if len(top) > 1 else 0.0
+        p = math.exp(float(logits[token]) - top[0]) / weight
+        return TokenStats(p, entropy, (1.0 - second) / weight)
 
     def _measure(self, logits: NDArray[np.float32]) -> tuple[list[float], float, float]:
         """(largest logits in descending order, sum of e^(logit - largest), entropy in nats)."""
@@ -205,15 +259,58 @@ def _facts(context: StepContext) -> tuple[float, ...]:
         context.dear_share,
         context.last_entropy,
         context.dial,
+        min(context.seen_replies, RUN_CAP) / RUN_CAP,
+        context.dear_steps / 10.0,
+        context.last_min_p,
+        context.last_nll,
     )
+
+
+def confidence(tokens: Sequence[TokenStats]) -> tuple[float, float]:
+    """(least probability, mean of -ln p) of the tokens; (1, 0) where there are none."""
+    if not tokens:
+        return 1.0, 0.0
+    return min(t.p for t in tokens), sum(map(_nll, tokens)) / len(tokens)
+
+
+def with_draft(features: Features, draft: Draft) -> Features:
+    """The features of a step whose draft has been written: `ALL_NAMES`."""
+    tokens = draft.tokens
+    # An empty draft (the model ended at once) still has its end of generation.
+    action = tokens[draft.action :] or tokens
+    least, mean = confidence(tokens)
+    told = (
+        len(tokens) / 10.0,
+        least,
+        mean,
+        min(NLL_CAP, sum(map(_nll, tokens))),
+        max((t.entropy for t in tokens), default=0.0),
+        min((t.margin for t in tokens), default=1.0),
+        confidence(action)[0],
+        min(NLL_CAP, sum(map(_nll, action))),
+        min(draft.repeats, RUN_CAP) / RUN_CAP,
+        min(draft.refused, RUN_CAP) / RUN_CAP,
+        min(draft.novel, NOVEL_CAP) / NOVEL_CAP,
+    )
+    vector = np.concatenate((features.vector, np.array(told, np.float32)))
+    return Features(features.schema, ALL_NAMES, vector)
+
+
+def _nll(token: TokenStats) -> float:
+    return -math.log(max(token.p, P_FLOOR))
 
 
 _local = threading.local()
 
 
-def extract(logits: NDArray[np.float32], context: StepContext) -> Features:
-    """`FeatureExtractor.extract` with one extractor a thread, kept while the vocabulary stays."""
+def extractor_for(n_vocab: int) -> FeatureExtractor:
+    """This thread's extractor, kept while the vocabulary stays."""
     extractor: FeatureExtractor | None = getattr(_local, "extractor", None)
-    if extractor is None or extractor.n_vocab != len(logits):
-        extractor = _local.extractor = FeatureExtractor(len(logits))
-    return extractor.extract(logits, context)
+    if extractor is None or extractor.n_vocab != n_vocab:
+        extractor = _local.extractor = FeatureExtractor(n_vocab)
+    return extractor
+
+
+def extract(logits: NDArray[np.float32], context: StepContext) -> Features:
+    """`FeatureExtractor.extract` with this thread's extractor."""
+    return extractor_for(len(logits)).extract(logits, context)

@@ -10,9 +10,12 @@ trained on and is checked before an episode begins. What a file holds:
     input   state_in       optional, float32: zeros at the start of an episode,
     output  state_out      then what the last step put out
     metadata edge_router.schema     the features' schema
-             edge_router.features   JSON list of the features' names, in order
+             edge_router.features   JSON list of the features' names, in order; with those of a
+                                    draft the router is asked when the draft is written
              edge_router.tiers      optional, JSON list of the tiers, cheapest first
              edge_router.threshold  optional, 0.5 where absent
+             edge_router.dial       optional, JSON list of [dial, the network's dial, share of
+                                    steps it sent to dearer tiers], dials from 0 to 1
 
 The choice is the cheapest tier with P(a dearer one is needed) < threshold.
 """
@@ -27,10 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.errors import UserError
-from edge_router.router.base import Decision, Features
-from edge_router.router.features import NAMES, SCHEMA
+from edge_router.router.base import DecideAt, Decision, Features
+from edge_router.router.features import ALL_NAMES, NAMES, SCHEMA
 
 DEFAULT_THRESHOLD = 0.5
+_DIAL = NAMES.index("dial")
+
+Calibration = tuple[tuple[float, float, float], ...]  # dial, the network's dial, share
 
 
 class OnnxRouter:
@@ -41,10 +47,13 @@ class OnnxRouter:
         self.path = Path(path)
         self._session = _open(self.path)
         meta: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        _check_features(self.path, meta)
-        self._width, self._state_shape = _check_shapes(self.path, self._session)
+        names = _feature_names(self.path, meta)
+        self.decide_at: DecideAt = "draft" if names == ALL_NAMES else "prompt"
+        self._width, self._state_shape = _check_shapes(self.path, self._session, len(names))
         self._trained_for = _tiers(self.path, meta, self._width)
         self.threshold = _threshold(self.path, meta)
+        self.calibration = _calibration(self.path, meta)
+        self._dials: dict[float, np.float32] = {}
         self.tiers: tuple[str, ...] = ()
         self._outputs = ["probabilities"] + (["state_out"] if self._state_shape else [])
         self._state: NDArray[np.float32] | None = None
@@ -62,7 +71,11 @@ class OnnxRouter:
 
     def decide(self, features: Features) -> Decision:
         """Raises UserError when the network fails or its output is not probabilities."""
-        feed = {"features": features.vector[None, :]}
+        vector = features.vector
+        if self.calibration:
+            vector = vector.copy()
+            vector[_DIAL] = self._network_dial(float(vector[_DIAL]))
+        feed = {"features": vector[None, :]}
         if self._state is not None:
             feed["state_in"] = self._state
         try:
@@ -79,6 +92,34 @@ class OnnxRouter:
         # A single probability knows the cheapest and the dearest tier only.
         chosen = len(self.tiers) - 1 if self._width == 1 and met else tier
         return Decision(chosen, reason, dearer[0], score=dearer[0], thresholds=(self.threshold,))
+
+    def dial_for(self, share: float) -> float:
+        """The dial at which about `share` of the steps went to dearer tiers when it was measured.
+
+        Raises UserError when the file was exported without such measurements.
+        """
+        if not self.calibration:
+            raise UserError(
+                f"{self.path} was not calibrated for a budget; set --dial instead of --budget"
+            )
+        dials, _, shares = zip(*self.calibration, strict=True)
+        growing = np.maximum.accumulate(shares)
+        # The largest dial that stays within the budget, between the points by straight lines.
+        inside = int(np.searchsorted(growing, share, side="right"))
+        if inside == 0:
+            return float(dials[0])
+        if inside == len(dials):
+            return float(dials[-1])
+        a, b = growing[inside - 1], growing[inside]
+        part = (share - a) / (b - a)
+        return float(dials[inside - 1] + part * (dials[inside] - dials[inside - 1]))
+
+    def _network_dial(self, dial: float) -> np.float32:
+        """The dial that the network was trained with, for the user's; remembered, as it is slow."""
+        if dial not in self._dials:
+            dials, inner, _ = zip(*self.calibration, strict=True)
+            self._dials[dial] = np.float32(np.interp(dial, dials, inner))
+        return self._dials[dial]
 
     def _dearer(self, output: NDArray[np.float64]) -> list[float]:
         """P(a tier dearer than i is needed) for every tier i but the dearest."""
@@ -111,7 +152,8 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _check_features(path: Path, meta: dict[str, str]) -> None:
+def _feature_names(path: Path, meta: dict[str, str]) -> tuple[str, ...]:
+    """What the file reads: NAMES, or ALL_NAMES where it decides at the draft."""
     schema = meta.get("edge_router.schema")
     if not schema:
         raise UserError(
@@ -124,16 +166,17 @@ def _check_features(path: Path, meta: dict[str, str]) -> None:
             "train it again or use the version it was made with"
         )
     names = _json_names(path, meta, "edge_router.features")
-    if names != NAMES:
+    if names is None or names not in (NAMES, ALL_NAMES):
         raise UserError(
             f"{path} reads other features than {SCHEMA} has: {_difference(names or ())}; "
             "train it again"
         )
+    return names
 
 
 def _difference(names: tuple[str, ...]) -> str:
     missing = [name for name in NAMES if name not in names]
-    unknown = [name for name in names if name not in NAMES]
+    unknown = [name for name in names if name not in ALL_NAMES]
     told = [f"lacks {', '.join(missing)}"] * bool(missing)
     told += [f"has unknown {', '.join(unknown)}"] * bool(unknown)
     return " and ".join(told) or "the same names in another order or more than once"
@@ -152,7 +195,7 @@ def _json_names(path: Path, meta: dict[str, str], key: str) -> tuple[str, ...] |
     return tuple(names)
 
 
-def _check_shapes(path: Path, session: Any) -> tuple[int, tuple[int, ...]]:
+def _check_shapes(path: Path, session: Any, n: int) -> tuple[int, tuple[int, ...]]:
     """(width of `probabilities`, shape of the state or ()); symbolic dimensions count as 1."""
     inputs = {value.name: value for value in session.get_inputs()}
     outputs = {value.name: value for value in session.get_outputs()}
@@ -161,11 +204,11 @@ def _check_shapes(path: Path, session: Any) -> tuple[int, tuple[int, ...]]:
         raise _shape_error(path, f"inputs {', '.join(inputs)} instead of features [, state_in]")
     if "probabilities" not in outputs:
         raise _shape_error(path, f"outputs {', '.join(outputs)} without probabilities")
-    if inputs["features"].type != "tensor(float)" or _shape(inputs["features"]) != (1, len(NAMES)):
+    if inputs["features"].type != "tensor(float)" or _shape(inputs["features"]) != (1, n):
         raise _shape_error(
             path,
             f"an input features of {_described(inputs['features'])} "
-            f"instead of tensor(float) [1, {len(NAMES)}]",
+            f"instead of tensor(float) [1, {n}]",
         )
     shape = _shape(outputs["probabilities"])
     if outputs["probabilities"].type != "tensor(float)" or not (
@@ -230,6 +273,26 @@ def _threshold(path: Path, meta: dict[str, str]) -> float:
             "export it again"
         )
     return threshold
+
+
+def _calibration(path: Path, meta: dict[str, str]) -> Calibration:
+    """Rows of the dial's table; () where there is none."""
+    if "edge_router.dial" not in meta:
+        return ()
+    try:
+        rows = tuple(
+            (float(a), float(b), float(c)) for a, b, c in json.loads(meta["edge_router.dial"])
+        )
+    except (ValueError, TypeError):
+        rows = ()
+    dials = [row[0] for row in rows]
+    known = all(0 <= value <= 1 for row in rows for value in row)
+    if len(rows) < 2 or not known or dials[0] != 0 or dials[-1] != 1 or dials != sorted(set(dials)):
+        raise UserError(
+            f"{path}: metadata edge_router.dial is not a table of [dial, network's dial, share] "
+            "with dials from 0 to 1; export it again"
+        )
+    return rows
 
 
 def _first_line(error: Exception) -> str:

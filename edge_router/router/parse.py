@@ -7,26 +7,33 @@ from collections.abc import Callable
 from edge_router.errors import UserError
 from edge_router.router.base import Router
 from edge_router.router.baselines import (
+    DraftRouter,
     EntropyRouter,
     HighRouter,
     LowRouter,
     MarginRouter,
     RandomRouter,
+    RetryRouter,
     TierRouter,
 )
 from edge_router.router.onnx_router import OnnxRouter
 
-PLAIN: dict[str, Callable[[], Router]] = {"low": LowRouter, "high": HighRouter}
+PLAIN: dict[str, Callable[[], Router]] = {
+    "low": LowRouter,
+    "high": HighRouter,
+    "retry": RetryRouter,
+}
 NUMBERED: dict[str, tuple[Callable[[float], Router], str]] = {
     "random": (RandomRouter, "P"),
     "entropy": (EntropyRouter, "T"),
     "margin": (MarginRouter, "T"),
+    "draft": (DraftRouter, "P"),
 }
 NAMED: dict[str, tuple[Callable[[str], Router], str]] = {
     "tier": (TierRouter, "NAME"),
     "onnx": (OnnxRouter, "PATH"),
 }
-EXISTING = "low, high, tier:NAME, random:P, entropy:T, margin:T, onnx:PATH"
+EXISTING = "low, high, tier:NAME, random:P, retry, entropy:T, margin:T, draft:P, onnx:PATH"
 
 
 def make_router(spec: str) -> Router:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from edge_router.router.base import Decision, Features, Router
+from edge_router.router.base import Decision, Features, Router, decide_at
 from edge_router.router.baselines import EntropyRouter, MarginRouter
 from edge_router.router.onnx_router import OnnxRouter
 
@@ -27,6 +27,7 @@ class SteeredRouter:
     def __init__(self, inner: Router) -> None:
         self.inner = inner
         self.spec = inner.spec
+        self.decide_at = decide_at(inner)
         self.forced: int | None = None  # the tier that writes the next step, whatever `inner` says
         self._tiers: tuple[str, ...] = ()
 

@@ -1,0 +1,129 @@
+"""What an episode tells a router besides logits: facts about its earlier steps, without text.
+
+The episode loop and the training's rollouts both keep a `History`, so a router
+is asked in play with the very numbers it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_router.agent.parse import MARKER
+from edge_router.engine.llama import LlamaModel
+from edge_router.engine.sampling import Sampler
+from edge_router.router.base import Draft, StepContext, TokenStats
+from edge_router.router.features import confidence, extractor_for
+
+
+@dataclass(frozen=True)
+class Past:
+    """One earlier step: what was done, what came of it, and how sure its writer was."""
+
+    action: str
+    reply: str
+    refused: bool
+    tier: int
+    prompt_tokens: int
+    entropy: float  # the cheapest tier's, before the step
+    min_p: float
+    nll: float
+
+
+@dataclass
+class History:
+    """The steps of an episode so far."""
+
+    max_steps: int
+    dial: float = 0.5
+    steps: list[Past] = field(default_factory=list)
+
+    def context(self, prompt_tokens: int) -> StepContext:
+        """The facts before the next step, whose prompt has so many tokens."""
+        steps, run = self.steps, 0
+        while run < len(steps) and steps[-1 - run].refused:
+            run += 1
+        last = steps[-1] if steps else None
+        dear = sum(s.tier > 0 for s in steps)
+        before = last.prompt_tokens if last else 0
+        return StepContext(
+            step=len(steps),
+            max_steps=self.max_steps,
+            prompt_tokens=prompt_tokens,
+            new_tokens=max(0, prompt_tokens - before),
+            last_refused=run > 0,
+            refused_run=run,
+            repeats=self.uses(last.action, steps[:-1]) if last else 0,
+            last_tier=last.tier if last else -1,
+            dear_share=dear / len(steps) if steps else 0.0,
+            last_entropy=last.entropy if last else 0.0,
+            dial=self.dial,
+            seen_replies=sum(s.reply == last.reply for s in steps[:-1]) if last else 0,
+            dear_steps=dear,
+            last_min_p=last.min_p if last else 1.0,
+            last_nll=last.nll if last else 0.0,
+        )
+
+    def uses(self, action: str, steps: Sequence[Past] | None = None) -> int:
+        """How often `action` was given in `steps` (all, when None)."""
+        return sum(s.action == action for s in (self.steps if steps is None else steps))
+
+    def refusals(self, action: str) -> int:
+        return sum(s.action == action and s.refused for s in self.steps)
+
+
+class WatchedSampler(Sampler):
+    """A sampler that remembers how likely each token was that it chose."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__(
+            sampler.temperature, top_p=sampler.top_p, min_p=sampler.min_p, seed=sampler.seed
+        )
+        self.tokens: list[int] = []
+        self.stats: list[TokenStats] = []
+
+    def at_step(self, step: int) -> None:
+        super().at_step(step)
+        self.tokens, self.stats = [], []
+
+    def sample(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None = None) -> int:
+        token = super().sample(logits, allowed)
+        self.tokens.append(token)
+        self.stats.append(extractor_for(len(logits)).token(logits, token))
+        return token
+
+    def confidence(self) -> tuple[float, float]:
+        """(least probability, mean of -ln p) of what was sampled since `at_step`."""
+        return confidence(self.stats)
+
+
+def draft_of(
+    model: LlamaModel, sampler: WatchedSampler, action: str, history: History, prompt: Sequence[int]
+) -> Draft:
+    """The facts about the draft that `sampler` has just watched; its parsed action is `action`."""
+    begins = action_begins(model, sampler.tokens)
+    known = set(prompt)
+    return Draft(
+        tokens=tuple(sampler.stats),
+        action=begins,
+        repeats=history.uses(action),
+        refused=history.refusals(action),
+        novel=sum(t not in known for t in sampler.tokens[begins:] if not model.is_eog(t)),
+    )
+
+
+def action_begins(model: LlamaModel, tokens: Sequence[int]) -> int:
+    """Index of the first token after the last marker; 0 where there is no marker."""
+    text = model.join(tokens)
+    at = text.rfind(MARKER.encode())
+    if at < 0:
+        return 0
+    length, end = 0, at + len(MARKER)
+    for index, token in enumerate(tokens):
+        if length >= end:
+            return index
+        length += len(model.token_bytes(token))
+    return len(tokens)

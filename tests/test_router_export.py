@@ -1,0 +1,175 @@
+"""What is exported decides as the trained network does, and its dial means what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edge_router.errors import UserError
+from edge_router.router.base import Features
+from edge_router.router.features import ALL_NAMES, NAMES, SCHEMA
+from edge_router.router.onnx_router import OnnxRouter
+from tests.toy_forest import toy_forest
+from train.router import sft
+from train.router.choose import calibrate
+from train.router.export import TOLERANCE, Card, parity, write
+from train.router.forest import walk
+from train.router.front import Point, score
+from train.router.network import NetPolicy, RouterNet, Shape
+from train.router.policies import RouterPolicy
+
+DIAL = [(0.0, 0.0, 0.01), (0.5, 0.4, 0.11), (1.0, 1.0, 0.41)]
+
+
+def card(tiers: int = 2) -> Card:
+    names = ["a", "b", "c"][:tiers]
+    return Card(names, ["0" * 64] * tiers, DIAL, {"network": "toy"})
+
+
+def features(seed: int = 0, steps: int = 12, episodes: int = 20) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    values = rng.random((steps, episodes, len(ALL_NAMES)), np.float32)
+    values[..., NAMES.index("p1")] = 1 - 10 ** rng.uniform(-7, 0, (steps, episodes))
+    return values
+
+
+def network(shape: Shape) -> RouterNet:
+    torch.manual_seed(1)
+    net = RouterNet(shape)
+    net.fit_normalisation(features().reshape(-1, len(ALL_NAMES)))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    return net.eval()
+
+
+SHAPES = [
+    Shape(tiers, at, state=state)
+    for tiers in (2, 3)
+    for at in ("prompt", "draft")
+    for state in (0, 16)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_pytorch_and_onnxruntime_agree(shape: Shape, tmp_path: Path) -> None:
+    net = network(shape)
+    write(net, card(shape.tiers), tmp_path / "r.onnx")
+    assert parity(net, tmp_path / "r.onnx", features(1)) < TOLERANCE
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_library_decides_as_the_network_does(shape: Shape, tmp_path: Path) -> None:
+    """Whole walks: the router of the file in one, the network in the other."""
+    forest, games = toy_forest(8, shape.tiers)
+    forest.features[: forest.size] = features(2, forest.size, 1)[:, 0]
+    net = network(shape)
+    write(net, Card(["a", "b", "c"][: shape.tiers], [], [(0, 0, 0), (1, 1, 1)], {}), tmp_path / "r")
+    router = OnnxRouter(tmp_path / "r")
+    assert router.decide_at == shape.decide_at
+    policy = RouterPolicy(lambda: OnnxRouter(tmp_path / "r"), "abc"[: shape.tiers], forest)
+    ours, theirs = walk(forest, games, policy), walk(forest, games, NetPolicy(net))
+    assert ours.tiers.any()
+    assert np.array_equal(ours.tiers, theirs.tiers)
+
+
+def test_the_users_dial_reaches_the_network_bent(tmp_path: Path) -> None:
+    net = network(Shape(2, "prompt"))
+    write(net, card(), tmp_path / "bent.onnx")
+    write(net, Card(["a", "b"], [], [(0, 0, 0), (1, 1, 1)], {}), tmp_path / "plain.onnx")
+
+    def probabilities(name: str, dial: float) -> list[float]:
+        router = OnnxRouter(tmp_path / name)
+        router.reset(("a", "b"), 0)
+        vector = features()[0, 0, : len(NAMES)].copy()
+        vector[NAMES.index("dial")] = dial
+        before = vector.copy()
+        decision = router.decide(Features(SCHEMA, NAMES, vector))
+        assert np.array_equal(vector, before)  # what listeners show is the user's dial
+        assert decision.probability is not None
+        return [decision.probability]
+
+    assert probabilities("bent.onnx", 0.5) == pytest.approx(probabilities("plain.onnx", 0.4))
+    assert probabilities("bent.onnx", 0.25) == pytest.approx(probabilities("plain.onnx", 0.2))
+    assert probabilities("bent.onnx", 0.5) != pytest.approx(probabilities("plain.onnx", 0.5))
+
+
+def test_a_budget_becomes_the_dial_that_was_measured_to_keep_it(tmp_path: Path) -> None:
+    write(network(Shape(2, "prompt")), card(), tmp_path / "r.onnx")
+    router = OnnxRouter(tmp_path / "r.onnx")
+    assert router.dial_for(0.11) == pytest.approx(0.5)
+    assert router.dial_for(0.06) == pytest.approx(0.25)
+    assert router.dial_for(0.26) == pytest.approx(0.75)
+    assert router.dial_for(0.0) == 0.0
+    assert router.dial_for(0.9) == 1.0
+
+
+@pytest.mark.parametrize(
+    "table", ["[]", "3", "[[0, 0, 0]]", "[[0, 0, 0], [0.5, 1, 1]]", "[[0, 0, 2], [1, 1, 1]]"]
+)
+def test_a_dial_that_is_no_table_is_refused(table: str, tmp_path: Path) -> None:
+    import onnx
+
+    write(network(Shape(2, "prompt")), card(), tmp_path / "r.onnx")
+    model = onnx.load(str(tmp_path / "r.onnx"))
+    for entry in model.metadata_props:
+        if entry.key == "edge_router.dial":
+            entry.value = table
+    onnx.save(model, str(tmp_path / "r.onnx"))
+    with pytest.raises(UserError, match=r"edge_router\.dial is not a table"):
+        OnnxRouter(tmp_path / "r.onnx")
+
+
+def test_the_file_tells_what_it_was_made_from(tmp_path: Path) -> None:
+    import onnxruntime
+
+    write(network(Shape(2, "draft", state=16)), card(), tmp_path / "r.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "r.onnx"))
+    meta = session.get_modelmeta().custom_metadata_map
+    assert json.loads(meta["edge_router.tiers"]) == ["a", "b"]
+    assert json.loads(meta["edge_router.fingerprints"]) == ["0" * 64] * 2
+    assert json.loads(meta["edge_router.training"]) == {"network": "toy"}
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_middle_of_the_dial_is_the_best_play_within_a_fifth_of_the_steps() -> None:
+    points = [
+        Point(0.0, 0.01, 0.80, 10),
+        Point(0.25, 0.08, 0.95, 10),
+        Point(0.5, 0.15, 0.951, 10),  # hardly better for twice the cost
+        Point(0.75, 0.35, 0.99, 10),
+        Point(1.0, 0.60, 0.99, 10),
+    ]
+    table = {dial: (inner, share) for dial, inner, share in calibrate(points)}
+    assert table[0.5] == (0.25, 0.08)
+    assert table[0.0] == (0.0, 0.01)
+    assert table[1.0] == (1.0, 0.6)
+
+
+def test_the_score_of_a_front_by_hand() -> None:
+    """Low wins half for nothing, one point wins all at a share of 0.2: a straight line between."""
+    points = [Point(0.5, 0.2, 1.0, 10), Point(0.7, 0.2, 0.6, 10), Point(1.0, 0.5, 0.9, 10)]
+    by_hand = np.mean([0.5 + 0.5 * s / 0.2 for s in (0.05, 0.1, 0.15, 0.2)] + [1.0])
+    assert score(points, 0.5) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("state", [0, 8])
+def test_supervision_finds_the_steps_at_which_the_tiers_disagree(state: int) -> None:
+    torch.set_num_threads(1)
+    forest, games = toy_forest()
+    recipe = sft.Recipe(tau=0.5, passes=40, batch=64, chances=(0.0, 0.3))
+    net = sft.train(forest, games, Shape(2, "prompt", state=state), recipe)
+    walks = walk(forest, games, NetPolicy(net))
+    assert walks.won.all()
+    sensitive = forest.kl[walks.rows, 0, 0] > 0
+    assert np.array_equal(walks.tiers == 1, sensitive)
+    again = sft.train(forest, games, Shape(2, "prompt", state=state), recipe)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+
+
+def test_the_dial_sets_how_much_counts_as_sensitive() -> None:
+    dials = np.array([0.0, 0.5, 1.0])
+    assert sft.sensitive_share(dials) == pytest.approx([0.01, np.sqrt(0.01 * 0.5), 0.5])

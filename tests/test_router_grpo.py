@@ -1,0 +1,217 @@
+"""GRPO's arithmetic by hand, a problem whose best play is known, and a run that is killed."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.toy_forest import sensitive_share, toy_forest
+from train.router import front, grpo
+from train.router.front import Point
+from train.router.grpo import Recipe, Trainer, advantages, clipped, collapsed, masked_mean, price
+from train.router.network import RouterNet, Shape
+
+ROOT = Path(__file__).resolve().parent.parent
+TOY = Recipe(
+    iterations=80,
+    groups=16,
+    size=8,
+    rate=1e-2,
+    kl=0.0,
+    entropy=0.002,
+    lambda_least=0.1,
+    lambda_most=0.1,
+    every=30,
+)
+
+
+def untrained(forest_features: np.ndarray, state: int = 0, tiers: int = 2) -> RouterNet:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net = RouterNet(Shape(tiers, "draft", hidden=16, state=state))
+    net.fit_normalisation(forest_features)
+    return net.eval()
+
+
+def test_advantages_are_centred_in_their_group() -> None:
+    rewards = np.array([[1.0, 0.0, 0.0, 1.0], [0.9, 0.8, 0.9, 0.8], [1.0, 1.0, 1.0, 1.0]])
+    # centred: +-0.5, +-0.05, 0; their root mean square over all twelve
+    scale = math.sqrt((4 * 0.25 + 4 * 0.0025) / 12)
+    found = advantages(rewards)
+    assert found[0] == pytest.approx([0.5 / scale, -0.5 / scale, -0.5 / scale, 0.5 / scale])
+    assert found[1] == pytest.approx([0.05 / scale, -0.05 / scale, 0.05 / scale, -0.05 / scale])
+    assert found[2].tolist() == [0.0] * 4
+
+
+def test_episodes_that_left_the_known_tree_count_for_nothing() -> None:
+    rewards = np.array([[1.0, 0.0, 77.0], [0.5, 99.0, 99.0]])
+    valid = np.array([[True, True, False], [True, False, False]])
+    found = advantages(rewards, "group", valid)
+    assert found[0] == pytest.approx([1, -1, 0])
+    assert found[1].tolist() == [0.0] * 3
+    # three valid ones: +-0.5 and 0
+    scale = math.sqrt((0.25 + 0.25 + 0.0) / 3)
+    assert advantages(rewards, "batch", valid)[0] == pytest.approx([0.5 / scale, -0.5 / scale, 0])
+
+
+def test_textbook_advantages_are_divided_by_each_groups_own_spread() -> None:
+    rewards = np.array([[1.0, 0.0, 0.0, 1.0], [0.9, 0.8, 0.9, 0.8], [0.3, 0.3, 0.3, 0.3]])
+    found = advantages(rewards, "group")
+    assert found[0] == pytest.approx([1, -1, -1, 1])
+    assert found[1] == pytest.approx([1, -1, 1, -1])  # a tenth of the difference, all the same
+    assert found[2].tolist() == [0.0] * 4
+
+
+def test_the_objective_is_clipped_where_it_would_run_away_and_only_there() -> None:
+    ratio = torch.tensor([1.5, 0.5, 1.5, 0.5, 1.1])
+    gain = torch.tensor([1.0, 1.0, -1.0, -1.0, 2.0])
+    # a good step is not pushed beyond 1.2, a bad one not below 0.8; the way back stays open
+    assert clipped(ratio, gain, 0.2).tolist() == pytest.approx([1.2, 0.5, -1.5, -0.8, 2.2])
+
+
+def test_clipped_steps_have_no_gradient() -> None:
+    ratio = torch.tensor([1.5, 0.5, 1.5, 0.5], requires_grad=True)
+    clipped(ratio, torch.tensor([1.0, 1.0, -1.0, -1.0]), 0.2).sum().backward()  # type: ignore[no-untyped-call]
+    assert ratio.grad is not None
+    assert ratio.grad.tolist() == [0.0, 1.0, -1.0, 0.0]
+
+
+def test_kl_and_entropy_of_a_choice() -> None:
+    p = torch.tensor([[math.log(0.8), math.log(0.2)], [0.0, 0.0]])
+    q = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+    by_hand = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
+    assert grpo.divergence(p, q).tolist() == pytest.approx([by_hand, 0.0], abs=1e-6)
+    spread = -(0.8 * math.log(0.8) + 0.2 * math.log(0.2))
+    assert grpo.entropy(p).tolist() == pytest.approx([spread, math.log(2)])
+
+
+def test_masked_steps_do_not_count() -> None:
+    values = torch.tensor([[1.0, 5.0], [3.0, -7.0]], requires_grad=True)
+    mask = torch.tensor([[True, False], [True, False]])
+    mean = masked_mean(values, mask)
+    mean.backward()  # type: ignore[no-untyped-call]
+    assert float(mean.detach()) == 2.0
+    assert values.grad is not None
+    assert values.grad.tolist() == [[0.5, 0.0], [0.5, 0.0]]
+
+
+def test_the_dial_sets_the_price_of_a_dear_step() -> None:
+    recipe = Recipe(lambda_least=0.01, lambda_most=1.0)
+    assert price(np.array([0.0, 0.5, 1.0]), recipe) == pytest.approx([1.0, 0.1, 0.01])
+
+
+@pytest.mark.parametrize("state", [0, 8])
+def test_it_finds_the_best_play_of_a_toy(state: int) -> None:
+    """A dear step at every sensitive one, and nowhere else."""
+    forest, games = toy_forest()
+    net = untrained(forest.features[: forest.size], state)
+    run = Trainer(forest, games, games, net, TOY).run()
+    (found,) = front.front(forest, games, run.net.eval(), (1.0,))
+    assert found.success == 1.0
+    assert found.share == pytest.approx(sensitive_share(forest))
+
+
+def test_it_spends_nothing_where_a_dear_step_costs_more_than_a_game() -> None:
+    forest, games = toy_forest()
+    net = untrained(forest.features[: forest.size])
+    with torch.no_grad():
+        net.last.bias.copy_(torch.tensor([0.0, 1.0]))  # mostly the dearest, to begin with
+    before = front.front(forest, games, net, (0.5,))[0]
+    run = Trainer(forest, games, games, net, replace(TOY, lambda_least=8.0, lambda_most=8.0)).run()
+    assert before.share > 0.9
+    assert [point["share"] for point in run.log[-1]["points"]] == [0.0] * 5
+
+
+def test_three_tiers_are_learned_as_two_are() -> None:
+    forest, games = toy_forest(tiers=3)
+    net = untrained(forest.features[: forest.size], tiers=3)
+    run = Trainer(forest, games, games, net, TOY).run()
+    (cheap,) = front.front(forest, games, run.net.eval(), (1.0,))
+    assert cheap.success == 1.0
+    assert cheap.share == pytest.approx(sensitive_share(forest), abs=0.05)
+
+
+def test_games_that_depend_on_the_router_are_drawn_more_often_and_weighted_back() -> None:
+    forest, games = toy_forest(64)
+    trainer = Trainer(forest, games, games, untrained(forest.features[: forest.size]), TOY)
+    contested = trainer._contested()
+    drawn, weights = trainer._draw_games(np.random.default_rng(0))
+    assert contested[drawn].mean() == pytest.approx(TOY.contested)
+    assert weights.mean() == pytest.approx(1.0)
+    assert weights[contested[drawn]].sum() / weights.sum() == pytest.approx(contested.mean())
+
+
+def test_a_router_that_does_the_same_at_every_dial_counts_as_collapsed() -> None:
+    def points(*shares: float) -> list[Point]:
+        return [Point(0.5, share, 0.9, 10.0) for share in shares]
+
+    assert collapsed(points(0.0, 0.001, 0.004))
+    assert collapsed(points(0.96, 1.0))
+    assert not collapsed(points(0.0, 0.3))
+
+
+def test_a_collapse_is_undone_from_the_best_network() -> None:
+    forest, games = toy_forest()
+    net = untrained(forest.features[: forest.size])
+    trainer = Trainer(forest, games, games, net, replace(TOY, iterations=1, every=1))
+    state = trainer._start(None)
+    trainer._judge(state)
+    good = {k: v.clone() for k, v in state.best.items()}
+    state.best_score = 2.0  # nothing is better from now on
+    state.log.clear()
+    with torch.no_grad():
+        state.net.last.bias.copy_(torch.tensor([50.0, -50.0]))  # always the cheapest
+    trainer._judge(state)
+    assert state.log[-1]["collapsed"]
+    assert all(torch.equal(v, good[k]) for k, v in state.net.state_dict().items())
+    assert state.entropy_weight == 2 * TOY.entropy
+
+
+RUN = """
+import os, signal, sys
+import numpy as np
+import torch
+
+from pathlib import Path
+from tests.test_router_grpo import TOY, untrained
+from tests.toy_forest import toy_forest
+from train.router.grpo import Trainer
+from dataclasses import replace
+
+forest, games = toy_forest()
+recipe = replace(TOY, iterations=24, every=5)
+killed_at = int(sys.argv[2])
+
+def tell(state, total):
+    if state.iteration == killed_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+net = untrained(forest.features[: forest.size], 8)
+state = Trainer(forest, games, games, net, recipe).run(Path(sys.argv[1]), tell)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_network(tmp_path: Path) -> None:
+    def run(checkpoint: Path, killed_at: int) -> int:
+        command = [sys.executable, "-c", textwrap.dedent(RUN), str(checkpoint), str(killed_at)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+    assert run(tmp_path / "whole", -1) == 0
+    assert run(tmp_path / "broken", 13) == -signal.SIGKILL
+    assert run(tmp_path / "broken", -1) == 0
+    whole, broken = (torch.load(tmp_path / n, weights_only=True) for n in ("whole", "broken"))
+    assert whole["log"] == broken["log"]
+    for part in ("net", "best"):
+        assert all(torch.equal(whole[part][k], broken[part][k]) for k in whole[part])

@@ -1,0 +1,107 @@
+"""From trained networks to the router that is shipped: choose, calibrate the dial, write, compare.
+
+The network with the best front on the select games is taken. Its own dial is
+then bent so that 0.5, which users start with, is where it plays as well as it
+can with no more than a fifth of the steps on dearer tiers; a table in the file
+tells what share to expect at each dial.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from train.router import front
+from train.router.export import TOLERANCE, Card, parity, write
+from train.router.front import Point
+from train.router.network import RouterNet
+from train.router.pipeline import Run, load_network, name_of, real_episodes
+
+DIALS = tuple(i / 20 for i in range(21))  # the network's own dials that are measured
+SHOWN = tuple(i / 10 for i in range(11))  # the user's dials in the table
+BUDGET = 0.2  # largest share of dear steps at the default dial
+NEARLY = 0.004  # a success this close to the best counts as equal: one game of 300
+
+
+class ParityError(RuntimeError):
+    """The ONNX file and the network do not say the same."""
+
+
+def export(run: Run) -> dict[str, Any]:
+    """Write `router.onnx` and, for comparison, `sft.onnx` of the same shape."""
+    started = time.monotonic()
+    scores = {entry["what"]: entry["score"] for entry in run.note("grpo")["networks"]}
+    name = max(scores, key=lambda key: scores[key])
+    select = run.select_games()
+    told: dict[str, Any] = {"chosen": name, "scores": scores}
+    for kind, file in (("grpo", "router.onnx"), ("sft", "sft.onnx")):
+        net = load_network(run.folder / f"{kind}-{name}.pt")
+        points = front.front(run.rollouts.forest, select, net, DIALS, run.rollouts.expand)
+        table = calibrate(points)
+        told[kind] = {"points": [asdict(p) for p in points], "dial": table}
+        card = Card(
+            tiers=run.setting.names,
+            fingerprints=run.setting.fingerprints,
+            dial=table,
+            training=_summary(run, name, kind, scores[name]),
+        )
+        write(net, card, run.folder / file)
+        told[kind]["parity"] = _require_parity(run, net, file)
+        run.say(f"{file}: {name}, parity {told[kind]['parity']:.1e}, dial {_shown(table)}")
+    run.keep_note("export", told, started)
+    return told
+
+
+def calibrate(points: Sequence[Point]) -> list[tuple[float, float, float]]:
+    """(dial, the network's dial, share of dear steps) for the user's dials from 0 to 1."""
+    inner = np.array([p.dial for p in points])
+    shares = np.array([p.share for p in points])
+    middle = float(np.clip(_middle(points), 0.05, 0.95))
+    bent = np.interp(SHOWN, (0.0, 0.5, 1.0), (0.0, middle, 1.0))
+    told = np.interp(bent, inner, shares)
+    return [
+        (dial, round(float(u), 4), round(float(share), 4))
+        for dial, u, share in zip(SHOWN, bent, told, strict=True)
+    ]
+
+
+def _middle(points: Sequence[Point]) -> float:
+    """The network's dial that the user's 0.5 stands for."""
+    within = [p for p in points if p.share <= BUDGET] or [min(points, key=lambda p: p.share)]
+    best = max(p.success for p in within)
+    return min((p for p in within if p.success >= best - NEARLY), key=lambda p: p.share).dial
+
+
+def _require_parity(run: Run, net: RouterNet, file: str) -> float:
+    """Largest difference of a probability on real episodes and on noise."""
+    real = real_episodes(run)[:, :64]
+    rng = np.random.default_rng(0)
+    noise = rng.random((8, 64, real.shape[2]), np.float32)
+    worst = max(parity(net, run.folder / file, episodes) for episodes in (real, noise))
+    if not worst < TOLERANCE:
+        raise ParityError(f"{file} differs from its network by {worst:.2e}")
+    return worst
+
+
+def _summary(run: Run, name: str, kind: str, score: float) -> dict[str, Any]:
+    return {
+        "network": name,
+        "training": "KL supervision, then GRPO" if kind == "grpo" else "KL supervision",
+        "kv": run.setting.kv,
+        "train_games": len(run.sets.train),
+        "select_games": len(run.sets.select),
+        "select_score": score,
+        "sft": asdict(run.options.sft),
+        "grpo": asdict(run.options.grpo) if kind == "grpo" else None,
+    }
+
+
+def _shown(table: Sequence[tuple[float, float, float]]) -> str:
+    return ", ".join(f"{dial:g}: {100 * share:.0f} %" for dial, _, share in table[::5])
+
+
+__all__ = ["calibrate", "export", "name_of"]

@@ -1,0 +1,127 @@
+"""`edge-router train router`: from a ladder to its router.onnx, stage by stage.
+
+The command line of the library loads this module by name, because PyTorch is
+not part of a run's installation.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from edge_router.costs import CostProfile, find_profile
+from edge_router.engine.gguf_file import read_header
+from edge_router.engine.tier import KvMode
+from edge_router.errors import UserError
+from edge_router.models import resolve
+from train.router import choose, figures, report
+from train.router.pipeline import STAGES, Options, Run
+from train.router.progress import StderrProgress
+from train.router.setting import Setting
+
+TASKS = ("alfworld",)
+
+
+def run(
+    *,
+    model: str | None,
+    tiers: Sequence[str],
+    task: str,
+    games: str | None,
+    folder: str,
+    stages: Sequence[str],
+    kv: str,
+    more_kv: Sequence[str],
+    train_games: int,
+    select_games: int,
+    test_games: int,
+    iterations: int | None,
+    profiles: Sequence[str],
+    jobs: int,
+    seed: int,
+    official: bool,
+) -> int:
+    """Run the stages in their order and return the exit code."""
+    if task not in TASKS:
+        raise UserError(f"there is no task {task!r}; tasks are {', '.join(TASKS)}")
+    setting = Setting(resolve(model, tiers).tiers, kv=str(KvMode.parse(kv)))
+    if len(setting.tiers) < 2:
+        raise UserError("a ladder of one tier has nothing to route; give two tiers or more")
+    for tier in setting.tiers:
+        read_header(tier.path)
+    options = _options(games, train_games, select_games, test_games, iterations, jobs, seed)
+    wish = report.Wish(
+        official=official,
+        kvs=tuple(str(KvMode.parse(mode)) for mode in more_kv),
+        profiles=tuple((name, _profile(name)) for name in profiles),
+    )
+    work = Run(Path(folder).expanduser(), setting, options, StderrProgress(), _say)
+    try:
+        for stage in STAGES:
+            if not stages or stage in stages:
+                _say(f"== {stage}")
+                _stage(work, stage, wish)
+    except KeyboardInterrupt:
+        _say(f"interrupted; the same command goes on from {work.folder}")
+        return 130
+    finally:
+        work.close()
+    return 0
+
+
+def _stage(work: Run, stage: str, wish: report.Wish) -> None:
+    if stage == "collect":
+        work.collect()
+    elif stage == "sft":
+        work.supervise()
+    elif stage == "grpo":
+        work.improve()
+    elif stage == "export":
+        choose.export(work)
+        figures.training(work.folder)
+        _say(f"play with it: edge-router play --router onnx:{work.folder / 'router.onnx'}")
+    else:
+        report.evaluate(work, wish, Console())
+        figures.fronts(work.folder)
+
+
+def _options(
+    games: str | None,
+    train_games: int,
+    select_games: int,
+    test_games: int,
+    iterations: int | None,
+    jobs: int,
+    seed: int,
+) -> Options:
+    options = Options(
+        train_games=train_games,
+        select_games=select_games,
+        test_games=test_games,
+        folder=Path(games).expanduser() if games is not None else None,
+        jobs=jobs,
+    )
+    return replace(
+        options,
+        plan=replace(options.plan, seed=seed),
+        sft=replace(options.sft, seed=seed),
+        grpo=replace(
+            options.grpo,
+            seed=seed,
+            iterations=options.grpo.iterations if iterations is None else iterations,
+        ),
+    )
+
+
+def _profile(name: str) -> CostProfile:
+    return find_profile(name)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+    sys.stderr.flush()

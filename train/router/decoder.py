@@ -1,0 +1,247 @@
+"""What every tier writes after a history, with the statistics that labels and features need.
+
+The result depends on the history alone, bit for bit: the ladder reads its own
+text again (`reread`), each turn is prefilled by itself as in play, and when
+the last history was another one the caches are cut back to a turn's boundary
+first. With `--kv exact` the dearer tiers' own caches are kept to the same
+boundaries; in play they may have read several turns at once, or keep the tokens they
+wrote, which is the same text and differs by rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_router.agent.history import History, WatchedSampler, draft_of
+from edge_router.agent.prompt import Prompt, make_room
+from edge_router.agent.styles import PromptStyle, style_for
+from edge_router.agent.template import ChatTemplate
+from edge_router.engine.ladder import Ladder
+from edge_router.engine.sampling import Sampler
+from edge_router.engine.tier import Tier, common_prefix
+from edge_router.router.features import extract, with_draft
+from edge_router.tasks.base import Opening
+from train.router.node import Writing
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An earlier step, as the prompt holds it."""
+
+    tokens: tuple[int, ...]
+    text: str
+    reply: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a history looks like to the ladder."""
+
+    prompt_tokens: int
+    features: NDArray[np.float32]  # ALL_NAMES
+    writings: tuple[Writing, ...]
+
+
+class Decoder:
+    """Reads histories with a ladder, one after the other."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        if not ladder.reread:
+            raise ValueError("histories need Ladder.load(reread=True)")
+        self.ladder = ladder
+        self.style: PromptStyle = style_for(ladder.vocab.metadata)
+        vocab = ladder.vocab
+        self._template = ChatTemplate(
+            vocab.chat_template,
+            bos=vocab.token_text(vocab.bos_id),
+            eos=vocab.token_text(vocab.eos_id),
+        )
+        self._eog = vocab.eog_ids[0]
+        self._opening: Opening | None = None
+        self._turns: list[Turn] = []
+        self._prompt: Prompt | None = None
+        self._prompts: list[list[int]] = []  # before each step of the history
+        self._held: list[list[int]] = []  # the prompts that the cheapest tier's cache went through
+
+    def read(self, opening: Opening, turns: Sequence[Turn], history: History) -> Reading:
+        """Let every tier go on from a history; `history` holds the same steps as facts."""
+        self._write_prompts(opening, turns)
+        prompts = self._prompts
+        self._prefill(prompts)
+        features = extract(self.ladder.logits(), history.context(len(prompts[-1])))
+        watched, logits, writings = [], list[NDArray[np.float32]](), list[Writing]()
+        for index in range(len(self.ladder.tiers)):
+            sampler = _Recorder()
+            text, decoded = self._generate(index, sampler, prompts)
+            action = self.style.parse(text.text).action
+            min_p, nll = sampler.confidence()
+            writings.append(
+                Writing(text.text, text.tokens, action, min_p, nll, decoded, 0.0, 0.0, 0.0)
+            )
+            logits.append(np.stack(sampler.logits))
+            watched.append(sampler)
+        draft = draft_of(self.ladder.vocab, watched[0], writings[0].action, history, prompts[-1])
+        whole = with_draft(features, draft)
+        best = watched[-1].tokens
+        measured = [
+            self._with_kl(index, writing, watched[index].tokens, logits, best, prompts)
+            for index, writing in enumerate(writings)
+        ]
+        return Reading(len(prompts[-1]), whole.vector, tuple(measured))
+
+    # -- prompts ------------------------------------------------------------------
+
+    def _write_prompts(self, opening: Opening, turns: Sequence[Turn]) -> None:
+        """Bring `_prompts` to this history, from scratch unless it continues the last one."""
+        turns, kept = list(turns), len(self._turns)
+        prompt = self._prompt
+        if prompt is None or opening != self._opening or turns[:kept] != self._turns:
+            prompt = Prompt(self._template, self.ladder.vocab, self.style.opening(opening))
+            self._prompt, self._opening, kept = prompt, opening, 0
+            self._prompts = [self._with_room(prompt)]
+        for turn in turns[kept:]:
+            prompt.add(turn.tokens, turn.text, self.style.reply(turn.reply))
+            self._prompts.append(self._with_room(prompt))
+        self._turns = turns
+
+    def _with_room(self, prompt: Prompt) -> list[int]:
+        make_room(prompt, self.ladder.n_ctx - self.style.max_tokens)
+        return list(prompt.tokens)
+
+    # -- the model ------------------------------------------------------------------
+
+    def _prefill(self, prompts: list[list[int]]) -> None:
+        """Read the prompts in turn, from where the cache leaves their road."""
+        self._held = self._back_to(prompts)
+        if not self._held:
+            self.ladder.clear()
+        else:
+            self.ladder.rewind(len(self._held[-1]))
+        for prompt in prompts[len(self._held) :]:
+            self.ladder.prefill(prompt)
+            self._held.append(prompt)
+
+    def _back_to(self, prompts: list[list[int]]) -> list[list[int]]:
+        """The prompts that are common to the cache's road and this one, without the last.
+
+        Where turns were dropped on the way, the cache no longer holds the earlier prompts.
+        """
+        common = 0
+        while common < min(len(self._held), len(prompts) - 1):
+            if self._held[common] != prompts[common]:
+                break
+            common += 1
+        held = self._held[-1] if self._held else []
+        for earlier in self._held[max(0, common - 1) :]:
+            if held[: len(earlier)] != earlier:
+                return []
+        return self._held[:common]
+
+    def _generate(
+        self, index: int, sampler: Sampler, prompts: list[list[int]]
+    ) -> tuple[_Text, int]:
+        if index > 0 and self.ladder.kv.exact:
+            _read_turns(self.ladder.tiers[index], prompts)
+        generation = self.ladder.generate(
+            index, sampler, max_tokens=self.style.max_tokens, stop=self.style.stop
+        )
+        if self.ladder.kv.exact:
+            self.ladder.tiers[index].truncate(len(prompts[-1]))
+        return _Text(generation.text, generation.tokens), generation.decode_tokens
+
+    def _with_kl(
+        self,
+        index: int,
+        writing: Writing,
+        sampled: list[int],
+        logits: list[NDArray[np.float32]],
+        best: list[int],
+        prompts: list[list[int]],
+    ) -> Writing:
+        """`writing` with KL(dearest || tier) at every token that the dearest tier sampled."""
+        if index == len(logits) - 1:
+            return writing
+        theirs = logits[index]
+        if sampled != best:
+            forced = _Recorder(best, self._eog)
+            self._generate(index, forced, prompts)
+            theirs = np.stack(forced.logits)
+            if index == 0:  # its cache was decoded again from the prompt's last token on
+                self._held.pop()
+        length = min(len(theirs), len(logits[-1]))
+        kl = kl_per_token(logits[-1][:length], theirs[:length])
+        return Writing(
+            writing.text,
+            writing.tokens,
+            writing.action,
+            writing.min_p,
+            writing.nll,
+            writing.decoded,
+            float(kl.sum()),
+            float(kl.mean()),
+            float(kl.max()),
+        )
+
+
+@dataclass(frozen=True)
+class _Text:
+    text: str
+    tokens: tuple[int, ...]
+
+
+class _Recorder(WatchedSampler):
+    """Keeps every row of logits; writes given tokens instead of the likeliest where it has some."""
+
+    def __init__(self, forced: Sequence[int] | None = None, end: int = -1) -> None:
+        super().__init__(Sampler())
+        self.logits: list[NDArray[np.float32]] = []
+        self._forced = None if forced is None else [*forced, end]
+
+    def sample(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None = None) -> int:
+        self.logits.append(logits.copy())
+        if self._forced is None:
+            return super().sample(logits, allowed)
+        return self._forced[len(self.logits) - 1]
+
+
+def kl_per_token(
+    p_logits: NDArray[np.float32], q_logits: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """KL(p || q) in nats for every row of logits; shapes (tokens, n_vocab) -> (tokens,).
+
+    Tokens that p rules out add nothing; where q rules out what p allows, the result is infinite.
+    """
+    p, q = log_softmax(p_logits), log_softmax(q_logits)
+    weights = np.exp(p)
+    with np.errstate(invalid="ignore"):
+        terms = np.where(weights > 0, weights * (p - q), 0.0)
+    return np.asarray(np.maximum(terms.sum(axis=-1), 0.0))
+
+
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Log-probabilities along the last axis, in double precision."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def _read_turns(tier: Tier, prompts: list[list[int]]) -> None:
+    """Let a tier of an exact ladder read the earlier turns one by one, as the cheapest does."""
+    for prompt in prompts[:-1]:
+        if tier.held[: len(prompt)] == prompt:
+            continue
+        kept = min(common_prefix(tier.held, prompt), len(prompt) - 1)
+        tier.truncate(_boundary(kept, prompts))
+        tier.decode(prompt[len(tier.held) :])
+    if len(prompts) > 1:
+        tier.truncate(min(len(tier.held), len(prompts[-2])))
+    else:
+        tier.truncate(0)
+
+
+def _boundary(kept: int, prompts: list[list[int]]) -> int:
+    """The end of the last whole prompt within the first `kept` tokens."""
+    return max((len(p) for p in prompts if len(p) <= kept), default=0)

@@ -1,0 +1,61 @@
+"""One history of one game, and what each tier writes after it."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What one tier writes after a history, greedily, and how far it is from the dearest tier."""
+
+    text: str
+    tokens: tuple[int, ...]
+    action: str
+    min_p: float  # probability of its least probable token, in its own eyes
+    nll: float  # mean -ln p of its tokens, nats
+    decoded: int  # tokens run through the model to write it
+    kl_sum: float  # KL(dearest || this tier) along the dearest tier's text, nats; 0 for itself
+    kl_mean: float
+    kl_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A history: `key` is its hash, `parent` and `tier` say from where and by whose text.
+
+    `tier` is the cheapest tier that writes this text. `features` are ALL_NAMES as the cheapest
+    tier would see them had it written every earlier step itself (ROUTE_NAMES are set by whoever
+    walks the tree). Where the episode is over, `writings` is empty.
+    """
+
+    key: bytes
+    parent: bytes | None
+    tier: int
+    step: int
+    reply: str  # the environment's answer that led here; the goal at the root
+    refused: bool
+    done: bool  # the game is over, or out of steps
+    won: bool
+    prompt_tokens: int
+    features: NDArray[np.float32]
+    writings: tuple[Writing, ...]
+
+    def child_key(self, tier: int) -> bytes:
+        return child_key(self.key, self.writings[tier].tokens)
+
+
+def root_key(game_key: str) -> bytes:
+    return hashlib.blake2b(game_key.encode(), digest_size=16).digest()
+
+
+def child_key(parent: bytes, tokens: Sequence[int]) -> bytes:
+    """The history that goes on from `parent` with a step of these tokens."""
+    told = struct.pack(f"<{len(tokens)}i", *tokens)
+    return hashlib.blake2b(parent + told, digest_size=16).digest()

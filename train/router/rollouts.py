@@ -1,0 +1,147 @@
+"""Trees of many games, kept in a store and grown on request.
+
+with Rollouts(setting, Path("runs/router/rollouts.sqlite")) as rollouts:
+    games = rollouts.take(drawn("train", 1000))
+    rollouts.collect(games, Plan())
+    walk(rollouts.forest, games, policy, expand=rollouts.expand)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from train.router.explore import Job, Plan, Played, Wanted
+from train.router.forest import Forest, Ints
+from train.router.games import Game
+from train.router.node import Node
+from train.router.progress import Progress, silent
+from train.router.setting import Setting
+from train.router.store import Store
+from train.router.tree import GameTree
+from train.router.workers import Task, Workers
+
+
+class Rollouts:
+    """A store, the forest of what was taken from it, and workers that are started when needed."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        path: Path,
+        workers: int = 2,
+        progress: Progress = silent,
+    ) -> None:
+        self.setting = setting
+        self.forest = Forest(len(setting.tiers))
+        told = json.dumps(setting.told(), sort_keys=True)
+        self.store = Store(path, setting.identity(), told)
+        self.progress = progress
+        self.decoded = 0  # histories that were new since this object was made
+        self._count = workers
+        self._workers: Workers | None = None
+        self._index: dict[str, int] = {}
+
+    def take(self, games: Sequence[Game]) -> Ints:
+        """Load what is known of the games; their indices in the forest, which are kept for good.
+
+        A game of which nothing is known yet is asked for its beginning.
+        """
+        fresh = [game for game in games if game.key not in self._index]
+        trees = [self.store.load(game) for game in fresh]
+        beginnings = [Task(t.game, (), Plan((), 0)) for t in trees if t.root is None]
+        known = {tree.game.key: tree for tree in trees}
+        for task, new in self._run(beginnings, "beginnings"):
+            known[task.game.key].add(new)
+            self._keep(task.game.key, new)
+        for tree in trees:
+            self._index[tree.game.key] = self.forest.add_tree(tree)
+        return np.array([self._index[game.key] for game in games], np.int64)
+
+    def collect(self, games: Sequence[Game], plan: Plan, what: str = "games") -> None:
+        """Explore games as planned; those that were finished before are left alone.
+
+        Interrupted at any moment, it goes on with the first unfinished game when called again.
+        """
+        done = self.store.finished(plan.what)
+        left = [game for game in games if game.key not in done]
+        tasks = (Task(game, tuple(self._tree(game).nodes.values()), plan) for game in left)
+        total = self.progress(what, len(games), len(games) - len(left))
+        for task, new in self._workers_now.run(tasks) if left else ():
+            self._keep(task.game.key, new, plan.what)
+            total()
+
+    def play(self, games: Sequence[Game], routers: Sequence[tuple[str, float]], what: str) -> None:
+        """Let routers, as (spec, dial), play the games; what they need is then known."""
+        if not len(routers):
+            return
+        job = Played(tuple(routers), self.setting.names)
+        tasks = [Task(game, tuple(self._tree(game).nodes.values()), job) for game in games]
+        for task, new in self._run(tasks, what):
+            self._keep(task.game.key, new)
+
+    def expand(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Make the histories after (row, tier) pairs of the forest known."""
+        wanted: dict[int, list[tuple[bytes, int]]] = {}
+        for row, tier in pairs:
+            game = int(self.forest.game[row])
+            wanted.setdefault(game, []).append((self.forest.nodes[row].key, tier))
+        tasks = []
+        for game, steps in wanted.items():
+            tree = self.forest.trees[game]
+            needed = {n.key: n for key, _ in steps for n in tree.path(tree.nodes[key])}
+            tasks.append(Task(tree.game, tuple(needed.values()), Wanted(tuple(steps))))
+        for task, new in self._workers_now.run(tasks):
+            self._keep(task.game.key, new)
+
+    # -- parts ---------------------------------------------------------------------------
+
+    @property
+    def _workers_now(self) -> Workers:
+        if self._workers is None:
+            self._workers = Workers(self.setting, self._count)
+        return self._workers
+
+    def _run(self, tasks: Sequence[Task], what: str) -> Iterator[tuple[Task, list[Node]]]:
+        if not tasks:
+            return
+        step = self.progress(what, len(tasks), 0)
+        for result in self._workers_now.run(tasks):
+            yield result
+            step()
+
+    def _tree(self, game: Game) -> GameTree:
+        index = self._index.get(game.key)
+        return self.store.load(game) if index is None else self.forest.trees[index]
+
+    def _keep(self, key: str, new: Sequence[Node], what: str | None = None) -> None:
+        self.store.add(key, new, what)
+        self.decoded += len(new)
+        index = self._index.get(key)
+        if index is not None:
+            self.forest.trees[index].add(new)
+            self.forest.add(index, new)
+
+    def close(self) -> None:
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+        self.store.close()
+
+    def __enter__(self) -> Rollouts:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+__all__ = ["Job", "Rollouts"]

@@ -1,0 +1,65 @@
+"""Which ladder is trained for, and under which conditions a step's outcome is fixed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.gguf_file import read_header
+from edge_router.engine.ladder import Ladder
+from edge_router.engine.tier import TierSpec
+from edge_router.router.features import ALL_NAMES, SCHEMA
+
+MAX_CONTEXT = 4096
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A ladder's files, cheapest first, the KV mode, and the limits of an episode.
+
+    One thread a process: the embedded model is too small to share, and two processes then
+    explore two games at once.
+    """
+
+    tiers: tuple[TierSpec, ...]
+    kv: str = "handoff"
+    max_steps: int = 50
+    threads: int = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(tier.name for tier in self.tiers)
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, ...]:
+        """SHA-256 of each file."""
+        return tuple(file_sha256(tier.path) for tier in self.tiers)
+
+    @cached_property
+    def n_ctx(self) -> int:
+        """What the model was trained for, but no more than an episode needs (as `play` does)."""
+        meta = read_header(self.tiers[0].path).metadata
+        trained = meta.get(f"{meta.get('general.architecture')}.context_length")
+        return min(int(trained), MAX_CONTEXT) if trained else MAX_CONTEXT
+
+    def told(self) -> dict[str, object]:
+        """All that a step's outcome depends on besides its history."""
+        return {
+            "tiers": [list(pair) for pair in zip(self.names, self.fingerprints, strict=True)],
+            "kv": self.kv,
+            "context": self.n_ctx,
+            "max_steps": self.max_steps,
+            "features": [SCHEMA, len(ALL_NAMES)],
+        }
+
+    def identity(self) -> str:
+        text = json.dumps(self.told(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def load(self) -> Ladder:
+        return Ladder.load(
+            self.tiers, kv=self.kv, n_ctx=self.n_ctx, n_threads=self.threads, reread=True
+        )
