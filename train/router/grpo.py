@@ -69,9 +69,9 @@ class Recipe:
     lambda_most: float = 1.0
     spread: str = "batch"  # or "group"
     contested: float = 0.5  # share of groups from games whose outcome depends on the router
-    every: int = 20  # iterations between judgements, growths of the tree and checkpoints
-    grown_games: int = 40  # games that depend on the router, in which the tree grows each time
-    grown_episodes: int = 4  # episodes of each
+    every: int = 50  # iterations between judgements, growths of the tree and checkpoints
+    grown_games: int = 32  # games that depend on the router, in which the tree grows each time
+    grown_episodes: int = 2  # episodes of each
     seed: int = 0
 
 
