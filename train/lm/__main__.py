@@ -1,6 +1,6 @@
 """`make lm`: train the embedded model and build its tiers.
 
-    python -m train.lm --run runs/lm [--steps N] [--out models/household]
+    python -m train.lm --run runs/lm [--steps N] [--out models]
 
 Each stage can be run alone (`train.lm.train`, `.plot`, `.export`). A run that
 was interrupted goes on where it was.
@@ -19,13 +19,13 @@ from train.lm.train import Recipe
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/lm"), help="folder of the run")
-    parser.add_argument("--out", type=Path, default=Path("models/household"), help="the ladder")
+    parser.add_argument("--out", type=Path, default=Path("models"), help="the ladders' folder")
     parser.add_argument("--steps", type=int, default=Recipe().steps)
     args = parser.parse_args()
     run = ["--run", str(args.run)]
     for stage in (
         ["train.lm.train", *run, "--steps", str(args.steps)],
-        ["train.lm.plot", *run, "--out", str(args.out / "learning.png")],
+        ["train.lm.plot", *run, "--out", str(args.out / "household" / "learning.png")],
         ["train.lm.export", *run, "--out", str(args.out)],
     ):
         print("==", " ".join(stage), flush=True)

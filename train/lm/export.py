@@ -1,9 +1,10 @@
-"""From a checkpoint to the shipped ladder: F16 GGUF, its tiers, and `ladder.toml`.
+"""From a checkpoint to the shipped ladders: F16 GGUF, its tiers, and a `ladder.toml` each.
 
-    python -m train.lm.export --run runs/lm --out models/household --tiers q3_k_m,q4_k_m,q8_0
+    python -m train.lm.export --run runs/lm --out models
 
 The F16 file and the importance matrix that the tiers below four bits are made
-with stay in the run's folder; the tiers and `ladder.toml` go to --out.
+with stay in the run's folder. All tiers go to models/household, which is the
+ladder of the lowest and the highest; models/household-3 names three of them.
 Nothing is imported from transformers here: the GGUF is written tensor by
 tensor with the gguf package, under llama.cpp's names for Qwen3.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,9 @@ from train.lm.train import load_model
 from train.lm.vocabulary import CHAT_TEMPLATE, CONTROL, END, PAD, vocabulary
 
 NAME = "household"
+# Two tiers: the one that plays visibly worse and the one that does not. Of the three of
+# household-3 each plays as well as the next.
+LADDERS = {"household": ("iq1_s", "q8_0"), "household-3": ("q3_k_m", "q4_k_m", "q8_0")}
 # The model is sure of nearly everything: on games of the train kind one step in seven has an
 # entropy of 0.001 nats or more before it.
 ROUTER = "entropy:0.002"
@@ -145,42 +149,51 @@ def importance(f16: Path) -> ImportanceMatrix:
     return collect(f16, (draw_transcript(rng).ids for _ in range(IMPORTANCE_EPISODES)))
 
 
-def write_ladder(f16: Path, out: Path, tiers: list[str]) -> None:
-    """Quantise `f16` to every tier, cheapest first, and describe the ladder."""
-    out.mkdir(parents=True, exist_ok=True)
+def write_tiers(f16: Path, folder: Path, tiers: Sequence[str]) -> None:
+    """Quantise `f16` to every tier."""
+    folder.mkdir(parents=True, exist_ok=True)
     matrix = importance(f16)
     write_imatrix(matrix, f16.with_name(f"{NAME}-imatrix.gguf"))
-    lines = ["[ladder]", f'name = "{NAME}"', f'prompt = "{NAME}"', f'router = "{ROUTER}"', ""]
     for tier in tiers:
-        path = out / f"{NAME}-{tier}.gguf"
+        path = folder / f"{NAME}-{tier}.gguf"
         few_bits = int(tier.lstrip("iq")[0]) < 4
         report = quantise(f16, path, tier, importance=matrix if few_bits else None)
         for fallback in report.fallbacks:
             print(f"{tier}: {fallback.tensor} became {fallback.got}, not {fallback.wanted}")
-        digest = file_sha256(path)
+        print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+def write_ladder(name: str, out: Path, tiers: Sequence[str]) -> None:
+    """Describe the ladder `out/name` of tiers, cheapest first, whose files lie in `out/NAME`."""
+    folder = out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["[ladder]", f'name = "{name}"', f'prompt = "{NAME}"', f'router = "{ROUTER}"', ""]
+    for tier in tiers:
+        path = out / NAME / f"{NAME}-{tier}.gguf"
         lines += [
             "[[tier]]",
             f'name = "{tier}"',
-            f'file = "{path.name}"',
-            f'sha256 = "{digest}"',
+            f'file = "{os.path.relpath(path, folder)}"',
+            f'sha256 = "{file_sha256(path)}"',
             f"size_bytes = {path.stat().st_size}",
             "",
         ]
-        print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
-    temporary = out / "ladder.tmp"
+    temporary = folder / "ladder.tmp"
     temporary.write_text("\n".join(lines))
-    os.replace(temporary, out / "ladder.toml")
+    os.replace(temporary, folder / "ladder.toml")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/lm"))
-    parser.add_argument("--out", type=Path, default=Path("models/household"))
-    parser.add_argument("--tiers", default="q3_k_m,q4_k_m,q8_0", help="cheapest first")
+    parser.add_argument("--out", type=Path, default=Path("models"))
     args = parser.parse_args()
+    f16 = args.run / f"{NAME}-f16.gguf"
     with torch.inference_mode():
-        write_gguf(load_model(args.run), args.run / f"{NAME}-f16.gguf")
-    write_ladder(args.run / f"{NAME}-f16.gguf", args.out, args.tiers.split(","))
+        write_gguf(load_model(args.run), f16)
+    write_tiers(f16, args.out / NAME, sorted({t for tiers in LADDERS.values() for t in tiers}))
+    for name, tiers in LADDERS.items():
+        write_ladder(name, args.out, tiers)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,14 @@ from train.lm.vocabulary import vocabulary
 
 @dataclass(frozen=True)
 class Shape:
-    """Widths are multiples of 256: K-quants need rows that are."""
+    """Widths are multiples of 256: K-quants need rows that are.
+
+    Three layers, because six play as well at 1.6 bits a weight (99 % of generated games won) as
+    at eight (98 %), and a ladder whose tiers are equally good has nothing to choose.
+    """
 
     width: int = 256
-    layers: int = 6
+    layers: int = 3
     heads: int = 8
     feedforward: int = 768
     rope_base: float = 10_000.0
