@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_router.engine.fingerprint import file_sha256
-from edge_router.engine.imatrix import ImportanceMatrix, collect, write_imatrix
+from edge_router.engine.imatrix import CHUNK, ImportanceMatrix, collect, write_imatrix
 from edge_router.engine.quantise import quantise
 from train.lm.episodes import draw_transcript
 from train.lm.model import HouseholdLM, Shape
@@ -38,7 +38,7 @@ LADDERS = {"household": ("iq1_s", "q8_0"), "household-3": ("q3_k_m", "q4_k_m", "
 # The model is sure of nearly everything: on games of the train kind one step in seven has an
 # entropy of 0.001 nats or more before it.
 ROUTER = "entropy:0.002"
-IMPORTANCE_EPISODES = 400  # some 90,000 tokens
+IMPORTANCE_EPISODES = 200  # some 45,000 tokens
 CONTEXT = 1024  # sequences in training are at most 768 tokens long
 
 # llama.cpp's name of a block's tensor -> ours
@@ -145,8 +145,8 @@ def _write_vocabulary(writer: GGUFWriter) -> None:
 
 def importance(f16: Path) -> ImportanceMatrix:
     """Which columns matter, measured on fresh episodes of the training kind."""
-    rng = random.Random("importance")
-    return collect(f16, (draw_transcript(rng).ids for _ in range(IMPORTANCE_EPISODES)))
+    rng = random.Random("imatrix")
+    return collect(f16, (draw_transcript(rng).ids[:CHUNK] for _ in range(IMPORTANCE_EPISODES)))
 
 
 def write_tiers(f16: Path, folder: Path, tiers: Sequence[str]) -> None:
