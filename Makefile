@@ -61,7 +61,7 @@ freeze: $(VENV)/.test-stamp ## write constraints.txt from what is installed
 
 clean: ## remove caches and build products
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find edge_router train tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find edge_router train tui tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environment as well
 	rm -rf $(VENV)

@@ -37,8 +37,10 @@ def main() -> None:
 @main.command()
 @play_options
 def play(**options: Any) -> None:
-    """Play one episode, printed live step by step.
+    """Play an episode and watch which precision writes each step, and why.
 
+    On a terminal this opens an app with keys for everything (? shows them);
+    --plain, --json, or output that goes elsewhere get the run as text.
     Each step shows which tier wrote it and why, and where its time went:
     prefill (the cheapest tier reads what is new), route, handoff, catch-up
     (what the chosen tier reads itself) and decode. The exit code is 0 whether
@@ -48,6 +50,7 @@ def play(**options: Any) -> None:
     edge-router play --task alfworld --game random --seed 3
     edge-router play --router entropy:0.3 --kv handoff:16
     edge-router play --tier low=small.gguf --tier high=big.gguf --json
+    edge-router play --plain
     """
     from edge_router.cli_play import run
 
@@ -56,17 +59,19 @@ def play(**options: Any) -> None:
 
 @main.command()
 @replay_options
-def replay(file: str, **options: Any) -> None:
-    """Play a trace back without a model.
+def replay(files: tuple[str, ...], **options: Any) -> None:
+    """Play a trace back without a model; on a terminal in the app.
 
     \b
-    edge-router replay episode.jsonl              at once
+    edge-router replay episode.jsonl              watch it, go back and forth
+    edge-router replay low.jsonl routed.jsonl     two runs of a game, side by side
+    edge-router replay episode.jsonl --plain      print it
     edge-router replay episode.jsonl --speed 1    as fast as it was played
-    edge-router replay episode.jsonl --step       one step each time you press Enter
+    edge-router replay episode.jsonl --step       one step each time you press a key
     """
     from edge_router.cli_replay import run
 
-    sys.exit(run(file, **options))
+    sys.exit(run(files, **options))
 
 
 @main.group()

@@ -45,6 +45,13 @@ def _together(options: list[Callable[[Command], Command]]) -> Callable[[Command]
     return decorate
 
 
+pace_option = click.option(
+    "--pace",
+    type=click.FloatRange(0.0),
+    metavar="SECONDS",
+    help="How long the app shows a step at least; 0 is full speed.  [1.5]",
+)
+
 play_options = _together(
     [
         click.option("--task", default="alfworld", show_default=True, help="The task to play."),
@@ -76,7 +83,7 @@ play_options = _together(
             "--dial",
             type=click.FloatRange(0.0, 1.0),
             show_default="0.5",
-            help="Cost (0) or quality (1), for routers that were trained with it.",
+            help="Cost (0) or quality (1); 0.5 leaves thresholds as given.",
         ),
         click.option(
             "--budget",
@@ -98,7 +105,8 @@ play_options = _together(
         click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands."),
         click.option("--trace", type=click.Path(), help="Record the episode in this JSONL file."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
-        click.option("--plain", is_flag=True, help="No colour, even on a terminal."),
+        click.option("--plain", is_flag=True, help="Print the run instead of opening the app."),
+        pace_option,
         click.option("--threads", type=click.IntRange(1), help="CPU threads.  [physical cores]"),
         click.option(
             "--gpu-layers",
@@ -113,12 +121,15 @@ play_options = _together(
 
 replay_options = _together(
     [
-        click.argument("file", type=click.Path()),
+        click.argument("files", type=click.Path(), nargs=-1, required=True, metavar="FILE [FILE2]"),
         click.option(
             "--speed", type=click.FloatRange(0.0, min_open=True), help="1 is the original pace."
         ),
-        click.option("--step", is_flag=True, help="Wait for Enter before each step."),
+        click.option(
+            "--step", is_flag=True, help="Wait for Enter (in the app: n) before each step."
+        ),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
-        click.option("--plain", is_flag=True, help="No colour, even on a terminal."),
+        click.option("--plain", is_flag=True, help="Print the run instead of opening the app."),
+        pace_option,
     ]
 )

@@ -1,24 +1,29 @@
-"""`edge-router play`: put task, ladder, router and listeners together and play one episode."""
+"""`edge-router play`: put games, ladder, router and listeners together and play.
+
+On a terminal the app of `tui` opens; `--plain`, `--json` and pipes get one
+episode, printed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from edge_router.agent.episode import Options, play_episode
-from edge_router.agent.events import Listener
-from edge_router.agent.output import stdout_printer
-from edge_router.agent.trace import TraceWriter
+from edge_router.agent.episode import Options
+from edge_router.agent.output import opens_app, stdout_printer
+from edge_router.agent.session import Session
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
 from edge_router.models import resolve
+from edge_router.parts import load_part
 from edge_router.router.base import Router
 from edge_router.router.onnx_router import OnnxRouter
 from edge_router.router.parse import make_router
-from edge_router.tasks.alfworld import open_game
+from edge_router.tasks.alfworld import AlfworldGame
+from edge_router.tasks.game_files import find_games, pick, split_games
 
 TASKS = ("alfworld",)
 AUTO = "auto"
@@ -46,6 +51,7 @@ def run(
     trace: str | None,
     as_json: bool,
     plain: bool,
+    pace: float | None,
     threads: int | None,
     gpu_layers: int,
     ctx: int | None,
@@ -60,6 +66,7 @@ def run(
     setting = _dial(chosen_router, dial, budget)
     context = ctx if ctx is not None else default_context(specs)
     chosen_router.reset(tuple(spec.name for spec in specs), seed)
+    in_app = opens_app(as_json=as_json, plain=plain)
     options = Options(
         max_steps=max_steps,
         seed=seed,
@@ -68,19 +75,20 @@ def run(
         min_p=min_p,
         dial=setting,
         constrain=constrain,
-        fingerprints=trace is not None,
+        fingerprints=trace is not None or in_app,
     )
-    with ExitStack() as stack:
-        played = open_game(split, game, seed, games=games)
-        stack.callback(played.close)
-        listeners: list[Listener] = []
-        if trace is not None:  # first: what is on screen is then in the trace
-            listeners.append(stack.enter_context(TraceWriter(Path(trace))))
-        listeners.append(stdout_printer(as_json=as_json, plain=plain))
-        ladder = stack.enter_context(
-            Ladder.load(specs, kv=mode, n_ctx=context, n_threads=threads, n_gpu_layers=gpu_layers)
-        )
-        finished = play_episode(played, ladder, chosen_router, options, listeners)
+    found = find_games(Path(games).expanduser()) if games is not None else split_games(split)
+    first = pick(found, game, seed)
+    AlfworldGame(first.path)  # refuses a damaged file
+    load = partial(
+        Ladder.load, specs, kv=mode, n_ctx=context, n_threads=threads, n_gpu_layers=gpu_layers
+    )
+    path = None if trace is None else Path(trace)
+    with Session(found, load, chosen_router, options, path) as session:
+        if in_app:
+            app = load_part("tui.commands", extra="tui")
+            return int(app.play(session, first, **({} if pace is None else {"pace": pace})))
+        finished = session.play(first, [stdout_printer(as_json=as_json)])
     return 130 if finished.reason == "interrupted" else 0
 
 

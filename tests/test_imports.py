@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,22 @@ def test_a_module_with_a_heavy_library_loads_it_only_when_used(module: str) -> N
     loaded = modules_after(f"import {module}")
     assert "edge_router" in loaded
     assert not loaded & set(HEAVY)
+
+
+def test_the_app_loads_no_engine_and_no_game_until_it_plays() -> None:
+    loaded = modules_after("import tui.commands")
+    assert "textual" in loaded
+    assert not loaded & (set(HEAVY) - {"textual"})
+
+
+def test_help_is_asked_for_in_a_fresh_process(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is asserted of the time: it is printed, for whoever runs this with -s."""
+    program = Path(sys.executable).with_name("edge-router")
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - started)
+    assert "Usage: edge-router" in done.stdout
+    with capsys.disabled():
+        print(f"\nedge-router --help takes {1000 * min(times):.0f} ms")

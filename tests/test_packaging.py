@@ -76,7 +76,7 @@ def test_wheel_names_the_console_script(wheel: zipfile.ZipFile) -> None:
 
 def test_wheel_brings_no_tests_and_no_byte_code(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
-    assert {t for t in tops if not t.endswith(".dist-info")} == {"edge_router", "train"}
+    assert {t for t in tops if not t.endswith(".dist-info")} == {"edge_router", "train", "tui"}
     assert not [name for name in wheel.namelist() if "__pycache__" in name]
 
 

@@ -14,6 +14,11 @@ _SAFE: dict[int, str] = dict.fromkeys((*range(32), *range(127, 160)), "\ufffd")
 _SAFE.update({ord("\n"): "\n", ord("\t"): "    ", ord("\r"): ""})
 
 
+def clean(text: str) -> str:
+    """`text` with nothing in it that could steer a terminal."""
+    return text.translate(_SAFE)
+
+
 def wants_colour(file: TextIO) -> bool:
     """Whether `file` is a terminal that shows colours and nobody objects (no-color.org)."""
     return file.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -33,7 +38,7 @@ class Screen:
 
     def write(self, text: str, style: str = "") -> None:
         """Write `text` as it is, in a rich style ("bold red") where there is colour."""
-        safe = text.translate(_SAFE).encode(self._encoding, "replace").decode(self._encoding)
+        safe = clean(text).encode(self._encoding, "replace").decode(self._encoding)
         if self._console is not None:
             self._console.out(safe, style=style or None, end="")
             return

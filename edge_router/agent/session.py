@@ -1,0 +1,88 @@
+"""Several games in a row on one loaded ladder: what `edge-router play` plays.
+
+The ladder is loaded when the first game is played and kept for the next ones.
+Each game gets a trace of its own: the first the name that was given, later ones
+that name with a number.
+
+    with Session(games, load, router, options) as session:
+        session.play(games[0], [PlainPrinter()])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from edge_router.agent.episode import Options, play_episode
+from edge_router.agent.events import EpisodeFinished, Listener
+from edge_router.agent.trace import TraceWriter
+from edge_router.engine.ladder import Ladder
+from edge_router.router.base import Router
+from edge_router.router.steered import SteeredRouter
+from edge_router.tasks.alfworld import AlfworldGame
+from edge_router.tasks.game_files import GameRef
+
+
+class Session:
+    """Games, a router that may be steered, and a ladder that is loaded once.
+
+    `dial` may be set at any time; it counts from the next step on. All of
+    `play` must happen in one thread.
+    """
+
+    def __init__(
+        self,
+        games: Sequence[GameRef],
+        load: Callable[[], Ladder],
+        router: Router,
+        options: Options,
+        trace: Path | None = None,
+    ) -> None:
+        """Raises `UserError` when the trace cannot be written."""
+        self.games = tuple(games)
+        self.router = SteeredRouter(router)
+        self.dial = options.dial if isinstance(options.dial, float) else options.dial()
+        self.options = replace(options, dial=lambda: self.dial)
+        self._load = load
+        self._trace = trace
+        self._played = 0
+        self._ladder: Ladder | None = None
+        if trace is not None:
+            TraceWriter(trace).close()
+
+    def play(self, game: GameRef, listeners: Sequence[Listener]) -> EpisodeFinished:
+        """Play one game to its end. Raises what `play_episode` and `Ladder.load` raise."""
+        with ExitStack() as stack:
+            task = stack.enter_context(closing(AlfworldGame(game.path)))
+            heard = list(listeners)
+            if self._trace is not None:  # first: what is on screen is then in the trace
+                heard.insert(0, stack.enter_context(TraceWriter(self._next_trace(self._trace))))
+            if self._ladder is None:
+                self._ladder = self._load()
+            return play_episode(task, self._ladder, self.router, self.options, heard)
+
+    def _next_trace(self, path: Path) -> Path:
+        self._played += 1
+        if self._played == 1:
+            return path
+        return path.with_stem(f"{path.stem}-{self._played}")
+
+    def close(self) -> None:
+        """Free the ladder."""
+        if self._ladder is not None:
+            self._ladder.close()
+            self._ladder = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,111 @@
+"""Meters: share of each tier, memory, KV handed over, games won, and the dial."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from tui.draw import badge, block, line, pad
+from tui.estimate import handed_over
+from tui.look import sign
+from tui.screenful import Screenful
+from tui.words import megabytes, milliseconds
+
+LABEL = 10
+_ON_BAR = "░▒▓█"  # patterns of the share's parts, so that colour is not alone
+
+
+def draw_sofar(s: Screenful, width: int, height: int) -> Text:
+    """The meters, the most telling first."""
+    started = s.episode.started
+    if started is None:
+        return block([line(("nothing yet", s.look.soft))], width, height)
+    lines = [shares(s, width)]
+    if s.dial is not None:
+        lines.append(dial(s, width))
+    lines.append(_saved(s, width))
+    if s.played:
+        games = "game" if s.played == 1 else "games"
+        lines.append(_meter(s, "success", f"{s.won} of {s.played} {games} won"))
+    lines.append(_memory(s))
+    if s.dial is not None:
+        lines.append(_next(s))
+        pace = f"at least {s.pace:g} s a step on screen" if s.pace else "full speed"
+        lines.append(_meter(s, "pace", pace))
+    lines.append(_meter(s, "run", f"kv {started.kv}, prompt {started.prompt}, seed {started.seed}"))
+    return block(lines, width, height)
+
+
+def _meter(s: Screenful, name: str, *pieces: str | tuple[str, str]) -> Text:
+    return line((pad(name, LABEL), s.look.soft), *pieces)
+
+
+def shares(s: Screenful, width: int) -> Text:
+    """A bar of all finished steps by tier, and the share of the most precise one."""
+    steps = s.episode.done_steps
+    counts = [sum(x.tier_index == tier for x in steps) for tier in range(s.count)]
+    signs = [(f" {sign(t, s.count)} {n}", s.colour(t)) for t, n in enumerate(counts)]
+    last = f"  {100 * counts[-1] / len(steps):.0f} % {sign(s.count - 1, s.count)}" if steps else ""
+    taken = LABEL + sum(len(text) for text, _ in signs) + len(last)
+    room = max(0, min(24, width - taken))
+    text = line((pad("wrote", LABEL), s.look.soft))
+    end = 0
+    for tier, count in enumerate(counts):
+        begin, end = end, end + count
+        cells = round(end / max(1, len(steps)) * room) - round(begin / max(1, len(steps)) * room)
+        pattern = _ON_BAR[round(tier * (len(_ON_BAR) - 1) / max(1, s.count - 1))]
+        text.append(pattern * cells, s.colour(tier))
+    text.append_text(line(*signs, (last, "bold")))
+    return text
+
+
+def dial(s: Screenful, width: int) -> Text:
+    """The dial as a slider; clicking on it sets it."""
+    assert s.dial is not None
+    if not s.heeds_dial:
+        return _meter(s, "dial", ("this router has none", s.look.soft))
+    room = dial_cells(width)
+    at = round(s.dial * (room - 1))
+    track = "─" * at + "●" + "─" * (room - 1 - at)
+    return _meter(
+        s,
+        "dial",
+        ("cost ", s.look.soft),
+        (track, s.look.strong),
+        (" quality", s.look.soft),
+        f" {s.dial:.2f}",
+    )
+
+
+def dial_cells(width: int) -> int:
+    """Length of the slider in a panel of this width; it begins at LABEL + 5."""
+    return max(3, min(21, width - LABEL - len("cost  quality 0.00")))
+
+
+def _saved(s: Screenful, width: int) -> Text:
+    saved = handed_over(s.episode.done_steps)
+    if not saved.tokens:
+        return _meter(s, "handover", ("none of the context yet", s.look.soft))
+    if saved.saved_ms <= 0:
+        return _meter(s, "handover", f"{saved.tokens} tokens, nothing saved")
+    ms = milliseconds(saved.saved_ms)
+    told = f"{saved.tokens} tokens copied, about {ms} saved (estimate)"
+    if LABEL + len(told) > width:
+        told = f"{saved.tokens} tok, ~{ms} saved"
+    return _meter(s, "handover", told)
+
+
+def _memory(s: Screenful) -> Text:
+    assert s.episode.started is not None
+    tiers = s.episode.started.tiers
+    sizes = [megabytes(tier.size_bytes) for tier in tiers]
+    unit = sizes[-1].rpartition(" ")[2]
+    if all(size.endswith(unit) for size in sizes):  # told once
+        sizes[:-1] = [size.rpartition(" ")[0] for size in sizes[:-1]]
+    parts = [(f"{sign(i, s.count)} {size}  ", s.colour(i)) for i, size in enumerate(sizes)]
+    return _meter(s, "memory", *parts)
+
+
+def _next(s: Screenful) -> Text:
+    if s.forced is None:
+        return _meter(s, "next step", "the router decides")
+    return _meter(s, "next step", badge(s, s.forced), " forced")

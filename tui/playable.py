@@ -1,0 +1,20 @@
+"""What the live app plays: a `Session`, or anything that tells the same story."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from edge_router.agent.events import EpisodeFinished, Listener
+from edge_router.router.steered import SteeredRouter
+from edge_router.tasks.game_files import GameRef
+
+
+class Playable(Protocol):
+    """See `edge_router.agent.session.Session`."""
+
+    games: tuple[GameRef, ...]
+    router: SteeredRouter
+    dial: float
+
+    def play(self, game: GameRef, listeners: Sequence[Listener]) -> EpisodeFinished: ...

@@ -1,0 +1,111 @@
+"""The scrolling transcript, drawn line by line (Textual's line API).
+
+While a step is decoded only its own lines are made anew and only they are sent
+to the terminal, so that a model is hardly slowed down by being watched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from textual.events import Resize
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.draw_transcript import blocks
+from tui.screenful import Screenful
+
+_CONSOLE = Console(width=80, color_system="truecolor", legacy_windows=False)
+
+
+class Transcript(ScrollView, can_focus=False):
+    """Shows the transcript; follows the newest line unless somebody scrolled up.
+
+    It takes no focus, so that all keys are the app's, in every state.
+    """
+
+    BORDER_TITLE = "What the agent thinks and does"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._shown: Screenful | None = None
+        self._keys: list[Hashable] = []
+        self._lines: list[list[Strip]] = []
+        self._flat: list[Strip] = []
+        self._width = 0
+        self._ground = Style()
+        self._laying_out = False
+        self._follows = True  # until somebody scrolls up, and again when they are back at the end
+
+    def show(self, s: Screenful) -> None:
+        """Draw what is new in `s`."""
+        self._shown = s
+        self._lay_out()
+
+    def on_resize(self, _event: Resize) -> None:
+        self._lay_out()
+
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        super().watch_scroll_y(old, new)
+        if not self._laying_out:
+            self._follows = new >= self.max_scroll_y
+
+    def render_line(self, y: int) -> Strip:
+        number = self.scroll_offset.y + y
+        if number >= len(self._flat):
+            return Strip.blank(self._width, self._ground)
+        return self._flat[number].adjust_cell_length(self._width).apply_style(self._ground)
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._ground = self.rich_style  # asked for on every line, and slow to find out
+
+    def _lay_out(self) -> None:
+        """Make the blocks that changed anew, and redraw from the first of them on."""
+        width = self.scrollable_content_region.width
+        if width <= 0 or self._shown is None:
+            return
+        if width != self._width:
+            self._width, self._keys, self._lines = width, [], []
+        elif self._follows:  # the height may have changed
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        wanted = blocks(self._shown)
+        same = 0
+        while same < min(len(wanted), len(self._keys)) and wanted[same].key == self._keys[same]:
+            same += 1
+        if same == len(wanted) == len(self._keys):
+            return
+        self._keys = [block.key for block in wanted]
+        self._lines[same:] = [[_strip(text) for text in b.draw(width)] for b in wanted[same:]]
+        first = sum(map(len, self._lines[:same]))
+        before = self._flat
+        self._flat = before[:first] + [strip for lines in self._lines[same:] for strip in lines]
+        while first < min(len(before), len(self._flat)) and before[first] == self._flat[first]:
+            first += 1
+        self._laying_out = True
+        self._redraw(first, len(before))
+        self._laying_out = False
+
+    def _redraw(self, first: int, before: int) -> None:
+        """Redraw from line `first` on; there were `before` lines."""
+        offset = self.scroll_offset.y
+        if len(self._flat) != before or self.virtual_size.width != self._width:
+            self.virtual_size = Size(self._width, len(self._flat))
+        if self._follows:
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        if self.scroll_offset.y == offset:  # else all of it is redrawn anyway
+            height = max(len(self._flat), before) - first
+            self.refresh(Region(0, first - offset, self.size.width, max(1, height)))
+        else:
+            self.refresh()
+
+
+def _strip(text: Text) -> Strip:
+    # A text without spans renders without its own style.
+    styled = Segment.apply_style(text.render(_CONSOLE), _CONSOLE.get_style(text.style))
+    return Strip(s for s in styled if s.text and s.text != "\n")

@@ -1,0 +1,126 @@
+"""Features and decisions in words that need no knowledge of models."""
+
+from __future__ import annotations
+
+from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Routed
+from tui.episode import Episode
+from tui.look import word
+
+SURE = 0.9  # probability of the likeliest token from which the model is called sure
+WORTH_TELLING = 0.05  # tokens less likely than this are not counted as a choice
+_RUN_CAP = 5  # what the features of refusals and repeats are divided by
+
+
+def number(value: float) -> str:
+    """Two significant digits without an exponent; what is next to nothing says so."""
+    if value == 0:
+        return "0"
+    if value < 0.0001:
+        return "under 0.0001"
+    digits = 2
+    while digits < 5 and float(f"{value:.{digits}f}") < value * 0.95:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, with as many nines as it takes not to read 100."""
+    for digits in (0, 1, 2, 3):
+        shown = f"{100 * share:.{digits}f}"
+        if share == 1 or float(shown) < 100:
+            return f"{shown} %"
+    return "over 99.999 %"
+
+
+def milliseconds(ms: float) -> str:
+    """A duration in the unit that suits it."""
+    if ms >= 10_000:
+        return f"{ms / 1000:.1f} s"
+    if ms >= 1000:
+        return f"{ms / 1000:.2f} s"
+    return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.1f} ms"
+
+
+def megabytes(size: int) -> str:
+    """A size in MB or GB."""
+    if size >= 10**9:
+        return f"{size / 1e9:.2f} GB"
+    return f"{size / 1e6:.1f} MB" if size < 10**8 else f"{size / 1e6:.0f} MB"
+
+
+def certainty(features: dict[str, float]) -> str:
+    """How sure the cheapest tier was of its next token."""
+    chances = [features.get(name, 0.0) for name in ("p1", "p2", "p3", "p4")]
+    if chances[0] >= SURE:
+        return f"{percent(chances[0])} sure of its next token"
+    choice = [p for p in chances if p >= WORTH_TELLING] or chances[:1]
+    if len(choice) == 1:
+        return f"unsure: its best token has only {chances[0]:.2f}"
+    more = " and more" if len(choice) == len(chances) and sum(chances) < SURE else ""
+    return f"unsure between {len(choice)} tokens{more}: " + " / ".join(f"{p:.2f}" for p in choice)
+
+
+def troubles(features: dict[str, float]) -> list[str]:
+    """What went wrong just before, as far as the router knows it."""
+    told = []
+    run = round(features.get("refused_run", 0.0) * _RUN_CAP)
+    if run == 1:
+        told.append("the last command was refused")
+    elif run > 1:
+        told.append(f"{run}{' or more' if run == _RUN_CAP else ''} commands in a row were refused")
+    repeats = round(features.get("repeats", 0.0) * _RUN_CAP)
+    if repeats:
+        times = "once" if repeats == 1 else f"{repeats} times"
+        told.append(f"the last command had been given {times} before")
+    return told
+
+
+def because(routed: Routed, started: EpisodeStarted) -> str:
+    """Why this tier, in one plain sentence that goes on after "... writes this step: "."""
+    count, tier = len(started.tiers), routed.tier_index
+    if routed.forced:
+        return "you forced it"
+    if count == 1:
+        return "there is only one copy"
+    cheapest = f"the {word(0, count)} copy"
+    if routed.score is not None and routed.thresholds:
+        if tier == 0:
+            return f"{cheapest}'s doubt is under the limit"
+        return f"{cheapest}'s doubt is over the limit"
+    if started.router.startswith("random"):
+        return "it was drawn by lot"
+    if routed.probability is not None:
+        return f"the router sees {percent(routed.probability)} need for more precision"
+    return f"the router takes {routed.reason}"
+
+
+def comparison(routed: Routed) -> str:
+    """The numbers behind the decision: doubt and limit, or the router's own words."""
+    if routed.score is None or not routed.thresholds:
+        return routed.reason
+    # On more than two tiers: the last limit that was reached, or the first that was not.
+    limits = routed.thresholds
+    reached = sum(routed.score >= limit for limit in limits)
+    limit = limits[reached - 1] if reached else limits[0]
+    relation = "over" if reached else "under"
+    return f"{number(routed.score)}, {relation} the limit {number(limit)}"
+
+
+def outcome(finished: EpisodeFinished, episode: Episode) -> str:
+    """How it ended and how much precision it took."""
+    steps = "1 step" if finished.steps == 1 else f"{finished.steps} steps"
+    if finished.won:
+        said = f"Won in {steps}"
+    elif finished.reason == "out of steps":
+        said = f"Not won: the limit of {steps} is reached"
+    elif finished.reason == "lost":
+        said = f"Lost after {steps}"
+    else:
+        said = f"Stopped after {steps}"
+    cheap = sum(s.tier_index == 0 for s in episode.done_steps)
+    if finished.steps and len(episode.tiers) > 1:
+        if cheap == finished.steps:
+            said += f"; {episode.tiers[0]}, the smallest copy, wrote all of them"
+        else:
+            said += f"; {episode.tiers[0]}, the smallest copy, wrote {cheap} of them"
+    return said + "."
