@@ -92,7 +92,7 @@ def headline(s: Screenful) -> Text:
     if s.episode.finished is not None:
         won = s.episode.finished.won
         said = outcome(s.episode.finished, s.episode)
-        if s.dial is not None:
+        if s.dial is not None and s.status is Status.ENDED:
             said += " Enter plays the next game."
         return line((said, f"bold {s.look.good if won else s.look.bad}"))
     if s.forced is not None:

@@ -34,7 +34,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from rich.console import Console
 from rich.table import Table
 
@@ -44,6 +43,7 @@ from edge_router.bench.results import write_json
 from edge_router.bench.synthetic import SHAPES, write_ladder
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.errors import UserError
+from edge_router.folders import cache_folder
 
 COLUMNS, ROWS = 120, 40
 PATIENCE = 600.0  # seconds for one episode
@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
 def _arguments(options: argparse.Namespace) -> list[str]:
     tiers = options.tier
     if not tiers:
-        folder = options.model_dir or Path(platformdirs.user_cache_dir("edge-router")) / "synthetic"
+        folder = options.model_dir or cache_folder() / "synthetic"
         paths = write_ladder(SHAPES[options.shape], folder, threads=options.threads)
         tiers = [f"{name}={path}" for name, path in paths.items()]
     chosen = [f"--tier={tier}" for tier in tiers]
