@@ -75,6 +75,7 @@ def run(
         min_p=min_p,
         dial=setting,
         constrain=constrain,
+        prompt=chosen.prompt,
         fingerprints=trace is not None or in_app,
     )
     found = find_games(Path(games).expanduser()) if games is not None else split_games(split)

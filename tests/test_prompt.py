@@ -6,7 +6,8 @@ import pytest
 
 from edge_router.agent.household_style import compact, compact_opening
 from edge_router.agent.prompt import Prompt
-from edge_router.agent.styles import HouseholdStyle, Message, ReactStyle, style_for
+from edge_router.agent.react_style import Message
+from edge_router.agent.styles import HouseholdStyle, ReactStyle, style_for
 from edge_router.agent.template import CHATML, ChatTemplate
 from edge_router.engine.llama import LlamaModel
 from edge_router.errors import UserError
@@ -178,14 +179,6 @@ def test_templates_render_as_transformers_renders_them(source: str, lead: bool) 
 def test_a_gguf_names_its_prompt_style() -> None:
     assert isinstance(style_for({"edge_router.prompt_style": "household"}), HouseholdStyle)
     assert isinstance(style_for({}), ReactStyle)
-
-
-def test_react_puts_rules_example_and_game_into_the_first_message() -> None:
-    (message,) = ReactStyle().opening(OPENING)
-    assert message["content"].endswith(
-        "You see a desk 1, and a bed 1.\nYour task is to: put some pen on desk."
-    )
-    assert "> heat mug 2 with microwave 1" in message["content"]
 
 
 @pytest.mark.parametrize(

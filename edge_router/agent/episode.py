@@ -58,6 +58,7 @@ class Options:
     min_p: float = 0.0
     dial: float | Callable[[], float] = 0.5  # a function is asked before every step
     constrain: bool = False
+    prompt: str = ""  # the prompt style; "" is what the GGUF says
     fingerprints: bool = True  # tell the files' SHA-256, which takes a second per gigabyte
 
 
@@ -91,7 +92,7 @@ class _Episode:
     ) -> None:
         self.task, self.ladder, self.router, self.options = task, ladder, router, options
         self.listeners = listeners
-        self.style: PromptStyle = style_for(ladder.vocab.metadata)
+        self.style: PromptStyle = style_for(ladder.vocab.metadata, options.prompt)
         self.sampler = WatchedSampler(
             Sampler(
                 options.temperature, top_p=options.top_p, min_p=options.min_p, seed=options.seed

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from edge_router.agent.styles import Message
+from edge_router.agent.react_style import Message
 from edge_router.agent.template import ChatTemplate
 
 FIRST_DROPPED = 2  # turns 0 and 1 stay: the opening, and the first step with its reply

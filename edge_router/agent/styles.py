@@ -1,19 +1,20 @@
 """How a task is put to a model: the messages of an episode, and how its answer is read.
 
-A GGUF names its style in the metadata key `edge_router.prompt_style`. Our
-embedded model says "household"; every other model is taken for a general
-instruct model and gets "react": rules and one worked example.
+ladder.toml names the style (`prompt = "react"`), and so may a GGUF, in the
+metadata key `edge_router.prompt_style`. Our embedded model says "household";
+every other model is taken for a general instruct model and gets "react".
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from edge_router.agent.household_style import compact, compact_opening
 from edge_router.agent.parse import Parsed, parse_step
+from edge_router.agent.react_style import Message, opening_messages
+from edge_router.errors import UserError
 from edge_router.tasks.base import Opening
 
-Message = dict[str, str]  # {"role": ..., "content": ...}, as chat templates want them
 METADATA_KEY = "edge_router.prompt_style"
 
 
@@ -48,51 +49,8 @@ class HouseholdStyle:
         return parse_step(text)
 
 
-_RULES = """\
-You play a household game by giving one command a turn. Commands:
-go to X, open X, close X, take X from Y, move X to Y, examine X, use X, \
-heat X with Y, clean X with Y, cool X with Y, inventory, look.
-Name things exactly as they are listed, with their number ("cabinet 3"). \
-You can hold one thing. Closed places must be opened before you can see or take what is inside. \
-"Nothing happens." means that the command was not possible.
-Answer every turn with one short thought and one command, like this:
-
-Search the likely places first.
-> go to countertop 1"""
-
-_EXAMPLE: tuple[tuple[str, str], ...] = (
-    (
-        "You are in the middle of a room. Looking quickly around you, you see a cabinet 2, "
-        "a cabinet 1, a countertop 1, a fridge 1, a microwave 1, and a sinkbasin 1.\n"
-        "Your task is to: put a hot mug in cabinet.",
-        "A mug is often on the countertop.\n> go to countertop 1",
-    ),
-    (
-        "You arrive at countertop 1. On the countertop 1, you see a knife 1, and a mug 2.",
-        "There is mug 2; I take it.\n> take mug 2 from countertop 1",
-    ),
-    (
-        "You pick up the mug 2 from the countertop 1.",
-        "It must be heated first.\n> go to microwave 1",
-    ),
-    (
-        "You arrive at microwave 1. The microwave 1 is closed.",
-        "I can heat without opening it.\n> heat mug 2 with microwave 1",
-    ),
-    ("You heat the mug 2 using the microwave 1.", "Now to a cabinet.\n> go to cabinet 1"),
-    (
-        "You arrive at cabinet 1. The cabinet 1 is closed.",
-        "I have to open it.\n> open cabinet 1",
-    ),
-    (
-        "You open the cabinet 1. The cabinet 1 is open. In it, you see nothing.",
-        "I put the mug in.\n> move mug 2 to cabinet 1",
-    ),
-)
-
-
 class ReactStyle:
-    """For general instruct models: rules and one worked example in a first message."""
+    """For general instruct models: rules, a worked game of the task's type, then the game."""
 
     name = "react"
     max_tokens = 96
@@ -100,10 +58,7 @@ class ReactStyle:
     stop: tuple[str, ...] = ("\nYou ", "\nOn the ", "\nNothing happens", "\n\n\n")
 
     def opening(self, opening: Opening) -> list[Message]:
-        example = "\n".join(f"{seen}\n{said}" for seen, said in _EXAMPLE)
-        start = f"{opening.observation}\nYour task is to: {opening.task}"
-        text = f"{_RULES}\n\nAn example of a whole game:\n\n{example}\n\nNow your game.\n\n{start}"
-        return [{"role": "user", "content": text}]
+        return opening_messages(opening)
 
     def reply(self, observation: str) -> Message:
         return {"role": "user", "content": observation}
@@ -112,6 +67,14 @@ class ReactStyle:
         return parse_step(text)
 
 
-def style_for(metadata: dict[str, str]) -> PromptStyle:
-    """The style a GGUF asks for."""
-    return HouseholdStyle() if metadata.get(METADATA_KEY) == "household" else ReactStyle()
+STYLES: Final[dict[str, type[PromptStyle]]] = {
+    style.name: style for style in (HouseholdStyle, ReactStyle)
+}
+
+
+def style_for(metadata: dict[str, str], prompt: str = "") -> PromptStyle:
+    """The style called `prompt`; "" is the one that the GGUF asks for. Raises `UserError`."""
+    name = prompt or metadata.get(METADATA_KEY, ReactStyle.name)
+    if name not in STYLES:
+        raise UserError(f"there is no prompt style {name!r}; styles are {', '.join(STYLES)}")
+    return STYLES[name]()

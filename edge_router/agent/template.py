@@ -25,6 +25,9 @@ CHATML = (
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# What Qwen3's template prints for "no reasoning", taken apart.
+THINK = "<think>"
+NO_THOUGHT = "\n\n</think>\n\n"
 
 
 class ChatTemplate:
@@ -49,10 +52,12 @@ class ChatTemplate:
     def render(self, messages: Sequence[dict[str, str]], *, lead: bool = True) -> str:
         """The conversation, with the lead-in to the model's next answer unless `lead` is False.
 
+        Reasoning is switched off: Qwen3's template knows how, and where a
+        template begins it for the model (DeepSeek-R1's) it is ended at once.
         Raises UserError when the template refuses.
         """
         try:
-            return self._template.render(
+            text = self._template.render(
                 messages=list(messages),
                 tools=None,  # templates tell "none" and "undefined" apart
                 documents=None,
@@ -63,6 +68,7 @@ class ChatTemplate:
         except Exception as error:  # it is a program: it may divide by zero
             told = " ".join(str(error).split())
             raise UserError(f"the model's chat template refuses the prompt: {told}") from error
+        return f"{text.rstrip()}{NO_THOUGHT}" if lead and text.rstrip().endswith(THINK) else text
 
 
 class _Generation(Extension):

@@ -1,0 +1,105 @@
+"""The ReAct prompt of general instruct models: thought and action in turns, one game shown.
+
+The first message holds the rules and the opening of a worked game of the same
+task type; that game's steps follow as turns of the chat, and the last turn
+opens the real game. So a model sees the form it has to write in its own chat
+template, in the role it will have. The worked games are our own
+(react_examples.json, written by tools/react_examples.py); no official game is
+among them. After ReAct, arXiv 2210.03629, whose prompts show two games a type
+as one text; turns are what chat models are trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from edge_router.agent.parse import MARKER
+from edge_router.tasks.base import Opening
+
+EXAMPLES_FILE: Final = Path(__file__).with_name("react_examples.json")
+
+Message = dict[str, str]  # {"role": ..., "content": ...}, as chat templates want them
+
+RULES: Final = """\
+You play a household game by giving one command a turn. Commands:
+go to X, open X, close X, take X from Y, move X to Y, examine X, use X, \
+heat X with Y, clean X with Y, cool X with Y, inventory, look.
+Name things exactly as they are listed, with their number ("cabinet 3"). \
+You can hold one thing. Closed places must be opened before you can see or take what is inside. \
+"Nothing happens." means that the command was not possible.
+Answer every turn with one short thought and then one command on a line of its own \
+that begins with ">"."""
+
+# What tells ALFWorld's task sentences apart, the first that fits.
+_KINDS: Final = (
+    (re.compile(r"\btwo\b"), "pick_two_obj_and_place"),
+    (re.compile(r"\bclean\b"), "pick_clean_then_place_in_recep"),
+    (re.compile(r"\b(hot|heat)\b"), "pick_heat_then_place_in_recep"),
+    (re.compile(r"\bcool\b"), "pick_cool_then_place_in_recep"),
+    (re.compile(r"\b(look at|examine)\b"), "look_at_obj_in_light"),
+    (re.compile(""), "pick_and_place_simple"),
+)
+
+
+@dataclass(frozen=True)
+class ExampleStep:
+    """`thought` is a sentence, `short` the same in the embedded model's form."""
+
+    thought: str
+    short: str
+    action: str
+    observation: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A whole game that was won."""
+
+    kind: str
+    opening: Opening
+    steps: tuple[ExampleStep, ...]
+
+
+@cache
+def examples(kind: str) -> tuple[Example, ...]:
+    """The worked games of a task type: the first is shown, the others are kept for measuring."""
+    data: list[dict[str, Any]] = json.loads(EXAMPLES_FILE.read_text(encoding="utf-8"))
+    return tuple(
+        Example(
+            kind,
+            Opening(game["observation"], game["task"]),
+            tuple(ExampleStep(**step) for step in game["steps"]),
+        )
+        for game in data
+        if game["kind"] == kind
+    )
+
+
+def kind_of_task(task: str) -> str:
+    """The task type that a task sentence belongs to."""
+    return next(kind for pattern, kind in _KINDS if pattern.search(task))
+
+
+def opening_messages(opening: Opening) -> list[Message]:
+    """Rules, worked game and the real game's opening, as turns of a chat."""
+    example = examples(kind_of_task(opening.task))[0]
+    messages = [_user(f"{RULES}\n\n{_start(example.opening)}")]
+    for step in example.steps:
+        messages.append({"role": "assistant", "content": f"{step.thought}{MARKER} {step.action}"})
+        messages.append(_user(step.observation))
+    last = messages[-1]["content"]
+    messages[-1] = _user(f"{last}\nThe task is done. Here is a new game.\n\n{_start(opening)}")
+    return messages
+
+
+def _start(opening: Opening) -> str:
+    return f"{opening.observation}\nYour task is to: {opening.task}"
+
+
+def _user(text: str) -> Message:
+    return {"role": "user", "content": text}

@@ -1,0 +1,117 @@
+"""Write the worked examples that general models are shown, from games of our own.
+
+    python -m tools.react_examples
+
+draws games with a seed of its own (none of them is among the shipped ones, so
+no example is a game that is played), lets the scripted expert play them on the
+real engine, and puts its terse thoughts into sentences. Two games a task type
+go to edge_router/agent/react_examples.json: the first is shown in prompts, the
+second is what `edge-router convert` measures its tiers on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from edge_router.agent.react_style import EXAMPLES_FILE
+from edge_router.tasks.alfworld import AlfworldGame
+from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.household.generate import generate_games
+from edge_router.tasks.household.world import TASK_KINDS
+
+SEED: Final = 20_270_101
+GAMES: Final = 48
+PER_KIND: Final = 2
+STEPS: Final = range(5, 14)  # long enough to show a search, short enough for a prompt
+
+Step = dict[str, str]
+
+
+def sentence(thought: str, action: str, wanted: str) -> str:
+    """The expert's thought before `action` as a person would say it."""
+    words = thought.split()
+    verb, places = action.split()[0], action.removeprefix("go to ")
+    if thought.startswith("plan:"):
+        return f"I have to find a {wanted} first. {places} is a likely place for it."
+    if thought.startswith("closed"):
+        return f"{' '.join(words[1:])} is closed, so I open it."
+    if thought.startswith("no "):
+        return f"There is no {words[1]} here. I look at {places} next."
+    if thought.startswith("see "):
+        item, place = " ".join(words[1:3]), " ".join(words[4:])
+        return {
+            "take": f"There is {item}, which I need. I take it.",
+            "use": f"{item} is here. I turn it on.",
+            "open": f"{place} is closed, so I open it.",
+        }.get(verb, f"I saw {item} at {place}, so I go there.")
+    if words[0] in ("heat", "cool", "clean"):
+        item, station = " ".join(words[1:3]), " ".join(words[4:])
+        if verb == "go":
+            return f"I have {item}. It must be {words[0]}ed, so I go to {station}."
+        return f"I {words[0]} {item} here."
+    if thought.startswith("bring"):
+        item, place = " ".join(words[1:3]), " ".join(words[4:])
+        return {
+            "go": f"{item} is ready. I bring it to {place}.",
+            "open": f"{place} is closed, so I open it.",
+        }.get(verb, f"I am at {place}. I put {item} down here.")
+    raise ValueError(f"a thought without a sentence: {thought!r}")
+
+
+def play(ref: GameRef) -> dict[str, object] | None:
+    """The game as an example, None when it is not fit for one."""
+    game = AlfworldGame(ref.path)
+    try:
+        opening = game.reset()
+        expert = Expert(opening)
+        steps: list[Step] = []
+        done = won = False
+        while not done and len(steps) < STEPS.stop:
+            thought, action = expert.act()
+            reply = game.step(action)
+            expert.observe(reply.observation, action)
+            if thought.startswith(("wrong", "here")):
+                return None
+            said = sentence(thought, action, expert.wish.object)
+            steps.append(
+                {
+                    "thought": said,
+                    "short": thought,  # the embedded model's own words
+                    "action": action,
+                    "observation": reply.observation,
+                }
+            )
+            done, won = reply.done, reply.won
+    finally:
+        game.close()
+    if not won or len(steps) not in STEPS:
+        return None
+    opened = {"observation": opening.observation, "task": opening.task}
+    return {"kind": ref.kind, "game": ref.id, **opened, "steps": steps}
+
+
+def examples() -> Iterator[dict[str, object]]:
+    """`PER_KIND` examples of every task type, in the order of the types."""
+    with tempfile.TemporaryDirectory() as folder:
+        games = generate_games(GAMES, SEED, Path(folder, "games"))
+        played = [example for example in map(play, games) if example is not None]
+    for kind in TASK_KINDS:
+        of_kind = [example for example in played if example["kind"] == kind][:PER_KIND]
+        if len(of_kind) < PER_KIND:
+            sys.exit(f"only {len(of_kind)} games of {kind} are fit to be an example")
+        yield from of_kind
+
+
+def main() -> None:
+    EXAMPLES_FILE.write_text(json.dumps(list(examples()), indent=1) + "\n", encoding="utf-8")
+    print(f"{EXAMPLES_FILE}: {EXAMPLES_FILE.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
