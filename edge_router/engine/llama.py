@@ -121,8 +121,18 @@ class LlamaModel:
         self._free = weakref.finalize(self, api.llama_model_free, handle)
 
     @classmethod
-    def load(cls, path: Path, *, n_gpu_layers: int = 0, use_mmap: bool = True) -> LlamaModel:
+    def load(
+        cls,
+        path: Path,
+        *,
+        n_gpu_layers: int = 0,
+        use_mmap: bool = True,
+        vocab_only: bool = False,
+    ) -> LlamaModel:
         """Load the GGUF at `path`; `n_gpu_layers` -1 offloads all layers.
+
+        With `vocab_only` the weights are left alone: text becomes tokens and
+        back, and no context can be made.
 
         Raises `UserError` when the file is missing, not a whole GGUF, or
         refused by llama.cpp. The header is checked first, because llama.cpp
@@ -134,6 +144,7 @@ class LlamaModel:
         params.n_gpu_layers = n_gpu_layers
         params.load_mode = api.LLAMA_LOAD_MODE_MMAP if use_mmap else api.LLAMA_LOAD_MODE_NONE
         params.use_extra_bufts = _repacking_is_safe()
+        params.vocab_only = vocab_only
         library_log.errors.clear()
         handle = api.llama_model_load_from_file(os.fsencode(header.path), params)
         if not handle:
@@ -299,18 +310,20 @@ class LlamaContext:
         self.n_past = end
         self._dirty = False
 
-    def decode_all(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """Read a text from an empty cache: a copy of the logits, shape (len(tokens), n_vocab).
+    def decode_all(self, tokens: Sequence[int], pos0: int = 0) -> NDArray[np.float32]:
+        """Like `decode`, with a copy of the logits of each token, shape (len(tokens), n_vocab).
 
         At most `n_batch` tokens, in a context made with `all_logits`.
         """
         if not 0 < len(tokens) <= self.n_batch:
             raise ValueError(f"{len(tokens)} tokens, and a batch holds {self.n_batch}")
-        self.truncate(0)
+        if pos0 + len(tokens) > self.n_ctx:
+            raise ContextOverflowError(pos0 + len(tokens), self.n_ctx)
+        self.truncate(pos0)
         self._dirty = True
-        self._batch.fill(tokens, 0, True, every=True)
+        self._batch.fill(tokens, pos0, True, every=True)
         self._run_batch()
-        self.n_past = len(tokens)
+        self.n_past = pos0 + len(tokens)
         self._dirty = False
         pointer = self._api.llama_get_logits(self.handle)
         return np.ctypeslib.as_array(pointer, shape=(len(tokens), self.model.n_vocab)).copy()
