@@ -15,6 +15,8 @@ import click
 
 from edge_router import __version__
 from edge_router.cli_bench import bench, calibrate
+from edge_router.cli_convert import convert
+from edge_router.cli_models import models
 from edge_router.cli_options import ErrorsInOneSentence, play_options, replay_options
 from edge_router.cli_train import train
 
@@ -55,6 +57,9 @@ def play(**options: Any) -> None:
     from edge_router.cli_play import run
 
     sys.exit(run(**options))
+
+
+main.add_command(convert)
 
 
 @main.command()
@@ -123,24 +128,7 @@ def generate(count: int, seed: int, out: str) -> None:
     click.echo(f"{len(made)} games in {out}")
 
 
-@main.group()
-def models() -> None:
-    """Show the embedded models."""
-
-
-@models.command("list")
-def list_models() -> None:
-    """List the embedded ladders and their tiers, cheapest first.
-
-    \b
-    edge-router models list
-    """
-    from edge_router.models import embedded_ladders
-
-    for ladder in embedded_ladders():
-        for tier in ladder.tiers:
-            size = tier.path.stat().st_size / 1e6 if tier.path.is_file() else 0.0
-            click.echo(f"{ladder.name:12}{tier.name:10}{size:8.1f} MB  {tier.path}")
+main.add_command(models)
 
 
 main.add_command(bench)

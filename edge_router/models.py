@@ -1,12 +1,13 @@
 """From what the user names to the tiers of a ladder.
 
-`--model NAME` is an embedded ladder (`models/NAME/ladder.toml`), `--model DIR`
-a folder with a `ladder.toml`, and `--tier NAME=PATH`, given for each tier and
-cheapest first, any GGUFs.
+`--model NAME` is an embedded ladder (`models/NAME/ladder.toml`) or one that
+`edge-router convert` or `models pull` made, `--model DIR` a folder with a
+`ladder.toml`, and `--tier NAME=PATH`, given for each tier and cheapest first,
+any GGUFs.
 
     [ladder]
     name = "household"
-    prompt = "household"
+    prompt = "household"          # or "react": how the task is put to the model
     router = "onnx:router.onnx"   # what --router auto stands for; paths from this folder
 
     [[tier]]                      # cheapest first
@@ -22,9 +23,13 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from edge_router.catalogue import catalogue, shipped_folders
+from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
+from edge_router.folders import cache_folder
 
 LADDER_FILE = "ladder.toml"
 DEFAULT_MODEL = "household"
@@ -41,6 +46,12 @@ class LadderFile:
     folder: Path
     tiers: tuple[TierSpec, ...]
     router: str = DEFAULT_ROUTER
+    prompt: str = ""  # the prompt style; "" is what the GGUF says
+
+
+def models_folder() -> Path:
+    """The folder of the converted ladders, which may not be there."""
+    return cache_folder() / "models"
 
 
 def resolve(model: str | None, tiers: Sequence[str]) -> LadderFile:
@@ -53,10 +64,10 @@ def resolve(model: str | None, tiers: Sequence[str]) -> LadderFile:
 
 
 def find_ladder(model: str) -> LadderFile:
-    """An embedded ladder by its name, or one in a folder."""
-    embedded = {ladder.name: ladder for ladder in embedded_ladders()}
-    if model in embedded:
-        return embedded[model]
+    """A ladder by name (embedded, or made by `convert` or `models pull`), or one in a folder."""
+    for folder in _named_folders():
+        if folder.name == model:
+            return read_ladder(folder)
     folder = Path(model).expanduser()
     if folder.is_dir():
         if not (folder / LADDER_FILE).is_file():
@@ -64,18 +75,34 @@ def find_ladder(model: str) -> LadderFile:
         return read_ladder(folder)
     if folder.suffix == ".gguf":
         raise UserError(f"a single GGUF is no ladder; use --tier NAME={model} for each tier")
+    if model in catalogue():
+        raise UserError(f"{model} is not here yet; run: edge-router models pull {model}")
+    here = ", ".join(folder.name for folder in _named_folders()) or "none is"
     raise UserError(
-        f"there is no model {model!r}: it is neither a folder nor an embedded model "
-        f"({', '.join(embedded) or 'none is installed'})"
+        f"there is no model {model!r}: it is neither a folder, nor a model that is here ({here}), "
+        "nor one of the catalogue (edge-router models list)"
     )
 
 
 def embedded_ladders() -> Iterator[LadderFile]:
     """The ladders that come with the package."""
-    here = Path(__file__).resolve().parent
-    for root in (here.parent / "models", here / "_models"):
-        for file in sorted(root.glob(f"*/{LADDER_FILE}")):
-            yield read_ladder(file.parent)
+    for root in shipped_folders():
+        yield from map(read_ladder, _ladder_folders(root))
+
+
+def converted_folders() -> list[Path]:
+    """Folders of the ladders in edge-router's own place; each is named as its model."""
+    return list(_ladder_folders(models_folder()))
+
+
+def _named_folders() -> Iterator[Path]:
+    for root in (*shipped_folders(), models_folder()):
+        yield from _ladder_folders(root)
+
+
+def _ladder_folders(root: Path) -> Iterator[Path]:
+    for file in sorted(root.glob(f"*/{LADDER_FILE}")):
+        yield file.parent
 
 
 def read_ladder(folder: Path) -> LadderFile:
@@ -86,18 +113,39 @@ def read_ladder(folder: Path) -> LadderFile:
         tiers = tuple(TierSpec(str(t["name"]), folder / str(t["file"])) for t in data["tier"])
         name = str(data["ladder"]["name"])
         router = str(data["ladder"].get("router", DEFAULT_ROUTER))
+        prompt = str(data["ladder"].get("prompt", ""))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path} does not describe a ladder: {reason}") from error
     if not tiers:
         raise UserError(f"{path} does not describe a ladder: it names no tier")
-    return LadderFile(name, folder, tiers, _beside(folder, router))
+    return LadderFile(name, folder, tiers, _beside(folder, router), prompt)
 
 
 def _beside(folder: Path, router: str) -> str:
     """A router's spec; a path in it counts from the ladder's folder."""
     kind, _, path = router.partition(":")
     return f"onnx:{folder / path}" if kind == "onnx" and path else router
+
+
+def read_details(folder: Path) -> dict[str, Any]:
+    """All that ladder.toml says, as `convert` wrote it: checksums, sizes, what was measured."""
+    read_ladder(folder)
+    details: dict[str, Any] = tomllib.loads((folder / LADDER_FILE).read_text(encoding="utf-8"))
+    return details
+
+
+def verify_files(folder: Path) -> None:
+    """Raise `UserError` naming the first file that is not what ladder.toml says it is."""
+    for tier in read_details(folder)["tier"]:
+        path = folder / tier["file"]
+        if not path.is_file():
+            raise UserError(f"{path} is missing; convert or pull the model again")
+        size, wanted = path.stat().st_size, tier.get("size_bytes")
+        if wanted is not None and size != wanted:
+            raise UserError(f"{path} has {size} bytes and ladder.toml says {wanted}")
+        if file_sha256(path) != tier.get("sha256"):
+            raise UserError(f"{path} is not the file that ladder.toml has the SHA-256 of")
 
 
 def _tier_option(text: str) -> TierSpec:

@@ -1,0 +1,235 @@
+"""`edge-router models`: what is here, what can be fetched, and what a ladder's files are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_router.cli_convert import tier_options
+
+if TYPE_CHECKING:
+    from edge_router.catalogue import CatalogueModel
+    from edge_router.models import LadderFile
+
+PAIR = ("q4_k_m", "q8_0")  # the tiers that memory is told for
+DEFAULT = ("q3_k_m", *PAIR)
+
+
+@click.group()
+def models() -> None:
+    """Show, fetch and remove models."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a model.")
+def list_models(as_json: bool) -> None:
+    """List the models that are here and those that can be fetched.
+
+    \b
+    edge-router models list
+    """
+    from edge_router.catalogue import catalogue
+    from edge_router.models import converted_folders, embedded_ladders, read_ladder
+
+    here = [*embedded_ladders(), *map(read_ladder, converted_folders())]
+    names = [ladder.folder.name for ladder in here]
+    missing = [model for model in catalogue().values() if model.name not in names]
+    if as_json:
+        for ladder in here:
+            tiers = {t.name: str(t.path) for t in ladder.tiers}
+            click.echo(json.dumps({"name": ladder.folder.name, "here": True, "tiers": tiers}))
+        for model in missing:
+            click.echo(json.dumps({**asdict(model), "here": False}))
+        return
+    click.echo("here")
+    for ladder in here:
+        click.echo(f"  {ladder.folder.name:30}{_sizes(ladder)}")
+    click.echo(f"\nto fetch with `edge-router models pull NAME`{_head()}")
+    for model in missing:
+        click.echo(f"  {model.name:30}{_row(model)}")
+
+
+def _sizes(ladder: LadderFile) -> str:
+    from edge_router.convert.files import gigabytes
+
+    return ", ".join(
+        f"{t.name} {gigabytes(t.path.stat().st_size) if t.path.is_file() else 'is missing'}"
+        for t in ladder.tiers
+    )
+
+
+def _head() -> str:
+    return f"\n  {'':30}{'parameters':>11}{'download':>10}{'memory':>9}  licence"
+
+
+def _row(model: CatalogueModel) -> str:
+    from edge_router.convert.files import gigabytes
+
+    memory = gigabytes(model.pair_memory_bytes(*PAIR))
+    parameters = f"{model.parameters / 1e9:.2f}e9"
+    return f"{parameters:>11}{gigabytes(model.download_bytes):>10}{memory:>9}  {model.licence}"
+
+
+@models.command()
+@click.argument("model")
+@click.option("--verify", is_flag=True, help="Compare the files with their SHA-256.")
+@click.option("--json", "as_json", is_flag=True, help="ladder.toml as JSON.")
+def show(model: str, verify: bool, as_json: bool) -> None:
+    """Show a ladder: its source, tiers, checksums and what was measured.
+
+    MODEL is a name or a folder with ladder.toml. For a model of the catalogue
+    that is not here, its licence and what it takes are shown.
+
+    \b
+    edge-router models show household
+    edge-router models show household --verify
+    """
+    from edge_router.catalogue import catalogue
+    from edge_router.models import find_ladder, models_folder, read_details, verify_files
+
+    here = (models_folder() / model / "ladder.toml").is_file()
+    if model in catalogue() and not here:
+        click.echo(_about(catalogue()[model]))
+        return
+    ladder = find_ladder(model)
+    details = read_details(ladder.folder)
+    if as_json:
+        click.echo(json.dumps(details, ensure_ascii=False))
+    else:
+        click.echo(_shown(ladder, details))
+    if verify:
+        verify_files(ladder.folder)
+        click.echo(f"{len(ladder.tiers)} files are what ladder.toml says", err=as_json)
+
+
+def _about(model: CatalogueModel) -> str:
+    from edge_router.convert.files import gigabytes
+
+    rows = {
+        "model": model.name,
+        "from": f"https://huggingface.co/{model.repo}",
+        "licence": model.licence,
+        "parameters": f"{model.parameters / 1e9:.2f}e9",
+        "download": gigabytes(model.download_bytes),
+        "ladder": f"{gigabytes(sum(map(model.tier_bytes, DEFAULT)))} ({', '.join(DEFAULT)})",
+        "memory": gigabytes(model.pair_memory_bytes(*PAIR)) + f" for {PAIR[0]} and {PAIR[1]}",
+        "here": f"no; run: edge-router models pull {model.name}",
+    }
+    return _columns(rows)
+
+
+def _shown(ladder: LadderFile, details: dict[str, Any]) -> str:
+    source = details.get("source", {})
+    rows = {
+        "model": ladder.name,
+        "folder": str(ladder.folder),
+        "from": source.get("from", ""),
+        "architecture": source.get("architecture", ""),
+        "parameters": str(source.get("parameters", "")),
+        "prompt": ladder.prompt,
+        "router": ladder.router,
+    }
+    lines = [_columns({k: v for k, v in rows.items() if v}), ""]
+    for tier in details["tier"]:
+        size = tier.get("size_bytes", 0) / 1e6
+        lines.append(f"{tier['name']:10}{size:10.1f} MB  {tier['file']}")
+        lines.append(f"{'':25}sha256 {tier.get('sha256', 'not recorded')}")
+        for kind in ("text", "games"):
+            if kind in tier:
+                told = "  ".join(f"{key} {value:.6g}" for key, value in tier[kind].items())
+                lines.append(f"{'':25}{kind}: {told}")
+    return "\n".join(lines)
+
+
+def _columns(rows: dict[str, str]) -> str:
+    return "\n".join(f"{key:14}{value}" for key, value in rows.items())
+
+
+@models.command()
+@click.argument("model")
+def path(model: str) -> None:
+    """Print the folder of a ladder.
+
+    \b
+    edge-router models path household
+    """
+    from edge_router.models import find_ladder
+
+    click.echo(find_ladder(model).folder)
+
+
+@models.command()
+@click.argument("model")
+@tier_options
+@click.option("--keep-checkpoint", is_flag=True, help="Keep the downloaded checkpoint.")
+def pull(model: str, **options: Any) -> None:
+    """Fetch a checkpoint and make a ladder of it.
+
+    MODEL is a name of the catalogue or a Hugging Face id. Needs the extra
+    'convert' and, for models that ask for consent, HF_TOKEN. An interrupted
+    download or conversion goes on where it was.
+
+    \b
+    edge-router models pull qwen3-0.6b
+    edge-router models pull Qwen/Qwen3-0.6B --tiers q4_k_m,q8_0
+    """
+    from edge_router.catalogue import catalogue
+    from edge_router.cli_convert import run
+    from edge_router.convert.download import is_repo
+    from edge_router.errors import UserError
+
+    if model not in catalogue() and not is_repo(model):
+        raise UserError(
+            f"{model!r} is neither a Hugging Face id (like Qwen/Qwen3-0.6B) nor one of the "
+            f"catalogue ({', '.join(catalogue())})"
+        )
+    run(model, out=None, name=None, prompt=None, keep_f16=False, **options)
+
+
+@models.command()
+@click.argument("model")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(model: str, yes: bool) -> None:
+    """Remove a ladder that was made here, and its downloaded checkpoint.
+
+    \b
+    edge-router models rm qwen3-0.6b
+    """
+    folders = _removable(model)
+    for folder in folders:
+        click.echo(f"{folder}  {_held(folder)}", err=True)
+    if not yes:
+        click.confirm("remove?", abort=True, err=True)
+    for folder in folders:
+        shutil.rmtree(folder)
+        click.echo(f"removed {folder}")
+
+
+def _removable(model: str) -> list[Path]:
+    from edge_router.catalogue import catalogue
+    from edge_router.convert.download import checkpoint_folder
+    from edge_router.errors import UserError
+    from edge_router.models import embedded_ladders, models_folder
+
+    if "/" in model or model.startswith("."):
+        raise UserError(f"{model!r} is not a model's name; remove a folder of yours yourself")
+    folders = [models_folder() / model]
+    if model in catalogue():
+        folders.append(checkpoint_folder(catalogue()[model].repo))
+    found = [folder for folder in folders if folder.is_dir()]
+    if not found:
+        if model in [ladder.name for ladder in embedded_ladders()]:
+            raise UserError(f"{model} comes with edge-router and cannot be removed")
+        raise UserError(f"there is no model {model!r} in {models_folder()}")
+    return found
+
+
+def _held(folder: Path) -> str:
+    from edge_router.convert.files import gigabytes
+
+    return gigabytes(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))

@@ -1,0 +1,207 @@
+"""The whole way from a source to a ladder, resumable at every finished file.
+
+    1  everything that can be refused is refused: tiers, checkpoint, folder, room on the disk
+    2  F16, unless the source is a GGUF (its vocabulary is compared with transformers' first)
+    3  the importance matrix, where one is asked for or a tier cannot do without
+    4  each tier, in a process of its own
+    5  each tier against F16
+    6  ladder.toml, and the F16 file goes
+
+What was finished before an interruption, or by an earlier run, is not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from edge_router.agent.styles import style_for
+from edge_router.convert.files import make_folder, require_space
+from edge_router.convert.journal import DoneTier, Journal, only_one
+from edge_router.convert.ladder_file import write_ladder_file
+from edge_router.convert.source import Source
+from edge_router.convert.tiers import quantise_tier
+from edge_router.convert.verify import Reference, is_absurd, scratch_bytes
+from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.gguf_file import read_header
+from edge_router.engine.quantise import QUANTISED_TIERS
+from edge_router.engine.tier_sizes import estimated_bytes
+from edge_router.errors import UserError
+
+DEFAULT_TIERS: Final = "q3_k_m,q4_k_m,q8_0"
+
+
+class Progress(Protocol):
+    """Told what is being done and how far it is; shows it or not."""
+
+    def begin(self, what: str, total: int, unit: str) -> None: ...
+
+    def at(self, done: int) -> None: ...
+
+    def end(self, said: str = "") -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user asked for."""
+
+    out: Path
+    tiers: tuple[str, ...]
+    name: str = ""
+    prompt: str = ""  # "" is what the source says, else react
+    imatrix: str = ""  # "", "auto" or a file
+    verify: bool = True
+    keep_f16: bool = False
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished ladder."""
+
+    folder: Path
+    name: str
+    tiers: list[DoneTier] = field(default_factory=list)
+
+
+def parse_tiers(text: str) -> tuple[str, ...]:
+    """Read "q8_0,q4_k_m". Raises `UserError`."""
+    names = tuple(dict.fromkeys(t.strip().lower() for t in text.split(",") if t.strip()))
+    unknown = [name for name in names if name not in QUANTISED_TIERS]
+    if unknown or not names:
+        said = f"there is no tier {unknown[0]!r}" if unknown else "--tiers names no tier"
+        raise UserError(f"{said}; choose from {', '.join(QUANTISED_TIERS)}")
+    return names
+
+
+def convert(source: Source, order: Order, progress: Progress) -> Made:
+    """Make the ladder. Raises `UserError`."""
+    style_for({}, order.prompt)
+    make_folder(order.out)
+    with only_one(order.out):
+        return _Conversion(source, order, progress).run()
+
+
+class _Conversion:
+    def __init__(self, source: Source, order: Order, progress: Progress) -> None:
+        self.source, self.order, self.progress = source, order, progress
+        self.name = order.name or source.name
+        self.journal = Journal.open(order.out, source.fingerprint)
+        self.f16 = source.given or order.out / f"{self.name}-f16.gguf"
+        self.imatrix = ""
+
+    def run(self) -> Made:
+        done = [t for t in map(self._finished, self.order.tiers) if t is not None]
+        missing = [t for t in self.order.tiers if self._finished(t) is None]
+        unverified = [t for t in done if self.order.verify and not t.fidelity]
+        self._require_space(missing, bool(unverified))
+        if missing or unverified:
+            self._make_f16()
+        for kept in done:
+            self.progress.note(f"{kept.name} is there already")
+        for tier in missing:
+            self._quantise(tier)
+        made = sorted((self.journal.tiers[t] for t in self.order.tiers), key=lambda t: t.size_bytes)
+        if self.order.verify:
+            self._verify([t for t in made if not t.fidelity])
+            self._require_sound(made)
+        prompt = style_for(read_header(self.order.out / made[0].file).metadata, self.order.prompt)
+        write_ladder_file(self.order.out, self.name, prompt.name, self.source, made)
+        if not self.order.keep_f16 and self.source.given is None and "f16" not in self.order.tiers:
+            self.f16.unlink(missing_ok=True)
+        return Made(self.order.out, self.name, made)
+
+    def _finished(self, tier: str) -> DoneTier | None:
+        return self.journal.finished(tier, self.imatrix)
+
+    def _require_space(self, missing: Sequence[str], unverified: bool) -> None:
+        parameters = self.source.n_parameters
+        needed = sum(estimated_bytes(t, parameters) for t in missing)
+        if (missing or unverified) and not self.f16.is_file() and "f16" not in missing:
+            needed += estimated_bytes("f16", parameters)
+        if self.order.verify and (missing or unverified):
+            needed += scratch_bytes(self.source.n_vocab)
+        require_space(self.order.out, needed)
+
+    def _make_f16(self) -> None:
+        if self.f16.is_file():
+            return
+        total = 2 * self.source.n_parameters
+        self.progress.begin("F16", total, "B")
+        written = 0
+
+        def advance(n_bytes: int) -> None:
+            nonlocal written
+            written += n_bytes
+            self.progress.at(min(written, total))
+
+        kept = self.source.write(self.f16, advance, check=self.order.verify)
+        self.progress.end()
+        for tensor in kept:
+            self.progress.note(f"{tensor} stays float32: it holds values that F16 cannot")
+
+    def _quantise(self, tier: str) -> None:
+        target = self.order.out / f"{self.name}-{tier}.gguf"
+        if target == self.f16:
+            self._enter(DoneTier(tier, target.name, 0, "", 0.0))
+            return
+        self.progress.begin(tier, estimated_bytes(tier, self.source.n_parameters), "B")
+        made = quantise_tier(
+            self.f16, target, tier, threads=self.order.threads, advance=self.progress.at
+        )
+        self.progress.end()
+        done = DoneTier(tier, target.name, 0, "", made.seconds, self.imatrix, [*made.fallbacks])
+        self._enter(done)
+        for fallback in made.fallbacks:
+            self.progress.note(
+                f"{tier}: {fallback.tensor} is {fallback.got}, not {fallback.wanted}, because its "
+                f"rows of {fallback.columns} are not a multiple of 256"
+            )
+
+    def _enter(self, done: DoneTier) -> None:
+        path = self.order.out / done.file
+        done.size_bytes, done.sha256 = path.stat().st_size, file_sha256(path)
+        self.journal.add(done)
+
+    def _verify(self, tiers: Sequence[DoneTier]) -> None:
+        if not tiers:
+            return
+        style = style_for(read_header(self.f16).metadata, self.order.prompt)
+        scratch = self.order.out / f".{self.name}-logits.partial"
+        try:
+            self.progress.begin("reading with F16", 1, "tok")
+            reference = Reference(self.f16, style, scratch, threads=self.order.threads)
+            self.progress.end()
+            for tier in tiers:
+                self._compare(reference, tier)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    def _compare(self, reference: Reference, tier: DoneTier) -> None:
+        self.progress.begin(f"{tier.name} against F16", reference.tokens, "tok")
+        read = 0
+
+        def advance(tokens: int) -> None:
+            nonlocal read
+            read += tokens
+            self.progress.at(read)
+
+        tier.fidelity = reference.compare(
+            self.order.out / tier.file, threads=self.order.threads, advance=advance
+        )
+        self.progress.end()
+        self.journal.add(tier)
+
+    def _require_sound(self, tiers: Sequence[DoneTier]) -> None:
+        for tier in tiers:
+            if is_absurd(tier.fidelity):
+                kl = max(f.kl for f in tier.fidelity.values())
+                raise UserError(
+                    f"the tier {tier.name} has lost the model (KL {kl:.2f} nats a token from F16, "
+                    "more than half of what guessing has); leave it out of --tiers, or give it "
+                    "an importance matrix with --imatrix auto"
+                )

@@ -1,0 +1,233 @@
+"""A Hugging Face checkpoint on disk: config.json, a tokenizer, safetensors in one file or more.
+
+Opening reads the headers only and checks all that can be checked without the
+weights: every shard that the index names is there and whole, every tensor lies
+inside its file and is F16, BF16 or F32. What is wrong is told in one sentence.
+
+    checkpoint = Checkpoint.open(Path("SmolLM2-1.7B-Instruct"))
+    checkpoint.tensors["model.norm.weight"].load()     # float32, or float16 as stored
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_router.errors import UserError
+
+if TYPE_CHECKING:
+    from gguf.utility import LocalTensor
+
+INDEX: Final = "model.safetensors.index.json"
+SINGLE: Final = "model.safetensors"
+ITEM_BYTES: Final = {"F32": 4, "F16": 2, "BF16": 2}
+# What decides the converted file besides the weights.
+_SMALL_FILES: Final = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+_SAMPLE: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class SourceTensor:
+    """A tensor in a shard; `shape` is rows first, `dtype` F32, F16 or BF16."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    file: Path
+    offset: int
+
+    @property
+    def count(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def rows(self, at_once: int) -> Iterator[NDArray[np.float16] | NDArray[np.float32]]:
+        """The values in order, some `at_once` values a piece, BF16 widened to float32.
+
+        A piece has the shape (n,); nothing but the piece is held in memory.
+        """
+        stored = np.dtype({"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[self.dtype])
+        if not self.count:
+            return
+        mapped = np.memmap(
+            self.file, dtype=stored, mode="r", offset=self.offset, shape=(self.count,)
+        )
+        for start in range(0, self.count, at_once):
+            piece = np.array(mapped[start : start + at_once])
+            if self.dtype == "BF16":  # the upper half of a float32
+                piece = (piece.astype(np.uint32) << 16).view(np.float32)
+            yield piece
+
+    def load(self) -> NDArray[np.float16] | NDArray[np.float32]:
+        """All values, of the tensor's shape."""
+        (values,) = self.rows(max(1, self.count))
+        return values.reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`config` is config.json as it stands; `tensors` are in the order of the shards."""
+
+    folder: Path
+    config: dict[str, Any]
+    shards: tuple[Path, ...]
+    tensors: dict[str, SourceTensor]
+
+    @classmethod
+    def open(cls, folder: Path) -> Checkpoint:
+        """Read `folder`. Raises `UserError` when it is not a whole checkpoint."""
+        config = _read_config(folder)
+        shards = _shards(folder)
+        tensors: dict[str, SourceTensor] = {}
+        for shard in shards:
+            tensors |= _read_shard(shard)
+        _check_index(folder, tensors)
+        return cls(folder, config, shards, tensors)
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(t.count for t in self.tensors.values())
+
+    def fingerprint(self) -> str:
+        """SHA-256 over configuration, tokenizer, and samples of every shard.
+
+        A megabyte at the beginning (which holds the header), middle and end of
+        a shard: enough to tell checkpoints apart, in milliseconds.
+        """
+        digest = hashlib.sha256()
+        for name in _SMALL_FILES:
+            file = self.folder / name
+            if file.is_file():
+                digest.update(name.encode() + b"\0" + file.read_bytes())
+        for shard in self.shards:
+            digest.update(f"{shard.name}\0".encode())
+            sample_file(shard, digest)
+        return digest.hexdigest()
+
+
+def sample_file(path: Path, digest: Any) -> None:
+    """Feed `digest` a file's length, and a megabyte of its beginning, middle and end."""
+    size = path.stat().st_size
+    digest.update(str(size).encode())
+    with path.open("rb") as file:
+        for at in (0, size // 2, max(0, size - _SAMPLE)):
+            file.seek(at)
+            digest.update(file.read(_SAMPLE))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise UserError(f"there is no checkpoint folder {folder}")
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder} is not a Hugging Face checkpoint: it holds no config.json; "
+            "give the folder that holds config.json, the tokenizer and the .safetensors files"
+        )
+    config = _read_json(path)
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a model's configuration")
+    return config
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def _shards(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files, sorted by name."""
+    index = folder / INDEX
+    if index.is_file():
+        names = sorted(set(_weight_map(index).values()))
+    elif (folder / SINGLE).is_file():
+        names = [SINGLE]
+    else:
+        names = sorted(p.name for p in folder.glob("model*.safetensors"))
+    if not names:
+        hint = ""
+        if any(folder.glob("*.bin")):
+            hint = "; it has PyTorch .bin files, which are programs and are not read"
+        raise UserError(f"{folder} holds no weights in model*.safetensors files{hint}")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(
+            f"the checkpoint {folder} is not complete: {INDEX} names {missing[0]}{more}, "
+            "which is not there; download it again"
+        )
+    return tuple(folder / name for name in names)
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    data = _read_json(index)
+    found = data.get("weight_map") if isinstance(data, dict) else None
+    if not isinstance(found, dict) or not found:
+        raise UserError(f"{index} names no weights")
+    return {str(k): str(v) for k, v in found.items()}
+
+
+def _check_index(folder: Path, tensors: dict[str, SourceTensor]) -> None:
+    index = folder / INDEX
+    if not index.is_file():
+        return
+    for name, shard in _weight_map(index).items():
+        if name not in tensors:
+            raise UserError(
+                f"the checkpoint {folder} is not complete: {shard} lacks the tensor {name}"
+            )
+
+
+def _read_shard(path: Path) -> dict[str, SourceTensor]:
+    from gguf.utility import SafetensorsLocal
+
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if size < 8 or header > size - 8:  # before a damaged length asks for all memory
+            raise _cut_off(path)
+        listed = SafetensorsLocal(path).tensors
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(f"{path} is damaged: its header cannot be read ({error})") from error
+    return {name: _checked(path, size, name, tensor) for name, tensor in listed.items()}
+
+
+def _checked(path: Path, size: int, name: str, tensor: LocalTensor) -> SourceTensor:
+    if tensor.dtype not in ITEM_BYTES:
+        raise UserError(
+            f"the tensor {name} in {path.name} is {tensor.dtype}, and only F32, F16 and BF16 "
+            "checkpoints can be converted; take the original, unquantised one"
+        )
+    source = SourceTensor(name, tensor.shape, tensor.dtype, path, tensor.data_range.offset)
+    n_bytes = source.count * ITEM_BYTES[tensor.dtype]
+    if tensor.data_range.size != n_bytes:
+        raise UserError(f"{path} is damaged: the tensor {name} has the wrong length")
+    if source.offset + n_bytes > size:
+        raise _cut_off(path)
+    return source
+
+
+def _cut_off(path: Path) -> UserError:
+    return UserError(f"{path} is cut off: it is shorter than its header says; download it again")

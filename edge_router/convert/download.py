@@ -1,0 +1,78 @@
+"""Fetch a checkpoint from Hugging Face: what converting needs of it, with resume.
+
+huggingface_hub downloads, shows its progress bars and goes on where it was
+interrupted. Ready-made PyTorch files are left alone; a token for models that
+ask for consent is taken from HF_TOKEN or `hf auth login`, as everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Final
+
+from edge_router.convert.files import make_folder, require_space, told
+from edge_router.errors import UserError
+from edge_router.folders import cache_folder
+from edge_router.parts import load_part
+
+WANTED: Final = ("*.json", "model*.safetensors", "tokenizer.model", "merges.txt", "*.jinja", "*.md")
+_REPO: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+def is_repo(source: str) -> bool:
+    """Whether `source` is a Hugging Face id and not a path."""
+    return (
+        bool(_REPO.fullmatch(source)) and not source.startswith(".") and not Path(source).exists()
+    )
+
+
+def checkpoint_folder(repo: str) -> Path:
+    """Where a downloaded checkpoint lies."""
+    return cache_folder() / "checkpoints" / repo.replace("/", "--")
+
+
+def fetch(repo: str) -> Path:
+    """Download what is missing of `repo`; returns its folder. Raises `UserError`."""
+    hub = load_part("huggingface_hub", extra="convert")
+    folder = checkpoint_folder(repo)
+    make_folder(folder)
+    try:
+        require_space(folder, _size(hub, repo) - _held(folder))
+        with told(folder):
+            hub.snapshot_download(repo, local_dir=folder, allow_patterns=list(WANTED))
+    except UserError:
+        raise
+    except Exception as error:  # httpx's, requests' or the hub's own, by version
+        raise _explained(repo, error) from error
+    return folder
+
+
+def _size(hub: Any, repo: str) -> int:
+    """Bytes of the files that are wanted, 0 where the hub does not say."""
+    found = hub.HfApi().model_info(repo, files_metadata=True).siblings or []
+    return sum(f.size or 0 for f in found if any(fnmatch(f.rfilename, w) for w in WANTED))
+
+
+def _held(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+
+
+def _explained(repo: str, error: Exception) -> UserError:
+    """What went wrong, by the name of the exception: the classes moved between versions."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "GatedRepoError" in names:
+        return UserError(
+            f"{repo} asks for consent: accept its licence on https://huggingface.co/{repo} and "
+            "set HF_TOKEN to a token of yours"
+        )
+    if "RepositoryNotFoundError" in names:
+        return UserError(f"there is no model {repo} on Hugging Face, or it is not open to you")
+    if "OfflineModeIsEnabled" in names:
+        return UserError(f"{repo} cannot be downloaded: HF_HUB_OFFLINE is set")
+    told_ = " ".join(str(error).split())[:200] or type(error).__name__
+    return UserError(
+        f"{repo} cannot be downloaded: Hugging Face cannot be reached ({told_}); "
+        "what was fetched is kept, run the command again when you are online"
+    )

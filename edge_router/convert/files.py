@@ -1,0 +1,80 @@
+"""Write files that appear only when they are whole, and say in a sentence why one cannot be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_router.errors import UserError
+
+PARTIAL = ".*.partial"  # what an interruption may leave behind
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that takes its place at the end, or vanishes."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with told(target):
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def told(target: Path) -> Iterator[None]:
+    """Turn a refused write into a `UserError` that names `target`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, None):  # numpy's short writes have no number
+            raise disk_full(target) from error
+        reason = error.strerror or str(error)
+        raise UserError(f"{target} cannot be written: {reason}") from error
+
+
+def disk_full(target: Path) -> UserError:
+    return UserError(
+        f"{target} cannot be written: the disk is full; what was finished is kept, so make room "
+        "and run the command again"
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and prove that it can be written to."""
+    with told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with told(folder), whole(folder / ".write-test") as probe:
+        probe.touch()
+    (folder / ".write-test").unlink(missing_ok=True)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that an ordinary user may still write where `folder` is or will be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise `UserError` unless `needed` more bytes fit where `folder` lies."""
+    free = free_bytes(folder)
+    if needed > free:
+        raise UserError(
+            f"there is not enough room in {folder}: about {gigabytes(needed)} are needed and "
+            f"{gigabytes(free)} are free; give another folder with --out or fewer --tiers"
+        )
+
+
+def gigabytes(n_bytes: float) -> str:
+    """ "3.4 GB", "12 MB": for people."""
+    if n_bytes >= 1e9:
+        return f"{n_bytes / 1e9:.1f} GB"
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 1e7 else f"{n_bytes / 1e6:.0f} MB"

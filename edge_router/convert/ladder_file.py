@@ -1,0 +1,58 @@
+"""Write ladder.toml: the tiers cheapest first, their checksums, and what was measured.
+
+`edge_router.models` reads the names and files back; the figures are for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edge_router.convert.files import whole
+from edge_router.convert.journal import DoneTier
+from edge_router.convert.source import Source
+from edge_router.models import LADDER_FILE
+
+
+def write_ladder_file(
+    folder: Path, name: str, prompt: str, source: Source, tiers: Sequence[DoneTier]
+) -> None:
+    """Describe `tiers`, which are in `folder`, cheapest first."""
+    with whole(folder / LADDER_FILE) as partial:
+        lines = _lines(name, prompt, source, tiers)
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _lines(name: str, prompt: str, source: Source, tiers: Sequence[DoneTier]) -> Iterator[str]:
+    yield "[ladder]"
+    yield f"name = {_text(name)}"
+    yield f"prompt = {_text(prompt)}"
+    yield ""
+    yield "[source]"
+    yield f"from = {_text(source.title)}"
+    yield f"architecture = {_text(source.architecture)}"
+    yield f"parameters = {source.n_parameters}"
+    yield f"fingerprint = {_text(source.fingerprint)}"
+    for tier in tiers:
+        yield ""
+        yield "[[tier]]"
+        yield f"name = {_text(tier.name)}"
+        yield f"file = {_text(tier.file)}"
+        yield f"sha256 = {_text(tier.sha256)}"
+        yield f"size_bytes = {tier.size_bytes}"
+        if tier.imatrix:
+            yield f"imatrix = {_text(tier.imatrix)}"
+        if tier.fallbacks:
+            yield f"tensors_of_another_type = {len(tier.fallbacks)}"
+        for kind, found in tier.fidelity.items():
+            yield f"[tier.{kind}]  # against F16, {found.tokens} tokens"
+            yield f"kl = {found.kl:.6f}"
+            yield f"same_top = {found.same_top:.4f}"
+            yield f"perplexity = {found.perplexity:.6g}"
+            yield f"f16_perplexity = {found.f16_perplexity:.6g}"
+
+
+def _text(value: str) -> str:
+    """A TOML basic string; JSON's is one as long as nothing is escaped as surrogates."""
+    return json.dumps(value, ensure_ascii=False)

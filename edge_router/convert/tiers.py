@@ -1,0 +1,149 @@
+"""Quantise in a process of its own, because one call into llama.cpp may take minutes.
+
+Python sees Ctrl-C only when such a call returns. Here it ends the child at
+once, and the half-written file goes; the parent also sees how far it is by the
+size of that file, and gets the memory back. The child ends by itself when its
+parent is gone, however that ended: it holds a pipe from it.
+
+    quantise_tier(f16, target, "q4_k_m", advance=...)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_router.convert.files import disk_full, told
+from edge_router.engine.quantise import Fallback, quantise
+from edge_router.errors import UserError
+
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What a child wrote."""
+
+    size_bytes: int
+    seconds: float
+    fallbacks: tuple[Fallback, ...]
+
+
+def quantise_tier(
+    source: Path,
+    target: Path,
+    tier: str,
+    *,
+    imatrix: Path | None = None,
+    threads: int | None = None,
+    advance: Callable[[int], None] = lambda n_bytes: None,
+) -> Quantised:
+    """Write `source` at precision `tier` to `target`, which appears when it is whole.
+
+    `advance` is told the bytes written so far. Raises `UserError`.
+    """
+    lifeline, ours = os.pipe()  # the child reads it to its end, which is ours
+    order = {
+        "source": str(source),
+        "target": str(target),
+        "tier": tier,
+        "imatrix": str(imatrix) if imatrix else None,
+        "threads": threads,
+        "lifeline": lifeline,
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-m", "edge_router.convert.tiers", json.dumps(order)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=(lifeline,),
+        start_new_session=True,  # Ctrl-C is ours to pass on
+    )
+    os.close(lifeline)
+    partial = target.with_name(f".{target.name}.{child.pid}.partial")
+    try:
+        while True:
+            try:
+                out, err = child.communicate(timeout=_POLL_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                advance(_size(partial))
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    finally:
+        os.close(ours)
+        partial.unlink(missing_ok=True)
+    return _answer(target, child.returncode, out, err)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _answer(target: Path, code: int, out: str, err: str) -> Quantised:
+    try:
+        said: dict[str, Any] = json.loads(out)
+    except ValueError:
+        last = (err.strip().splitlines() or ["it said nothing"])[-1]
+        raise UserError(
+            f"{target} cannot be written: quantising ended with {code} ({last})"
+        ) from None
+    if "iostream error" in said.get("error", ""):  # all that C++ says of a failed write
+        raise disk_full(target)
+    if "error" in said:
+        raise UserError(said["error"])
+    fallbacks = tuple(Fallback(**f) for f in said["fallbacks"])
+    return Quantised(said["size_bytes"], said["seconds"], fallbacks)
+
+
+# -- the child ------------------------------------------------------------------------------
+
+
+def _end_with_parent(lifeline: int, partial: Path) -> None:
+    """Wait for the parent's end of the pipe to close, and then leave nothing behind."""
+
+    def wait() -> None:
+        os.read(lifeline, 1)
+        partial.unlink(missing_ok=True)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the parent's JSON says and answer in JSON."""
+    order = json.loads(arguments[0])
+    target = Path(order["target"])
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    _end_with_parent(order["lifeline"], partial)
+    try:
+        with told(target):
+            report = quantise(
+                Path(order["source"]), target, order["tier"], threads=order["threads"]
+            )
+        said: dict[str, Any] = {
+            "size_bytes": report.size_bytes,
+            "seconds": report.seconds,
+            "fallbacks": [asdict(f) for f in report.fallbacks],
+        }
+    except UserError as error:
+        said = {"error": str(error)}
+    print(json.dumps(said), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,239 @@
+"""Compare a tier with F16 on the same text, token by token.
+
+Two kinds of text: a page that comes with the package (prose, numbers, code),
+and three of our own household games in the ladder's prompt, as it will see them
+in play. F16 reads them once and its logits go to a scratch file; every tier
+reads them and is compared: KL divergence of its next-token distribution from
+F16's, how often both have the same likeliest token, and perplexity.
+
+A tier is refused when its KL is more than half of what guessing would have: the
+KL of the uniform distribution from F16's. That yardstick needs no tuning for
+sharp or flat models. For logits with small errors both KLs are half a variance,
+of the error and of the logits, so "half" means that the error has half of the
+signal's power.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_router.agent.parse import MARKER
+from edge_router.agent.react_style import Example, examples
+from edge_router.agent.styles import PromptStyle
+from edge_router.agent.template import ChatTemplate
+from edge_router.engine.llama import LlamaContext, LlamaModel
+
+TEXT_FILE: Final = Path(__file__).with_name("verify_text.txt")
+PROSE, GAMES = "text", "games"
+GAME_KINDS: Final = (
+    "pick_heat_then_place_in_recep",
+    "pick_two_obj_and_place",
+    "look_at_obj_in_light",
+)
+MAX_TOKENS: Final = 4096  # read of one text
+MAX_SCORED: Final = {PROSE: 512, GAMES: 160}  # positions of one text that are compared, its last
+ABSURD: Final = 0.5  # share of guessing's KL
+_BATCH: Final = 64  # rows of logits at a time: 39 MB at a vocabulary of 152k
+
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Tokens to read; from position `first` on, the prediction of the next token is compared."""
+
+    kind: str
+    tokens: tuple[int, ...]
+    first: int
+
+    @property
+    def scored(self) -> int:
+        return len(self.tokens) - 1 - self.first
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A tier against F16 over passages of one kind; KL in nats a token."""
+
+    kl: float
+    same_top: float  # share of positions with the same likeliest token
+    perplexity: float
+    f16_perplexity: float
+    guessing_kl: float  # KL of the uniform distribution from F16's
+    tokens: int
+
+
+def passages(model: LlamaModel, style: PromptStyle) -> list[Passage]:
+    """The text and the games in the model's tokens, cut to its context."""
+    room = min(MAX_TOKENS, model.n_ctx_train)
+    text = _with_bos(model, TEXT_FILE.read_text(encoding="utf-8"))
+    found = [_passage(PROSE, text[: min(room, MAX_SCORED[PROSE])])]
+    template = ChatTemplate(
+        model.chat_template, bos=model.token_text(model.bos_id), eos=model.token_text(model.eos_id)
+    )
+    for kind in GAME_KINDS:
+        game = _with_bos(model, game_text(examples(kind)[1], style, template))
+        found.append(_passage(GAMES, game[:room]))
+    return found
+
+
+def game_text(example: Example, style: PromptStyle, template: ChatTemplate) -> str:
+    """A whole game as the chat that the agent would have had."""
+    messages = style.opening(example.opening)
+    for step in example.steps:
+        said = step.short if style.name == "household" else step.thought
+        messages.append({"role": "assistant", "content": f"{said}{MARKER} {step.action}"})
+        messages.append(style.reply(step.observation))
+    return template.render(messages, lead=False)
+
+
+def _passage(kind: str, tokens: Sequence[int]) -> Passage:
+    return Passage(kind, tuple(tokens), max(0, len(tokens) - 1 - MAX_SCORED[kind]))
+
+
+def _with_bos(model: LlamaModel, text: str) -> list[int]:
+    tokens = model.tokenize(text)
+    if model.adds_bos and model.bos_id >= 0 and tokens[:1] != [model.bos_id]:
+        return [model.bos_id, *tokens]
+    return tokens
+
+
+def scratch_bytes(n_vocab: int) -> int:
+    """What F16's logits need on disk at most."""
+    rows = MAX_SCORED[PROSE] + len(GAME_KINDS) * MAX_SCORED[GAMES]
+    return rows * n_vocab * 4
+
+
+class Reference:
+    """F16's logits over passages, shape (scored positions, n_vocab), in a scratch file."""
+
+    def __init__(
+        self,
+        model_path: Path,
+        style: PromptStyle,
+        scratch: Path,
+        *,
+        threads: int | None = None,
+        advance: Callable[[int], None] = lambda tokens: None,
+    ) -> None:
+        with _loaded(model_path) as model:
+            self.passages = passages(model, style)
+            shape = (sum(p.scored for p in self.passages), model.n_vocab)
+            self.logits = np.memmap(scratch, dtype=np.float32, mode="w+", shape=shape)
+            at = 0
+            for _, rows, _ in _read(model, self.passages, threads, advance):
+                self.logits[at : at + len(rows)] = rows
+                at += len(rows)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that a tier has to read."""
+        return sum(len(p.tokens) for p in self.passages)
+
+    def compare(
+        self,
+        model_path: Path,
+        *,
+        threads: int | None = None,
+        advance: Callable[[int], None] = lambda tokens: None,
+    ) -> dict[str, Fidelity]:
+        """Fidelity of a tier over each kind of passage."""
+        sums = {kind: _Sums() for kind in (PROSE, GAMES)}
+        with _loaded(model_path) as model:
+            at = 0
+            for kind, rows, following in _read(model, self.passages, threads, advance):
+                sums[kind].add(self.logits[at : at + len(rows)], rows, following)
+                at += len(rows)
+        return {kind: total.fidelity() for kind, total in sums.items()}
+
+
+class _loaded:  # noqa: N801 - used as `with _loaded(path) as model`
+    def __init__(self, path: Path) -> None:
+        self.model = LlamaModel.load(path)
+
+    def __enter__(self) -> LlamaModel:
+        return self.model
+
+    def __exit__(self, *_: object) -> None:
+        self.model.close()
+
+
+def _read(
+    model: LlamaModel,
+    read: Sequence[Passage],
+    threads: int | None,
+    advance: Callable[[int], None],
+) -> Iterator[tuple[str, Logits, list[int]]]:
+    """(kind, logits, the tokens that followed) of the scored positions, a batch at a time."""
+    longest = max(len(p.tokens) for p in read)
+    context = LlamaContext(model, n_ctx=longest, n_batch=_BATCH, n_threads=threads, scores_all=True)
+    try:
+        for passage in read:
+            at = 0
+            for rows in context.score(passage.tokens[:-1]):
+                skipped = max(0, min(len(rows), passage.first - at))
+                following = list(passage.tokens[at + skipped + 1 : at + len(rows) + 1])
+                at += len(rows)
+                advance(len(rows))
+                if following:
+                    yield passage.kind, rows[skipped:], following
+    finally:
+        context.close()
+
+
+class _Sums:
+    """Adds up what `Fidelity` is the mean of."""
+
+    def __init__(self) -> None:
+        self.kl = self.same = self.loss = self.f16_loss = self.guessing = 0.0
+        self.n = 0
+
+    def add(self, f16: Logits, tier: Logits, following: Sequence[int]) -> None:
+        p, q = log_softmax(f16), log_softmax(tier)
+        rows = np.arange(len(following))
+        weights = np.exp(p)
+        entropy = -(weights * p).sum(axis=-1)
+        self.kl += float((weights * (p - q)).sum())
+        self.guessing += float((math.log(p.shape[1]) - entropy).sum())
+        self.same += float((p.argmax(axis=-1) == q.argmax(axis=-1)).sum())
+        self.loss -= float(q[rows, following].sum())
+        self.f16_loss -= float(p[rows, following].sum())
+        self.n += len(following)
+
+    def fidelity(self) -> Fidelity:
+        n = max(1, self.n)
+        return Fidelity(
+            kl=self.kl / n,
+            same_top=self.same / n,
+            perplexity=_exp(self.loss / n),
+            f16_perplexity=_exp(self.f16_loss / n),
+            guessing_kl=self.guessing / n,
+            tokens=self.n,
+        )
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 700.0)) if value == value else math.nan
+
+
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Log-probabilities over the last axis, in float64."""
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    result: NDArray[np.float64] = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    return result
+
+
+def is_absurd(found: dict[str, Fidelity]) -> bool:
+    """Whether a tier tells little more of F16 than a guess would, or is not a number."""
+    n = sum(f.tokens for f in found.values())
+    kl = sum(f.kl * f.tokens for f in found.values()) / n
+    guessing = sum(f.guessing_kl * f.tokens for f in found.values()) / n
+    return not kl <= ABSURD * guessing

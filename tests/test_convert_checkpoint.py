@@ -1,0 +1,199 @@
+"""What is wrong with a checkpoint is told in one sentence, before anything is written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from edge_router.convert.checkpoint import INDEX, Checkpoint
+from edge_router.convert.source import CheckpointSource, open_source
+from edge_router.errors import UserError
+from tests.checkpoints import edit_json, write_checkpoint
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint in four shards."""
+    return write_checkpoint(tmp_path_factory.mktemp("good") / "ck", "qwen3", shard="1MB")
+
+
+@pytest.fixture
+def folder(good: Path, tmp_path: Path) -> Path:
+    """A copy of it to damage."""
+    return Path(shutil.copytree(good, tmp_path / "ck"))
+
+
+def first_shard(folder: Path) -> Path:
+    return sorted(folder.glob("*.safetensors"))[0]
+
+
+def plan(folder: Path) -> None:
+    """Everything that is checked before the first byte is written."""
+    source = open_source(folder)
+    assert isinstance(source, CheckpointSource)
+    assert source.planned
+
+
+def remove_shard(folder: Path) -> None:
+    first_shard(folder).unlink()
+
+
+def cut_shard(folder: Path) -> None:
+    content = first_shard(folder).read_bytes()
+    first_shard(folder).write_bytes(content[: len(content) // 2])
+
+
+def cut_header(folder: Path) -> None:
+    first_shard(folder).write_bytes(first_shard(folder).read_bytes()[:100])
+
+
+def empty_shard(folder: Path) -> None:
+    first_shard(folder).write_bytes(b"")
+
+
+def git_lfs_pointer(folder: Path) -> None:
+    first_shard(folder).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+
+
+def no_json_in_shard(folder: Path) -> None:
+    first_shard(folder).write_bytes((64).to_bytes(8, "little") + b"x" * 64)
+
+
+def without_tensor(folder: Path) -> None:
+    for shard in folder.glob("*.safetensors"):
+        tensors = load_file(shard)
+        if tensors.pop("model.norm.weight", None) is not None:
+            save_file(tensors, shard, metadata={"format": "pt"})
+
+
+def fp8(folder: Path) -> None:
+    header = b'{"w":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}'
+    first_shard(folder).write_bytes(len(header).to_bytes(8, "little") + header + b"0000")
+
+
+def config(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit_json(folder / "config.json", lambda data: data.update(changes))
+
+
+def layers(count: int) -> Callable[[Path], None]:
+    return config(num_hidden_layers=count, layer_types=["full_attention"] * count)
+
+
+DAMAGE: list[tuple[Callable[[Path], object], str]] = [
+    (lambda f: shutil.rmtree(f), "there is no checkpoint folder"),
+    (lambda f: (f / "config.json").unlink(), "is not a Hugging Face checkpoint"),
+    (lambda f: (f / "config.json").write_text("{"), "cannot be read as JSON"),
+    (lambda f: (f / "config.json").write_text("[]"), "is not a model's configuration"),
+    (remove_shard, "is not complete: model.safetensors.index.json names"),
+    (cut_shard, "is cut off"),
+    (cut_header, "is cut off"),
+    (empty_shard, "is cut off"),
+    (git_lfs_pointer, "is cut off"),
+    (no_json_in_shard, "is damaged: its header cannot be read"),
+    (without_tensor, "lacks the tensor model.norm.weight"),
+    (fp8, "is F8_E4M3, and only F32, F16 and BF16"),
+    (lambda f: (f / INDEX).write_text("{}"), "names no weights"),
+    (config(architectures=["GemmaForCausalLM"]), "is a GemmaForCausalLM.*supported are Llama"),
+    (config(architectures=None), "is a nothing, which cannot be converted"),
+    (config(architectures=["MixtralForCausalLM"]), "is a MixtralForCausalLM"),
+    (config(quantization_config={"quant_method": "gptq"}), r"is quantised already \(gptq\)"),
+    (config(hidden_act="gelu"), "uses the activation 'gelu'"),
+    (config(rope_parameters={"rope_type": "dynamic", "factor": 2.0}), "scales its rope by"),
+    (layers(3), "lacks the tensor model.layers.2.input_layernorm.weight"),
+    (layers(1), "has a tensor model.layers.1"),
+    (
+        config(intermediate_size=500),
+        r"wants model.layers.0.mlp.gate_proj.weight to be \(500, 256\)",
+    ),
+    (config(tie_word_embeddings=False), "lacks the tensor lm_head.weight"),
+]
+
+
+@pytest.mark.parametrize(("damage", "why"), DAMAGE, ids=[why for _, why in DAMAGE])
+def test_damage_is_told_in_one_sentence(
+    folder: Path, damage: Callable[[Path], object], why: str
+) -> None:
+    plan(folder)
+    damage(folder)
+    with pytest.raises(UserError, match=why) as error:
+        plan(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_programs_are_not_read(folder: Path) -> None:
+    for file in [*folder.glob("*.safetensors"), folder / INDEX]:
+        file.unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(UserError, match=r"PyTorch \.bin files, which are programs"):
+        Checkpoint.open(folder)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_missing_or_broken_tokenizer_is_told(folder: Path, name: str, tmp_path: Path) -> None:
+    (folder / name).write_text("{")
+    with pytest.raises(UserError, match=r"the tokenizer in .* cannot be read") as error:
+        open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=True)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_weights_that_are_no_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
+    shard = first_shard(folder)
+    tensors = load_file(shard)
+    name = next(n for n, t in tensors.items() if t.ndim == 2)
+    tensors[name][0, 0] = torch.nan
+    save_file(tensors, shard)
+    with pytest.raises(UserError, match=f"the tensor {name} holds values that are no numbers"):
+        open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=False)
+    assert list(tmp_path.glob("*")) == [folder]
+
+
+def test_the_fingerprint_knows_the_weights_and_not_the_clock(folder: Path) -> None:
+    before = Checkpoint.open(folder).fingerprint()
+    shard = first_shard(folder)
+    content = shard.read_bytes()
+    shard.write_bytes(content)
+    assert Checkpoint.open(folder).fingerprint() == before
+    shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert Checkpoint.open(folder).fingerprint() != before
+    shard.write_bytes(content)
+    edit_json(folder / "tokenizer_config.json", lambda data: data.update(chat_template="x"))
+    assert Checkpoint.open(folder).fingerprint() != before
+
+
+def test_bfloat16_is_widened_exactly(folder: Path) -> None:
+    for tensor in list(Checkpoint.open(folder).tensors.values())[:4]:
+        wanted = load_file(tensor.file)[tensor.name].float().numpy()
+        assert np.array_equal(tensor.load(), wanted)
+        pieces = np.concatenate(list(tensor.rows(97)))
+        assert np.array_equal(pieces, wanted.reshape(-1))
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_damaged_shard_is_read_or_refused(data: st.DataObject, good: Path) -> None:
+    """Bytes of the header changed, or the file cut anywhere: no other exception comes out."""
+    shard = first_shard(good)
+    content = bytearray(shard.read_bytes()[:4000])
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    del content[data.draw(st.integers(0, len(content))) :]
+    single = good.parent / "single"
+    single.mkdir(exist_ok=True)
+    (single / "config.json").write_text(json.dumps({}))
+    (single / "model.safetensors").write_bytes(bytes(content))
+    with contextlib.suppress(UserError):
+        Checkpoint.open(single)

@@ -1,0 +1,431 @@
+"""`edge-router convert`: the ladder it leaves, what it refuses, and what a stopped run leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from edge_router.bench.synthetic import SHAPES
+from edge_router.cli import main
+from edge_router.convert.f16 import write_f16
+from edge_router.convert.files import require_space
+from edge_router.convert.source import CheckpointSource, open_source
+from edge_router.convert.tiers import quantise_tier
+from edge_router.engine.ladder import Ladder
+from edge_router.errors import UserError
+from edge_router.models import find_ladder, read_details
+from tests.checkpoints import write_checkpoint
+from tests.tiny_gguf import TINY_QWEN3, write_tiny
+
+TIERS = "q3_k_m,q8_0"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("convert") / "Tiny-Qwen3", "qwen3")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["convert", *map(str, arguments)], prog_name="edge-router")
+
+
+def refused(*arguments: object) -> str:
+    """The one sentence that a refused conversion ends with."""
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("edge-router: ")
+    assert "Traceback" not in result.stderr
+    return last
+
+
+def files(folder: Path) -> dict[str, str]:
+    """SHA-256 of the visible files."""
+    return {
+        f.name: hashlib.sha256(f.read_bytes()).hexdigest()
+        for f in sorted(folder.iterdir())
+        if not f.name.startswith(".")
+    }
+
+
+# -- what it makes ----------------------------------------------------------------------------
+
+
+def test_a_checkpoint_becomes_a_ladder_that_plays(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ladder"
+    result = run(checkpoint, "--tiers", "q8_0,q3_k_m,q4_k_m", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert f"edge-router play --model {out}" in result.stdout
+    ladder = find_ladder(str(out))
+    assert [t.name for t in ladder.tiers] == ["q3_k_m", "q4_k_m", "q8_0"]  # cheapest first
+    assert (ladder.name, ladder.prompt) == ("tiny-qwen3", "react")
+    assert set(files(out)) == {"ladder.toml", *(t.path.name for t in ladder.tiers)}
+    details = read_details(out)
+    for tier in details["tier"]:
+        assert tier["sha256"] == files(out)[tier["file"]]
+        assert tier["size_bytes"] == (out / tier["file"]).stat().st_size
+        assert tier["text"]["kl"] > 0
+        assert tier["games"]["perplexity"] > 1
+    with Ladder.load(ladder.tiers, n_ctx=256, n_threads=1) as loaded:
+        assert loaded.names == ("q3_k_m", "q4_k_m", "q8_0")
+
+
+def test_the_table_shows_what_was_measured(checkpoint: Path, tmp_path: Path) -> None:
+    result = run(checkpoint, "--tiers", TIERS, "--out", tmp_path / "ladder")
+    assert "text, against F16" in result.stdout
+    assert "games, against F16" in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines() if line.startswith("q")]
+    assert [row[0] for row in rows] == ["q3_k_m", "q8_0"]
+    assert float(rows[0][5]) > float(rows[1][5]) > 0  # KL
+
+
+def test_without_out_it_goes_home_and_has_a_name(checkpoint: Path, home: Path) -> None:
+    result = run(checkpoint, "--tiers", "q8_0", "--no-verify", "--name", "my-model")
+    assert result.exit_code == 0, result.output
+    assert (home / "cache" / "models" / "my-model" / "ladder.toml").is_file()
+    assert find_ladder("my-model").tiers[0].name == "q8_0"
+    assert "edge-router play --model my-model" in result.stdout
+
+
+def test_an_unquantised_gguf_is_a_source_too(tmp_path: Path) -> None:
+    shape = replace(TINY_QWEN3, name="household-like", prompt_style="household")
+    source = write_tiny(tmp_path, shape)
+    result = run(source, "--tiers", TIERS, "--out", tmp_path / "ladder")
+    assert result.exit_code == 0, result.output
+    assert find_ladder(str(tmp_path / "ladder")).prompt == "household"
+    assert source.is_file()
+
+
+def test_the_f16_file_stays_when_asked_for(checkpoint: Path, tmp_path: Path) -> None:
+    run(checkpoint, "--tiers", "q8_0", "--no-verify", "--keep-f16", "--out", tmp_path / "a")
+    assert (tmp_path / "a" / "tiny-qwen3-f16.gguf").is_file()
+    run(checkpoint, "--tiers", "f16,q8_0", "--no-verify", "--out", tmp_path / "b")
+    assert [t.name for t in find_ladder(str(tmp_path / "b")).tiers] == ["q8_0", "f16"]
+
+
+def test_tensors_that_fell_back_are_reported(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "narrow", "qwen3", width=160)
+    result = run(folder, "--tiers", "q4_k_m", "--no-verify", "--out", tmp_path / "ladder")
+    assert result.exit_code == 0, result.output
+    assert "rows of 160 are not a multiple of 256" in result.stderr
+    (tier,) = read_details(tmp_path / "ladder")["tier"]
+    assert tier["tensors_of_another_type"] == result.stderr.count("not a multiple of 256")
+
+
+# -- a second run -----------------------------------------------------------------------------
+
+
+def test_finished_tiers_are_not_made_again(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ladder"
+    run(checkpoint, "--tiers", "q8_0", "--out", out)
+    before = (out / "tiny-qwen3-q8_0.gguf").stat().st_mtime_ns
+    result = run(checkpoint, "--tiers", TIERS, "--out", out)
+    assert "q8_0 is there already" in result.stderr
+    assert (out / "tiny-qwen3-q8_0.gguf").stat().st_mtime_ns == before
+    assert [t.name for t in find_ladder(str(out)).tiers] == ["q3_k_m", "q8_0"]
+    again = run(checkpoint, "--tiers", TIERS, "--out", out)
+    assert again.stdout.splitlines()[:4] == result.stdout.splitlines()[:4]
+
+
+def test_a_tier_that_was_damaged_is_made_again(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ladder"
+    run(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", out)
+    wanted = files(out)
+    (out / "tiny-qwen3-q8_0.gguf").write_bytes(b"GGUF")
+    run(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", out)
+    assert files(out) == wanted
+
+
+def test_another_checkpoint_does_not_go_into_the_same_folder(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "ladder"
+    run(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", out)
+    before = files(out)
+    other = write_checkpoint(tmp_path / "other", "qwen3", seed=1)
+    assert "holds tiers of another checkpoint" in refused(other, "--out", out)
+    (out / ".convert.json").unlink()
+    assert "holds a ladder already" in refused(checkpoint, "--out", out)
+    assert files(out) == before
+
+
+# -- what it refuses --------------------------------------------------------------------------
+
+
+def test_a_tier_that_lost_the_model_fails(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ladder"
+    run(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", out)
+    other = write_checkpoint(tmp_path / "other", "qwen3", seed=1)
+    run(other, "--tiers", "q8_0", "--no-verify", "--name", "tiny-qwen3", "--out", tmp_path / "b")
+    shutil.copy(tmp_path / "b" / "tiny-qwen3-q8_0.gguf", out)
+    (out / "ladder.toml").unlink()
+    assert "the tier q8_0 has lost the model" in refused(
+        checkpoint, "--tiers", "q8_0", "--out", out
+    )
+    assert not (out / "ladder.toml").exists()
+
+
+def test_unknown_tiers_are_refused_with_those_there_are(checkpoint: Path, tmp_path: Path) -> None:
+    said = refused(checkpoint, "--tiers", "q8_0,q9_x", "--out", tmp_path / "out")
+    assert "there is no tier 'q9_x'; choose from f16, q4_0, q8_0" in said
+    assert "--tiers names no tier" in refused(checkpoint, "--tiers", ",", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda p: p / "absent", "there is no checkpoint folder"),
+        (lambda p: p, "is not a Hugging Face checkpoint"),
+        (lambda p: p / "absent.gguf", "does not exist"),
+    ],
+)
+def test_what_is_no_source_is_refused(
+    make: Callable[[Path], Path], why: str, tmp_path: Path
+) -> None:
+    assert why in refused(make(tmp_path), "--out", tmp_path / "out")
+
+
+def test_a_quantised_gguf_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    run(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", tmp_path / "a")
+    quantised = tmp_path / "a" / "tiny-qwen3-q8_0.gguf"
+    assert "is quantised already (Q8_0)" in refused(quantised, "--out", tmp_path / "b")
+
+
+def test_an_unknown_prompt_style_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    said = refused(checkpoint, "--prompt", "poem", "--out", tmp_path / "out")
+    assert "there is no prompt style 'poem'; styles are household, react" in said
+
+
+def test_a_missing_package_names_the_extra(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    said = refused(checkpoint, "--out", tmp_path / "out")
+    assert "needs the package gguf" in said
+    assert "edge-router[convert]" in said
+
+
+def test_a_folder_that_cannot_be_made_is_told(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = refused(checkpoint, "--out", tmp_path / "file" / "out")
+    assert "cannot be written: Not a directory" in said
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path) -> Iterator[Path]:
+    """A folder that not even root can write to."""
+    folder = tmp_path / "unwritable"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+        return
+    done = subprocess.run(["chattr", "+i", str(folder)], capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("this file system has no immutable folders")
+    yield folder
+    subprocess.run(["chattr", "-i", str(folder)], check=True)
+
+
+def test_a_folder_without_permission_is_told(checkpoint: Path, unwritable: Path) -> None:
+    for out in (unwritable, unwritable / "below"):
+        said = refused(checkpoint, "--out", out)
+        assert "cannot be written:" in said
+        assert "ermi" in said  # "Permission denied" or "Operation not permitted"
+    assert list(unwritable.iterdir()) == []
+
+
+# -- a full disk ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if done.returncode != 0:
+        pytest.skip("only root may mount a small file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_too_little_room_is_told_before_anything_is_written(
+    checkpoint: Path, small_disk: Path
+) -> None:
+    said = refused(checkpoint, "--out", small_disk / "out")
+    assert "there is not enough room in" in said
+    assert "2.1 MB are free" in said
+    assert files(small_disk / "out") == {}
+
+
+def test_room_is_asked_for_where_a_folder_will_be(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not enough room"):
+        require_space(tmp_path / "not" / "yet" / "there", 10**18)
+    require_space(tmp_path / "not" / "yet" / "there", 1)
+
+
+def test_a_disk_that_fills_up_while_f16_is_written(checkpoint: Path, small_disk: Path) -> None:
+    source = open_source(checkpoint)
+    assert isinstance(source, CheckpointSource)
+    with pytest.raises(UserError, match=r"the disk is full.* run the command again"):
+        write_f16(small_disk / "x.gguf", "qwen3", source.planned, lambda writer: None)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_while_a_tier_is_written(tmp_path: Path, small_disk: Path) -> None:
+    source = write_tiny(tmp_path, replace(TINY_QWEN3, name="fuller", ffn=4096))
+    with pytest.raises(UserError, match="disk is full"):
+        quantise_tier(source, small_disk / "x.gguf", "q8_0")
+    assert list(small_disk.iterdir()) == []
+
+
+# -- stopped half-way -------------------------------------------------------------------------
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "edge_router.cli", "convert", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(folder: Path, pattern: str, seconds: float = 60.0) -> None:
+    """Until a file of that name is there with something in it."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        if any(f.stat().st_size > 0 for f in folder.glob(pattern)):
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"no {pattern} in {folder}")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Large enough that every piece of the work takes a moment (100 MB of F16)."""
+    return write_tiny(tmp_path_factory.mktemp("large"), _LARGE)
+
+
+_LARGE = replace(SHAPES["tiny"], name="large", width=1024, ffn=4096, layers=3, vocabulary=4096)
+
+
+@pytest.fixture(scope="module")
+def wanted(large: Path) -> dict[str, str]:
+    """The ladder of an uninterrupted run."""
+    out = large.parent / "whole"
+    result = run(large, "--tiers", TIERS, "--no-verify", "--out", out)
+    assert result.exit_code == 0, result.output
+    return files(out)
+
+
+@pytest.mark.parametrize(
+    ("how", "when"),
+    [
+        (signal.SIGINT, "q8_0"),
+        (signal.SIGKILL, "q8_0"),
+        pytest.param(signal.SIGINT, "q3_k_m", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "q3_k_m", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_was_stopped_goes_on(
+    how: signal.Signals, when: str, large: Path, wanted: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = started(large, "--tiers", TIERS, "--no-verify", "--out", out)
+    wait_for(out, f".*-{when}.gguf.*.partial")
+    process.send_signal(how)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == (130 if how is signal.SIGINT else -how)
+    assert "Traceback" not in stderr
+    if how is signal.SIGINT:
+        assert stderr.strip().splitlines()[-1] == "edge-router: interrupted"
+        assert not list(out.glob(".*.partial"))
+    left = files(out)
+    assert not any(name.endswith(f"{when}.gguf") for name in left)
+    assert left.items() <= wanted.items()  # what has its final name is whole
+    again = run(large, "--tiers", TIERS, "--no-verify", "--out", out)
+    assert again.exit_code == 0, again.output
+    assert ("q3_k_m is there already" in again.stderr) == (when == "q8_0")
+    assert {k: v for k, v in files(out).items() if k != "ladder.toml"} == {
+        k: v for k, v in wanted.items() if k != "ladder.toml"
+    }
+    assert not list(out.glob(".*.partial"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_checkpoint_stopped_while_f16_is_written(how: signal.Signals, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "ck", "llama3", width=1536)
+    out = tmp_path / "out"
+    process = started(folder, "--tiers", "q8_0", "--no-verify", "--out", out)
+    wait_for(out, ".*-f16.gguf.*.partial")
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert files(out) == {}
+    assert run(folder, "--tiers", "q8_0", "--no-verify", "--out", out).exit_code == 0
+    with (out / "ladder.toml").open("rb") as file:
+        assert tomllib.load(file)["tier"][0]["name"] == "q8_0"
+
+
+def test_a_killed_parent_takes_its_child_along(large: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = started(large, "--tiers", "q3_k_m", "--no-verify", "--out", out)
+    wait_for(out, ".*-q3_k_m.gguf.*.partial")
+    (partial,) = out.glob(".*.partial")
+    child = int(partial.name.split(".")[-2])
+    process.kill()
+    process.communicate(timeout=60)
+    limit = time.monotonic() + 20
+    while Path(f"/proc/{child}/stat").exists() and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{child}/stat").exists()
+    assert files(out) == {}
+
+
+def test_two_conversions_do_not_share_a_folder(large: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = started(large, "--tiers", TIERS, "--no-verify", "--out", out)
+    wait_for(out, ".*.partial")
+    assert "another conversion is writing" in refused(large, "--no-verify", "--out", out)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+def test_a_damaged_journal_means_starting_anew(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", out)
+    wanted = files(out)
+    for text in ("", "{}", json.dumps({"source": "x", "tiers": [{"name": 1}]})):
+        (out / ".convert.json").write_text(text)
+        result = run(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", out)
+        assert result.exit_code == 0, result.output
+        assert files(out) == wanted
