@@ -28,6 +28,12 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 show_default=True,
                 help="Precisions to make, separated by commas.",
             ),
+            click.option(
+                "--imatrix",
+                metavar="FILE|auto",
+                help="Weigh columns in the tiers below Q4 by how they are used: measured on our "
+                "games (auto), on a text, or read from a GGUF.",
+            ),
             click.option("--verify/--no-verify", default=True, help="Compare each tier with F16."),
             click.option(
                 "--threads", type=click.IntRange(1), help="CPU threads.  [physical cores]"
@@ -70,6 +76,7 @@ def run(
     source: str,
     *,
     tiers: str,
+    imatrix: str | None,
     out: str | None,
     name: str | None,
     prompt: str | None,
@@ -98,6 +105,7 @@ def run(
         tiers=wanted,
         name=called,
         prompt=prompt or "",
+        imatrix=imatrix or "",
         verify=verify,
         keep_f16=keep_f16,
         threads=threads,

@@ -24,6 +24,7 @@ from edge_router.convert.f16 import write_f16
 from edge_router.convert.files import require_space
 from edge_router.convert.source import CheckpointSource, open_source
 from edge_router.convert.tiers import quantise_tier
+from edge_router.engine.imatrix import collect, write_imatrix
 from edge_router.engine.ladder import Ladder
 from edge_router.errors import UserError
 from edge_router.models import find_ladder, read_details
@@ -129,6 +130,74 @@ def test_tensors_that_fell_back_are_reported(tmp_path: Path) -> None:
     assert "rows of 160 are not a multiple of 256" in result.stderr
     (tier,) = read_details(tmp_path / "ladder")["tier"]
     assert tier["tensors_of_another_type"] == result.stderr.count("not a multiple of 256")
+
+
+# -- importance matrices ----------------------------------------------------------------------
+
+
+def tiers_of(folder: Path) -> dict[str, str]:
+    """Digest of the matrix that each tier was made with."""
+    return {t["name"]: t.get("imatrix", "") for t in read_details(folder)["tier"]}
+
+
+def test_tiers_below_q4_are_made_with_the_matrix(checkpoint: Path, tmp_path: Path) -> None:
+    text = tmp_path / "mine.txt"
+    text.write_text("You see a cabinet 1, and a countertop 1.\n" * 60)
+    plain, weighed = tmp_path / "plain", tmp_path / "weighed"
+    run(checkpoint, "--tiers", "q2_k,q4_k_m", "--no-verify", "--out", plain)
+    result = run(
+        checkpoint, "--tiers", "q2_k,q4_k_m", "--imatrix", text, "--no-verify", "--out", weighed
+    )
+    assert result.exit_code == 0, result.output
+    digest = hashlib.sha256(text.read_bytes()).hexdigest()
+    assert tiers_of(weighed) == {"q2_k": digest, "q4_k_m": ""}
+    assert tiers_of(plain) == {"q2_k": "", "q4_k_m": ""}
+    assert files(plain)["tiny-qwen3-q4_k_m.gguf"] == files(weighed)["tiny-qwen3-q4_k_m.gguf"]
+    assert files(plain)["tiny-qwen3-q2_k.gguf"] != files(weighed)["tiny-qwen3-q2_k.gguf"]
+    again = run(checkpoint, "--tiers", "q2_k", "--imatrix", "auto", "--no-verify", "--out", plain)
+    assert "is there already" not in again.stderr  # another matrix makes another tier
+    assert tiers_of(plain) == {"q2_k": "auto-1"}
+
+
+def test_a_tier_that_needs_a_matrix_gets_one(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ladder"
+    result = run(checkpoint, "--tiers", "iq3_xxs,q8_0", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "iq3_xxs cannot be made without an importance matrix" in result.stderr
+    assert tiers_of(out) == {"iq3_xxs": "auto-1", "q8_0": ""}
+    assert not list(out.glob(".*imatrix*"))
+
+
+def test_a_matrix_from_a_file_is_used_and_must_fit(checkpoint: Path, tmp_path: Path) -> None:
+    f16 = write_tiny(tmp_path)
+    matrix = collect(f16, [list(range(3, 400))], threads=1)
+    write_imatrix(matrix, tmp_path / "m.gguf")
+    result = run(f16, "--tiers", "q2_k", "--imatrix", tmp_path / "m.gguf", "--out", tmp_path / "a")
+    assert result.exit_code == 0, result.output
+    other = write_tiny(tmp_path, replace(TINY_QWEN3, name="wider", ffn=1024))
+    said = refused(
+        other, "--tiers", "q2_k", "--imatrix", tmp_path / "m.gguf", "--out", tmp_path / "b"
+    )
+    assert "is the importance matrix of another model (tensor blk.0.ffn_down.weight)" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"\xff\xfe\x00binary", "is neither a text nor an importance matrix"),
+        (b"", "the one given is empty"),
+        (b"GGUFxxxx", "is no importance matrix"),
+    ],
+)
+def test_what_is_no_matrix_is_refused(
+    content: bytes | None, why: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "matrix"
+    if content is not None:
+        file.write_bytes(content)
+    said = refused(checkpoint, "--tiers", "q2_k", "--imatrix", file, "--out", tmp_path / "out")
+    assert why in said
 
 
 # -- a second run -----------------------------------------------------------------------------

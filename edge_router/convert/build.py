@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from edge_router.agent.styles import style_for
-from edge_router.convert.files import make_folder, require_space
+from edge_router.convert.files import make_folder, require_space, told
+from edge_router.convert.importance import importance_key, make_importance, uses_importance
 from edge_router.convert.journal import DoneTier, Journal, only_one
 from edge_router.convert.ladder_file import write_ladder_file
 from edge_router.convert.source import Source
@@ -26,6 +27,7 @@ from edge_router.convert.tiers import quantise_tier
 from edge_router.convert.verify import Reference, is_absurd, scratch_bytes
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
+from edge_router.engine.imatrix import write_imatrix
 from edge_router.engine.quantise import QUANTISED_TIERS
 from edge_router.engine.tier_sizes import estimated_bytes
 from edge_router.errors import UserError
@@ -92,7 +94,8 @@ class _Conversion:
         self.name = order.name or source.name
         self.journal = Journal.open(order.out, source.fingerprint)
         self.f16 = source.given or order.out / f"{self.name}-f16.gguf"
-        self.imatrix = ""
+        self.key = importance_key(order.imatrix)
+        self.imatrix = order.out / f".{self.name}-{self.key[:12]}.imatrix.gguf"
 
     def run(self) -> Made:
         done = [t for t in map(self._finished, self.order.tiers) if t is not None]
@@ -103,6 +106,8 @@ class _Conversion:
             self._make_f16()
         for kept in done:
             self.progress.note(f"{kept.name} is there already")
+        if any(self._key(t) for t in missing):
+            self._collect([t for t in missing if self._key(t)])
         for tier in missing:
             self._quantise(tier)
         made = sorted((self.journal.tiers[t] for t in self.order.tiers), key=lambda t: t.size_bytes)
@@ -111,12 +116,17 @@ class _Conversion:
             self._require_sound(made)
         prompt = style_for(read_header(self.order.out / made[0].file).metadata, self.order.prompt)
         write_ladder_file(self.order.out, self.name, prompt.name, self.source, made)
+        self.imatrix.unlink(missing_ok=True)
         if not self.order.keep_f16 and self.source.given is None and "f16" not in self.order.tiers:
             self.f16.unlink(missing_ok=True)
         return Made(self.order.out, self.name, made)
 
     def _finished(self, tier: str) -> DoneTier | None:
-        return self.journal.finished(tier, self.imatrix)
+        return self.journal.finished(tier, self._key(tier))
+
+    def _key(self, tier: str) -> str:
+        """The importance matrix that the tier is made with, "" for none."""
+        return self.key if uses_importance(tier, self.order.imatrix) else ""
 
     def _require_space(self, missing: Sequence[str], unverified: bool) -> None:
         parameters = self.source.n_parameters
@@ -144,6 +154,22 @@ class _Conversion:
         for tensor in kept:
             self.progress.note(f"{tensor} stays float32: it holds values that F16 cannot")
 
+    def _collect(self, tiers: Sequence[str]) -> None:
+        """Make the importance matrix, unless an interrupted run left it."""
+        if self.imatrix.is_file():
+            return
+        if not self.order.imatrix:
+            self.progress.note(
+                f"{', '.join(tiers)} cannot be made without an importance matrix: taking "
+                "--imatrix auto"
+            )
+        style = style_for(read_header(self.f16).metadata, self.order.prompt)
+        self.progress.begin("importance matrix", 1, "tok")
+        matrix = make_importance(self.f16, self.order.imatrix, style, threads=self.order.threads)
+        with told(self.imatrix):
+            write_imatrix(matrix, self.imatrix)
+        self.progress.end(f"over {matrix.tokens} tokens")
+
     def _quantise(self, tier: str) -> None:
         target = self.order.out / f"{self.name}-{tier}.gguf"
         if target == self.f16:
@@ -151,10 +177,15 @@ class _Conversion:
             return
         self.progress.begin(tier, estimated_bytes(tier, self.source.n_parameters), "B")
         made = quantise_tier(
-            self.f16, target, tier, threads=self.order.threads, advance=self.progress.at
+            self.f16,
+            target,
+            tier,
+            imatrix=self.imatrix if self._key(tier) else None,
+            threads=self.order.threads,
+            advance=self.progress.at,
         )
         self.progress.end()
-        done = DoneTier(tier, target.name, 0, "", made.seconds, self.imatrix, [*made.fallbacks])
+        done = DoneTier(tier, target.name, 0, "", made.seconds, self._key(tier), [*made.fallbacks])
         self._enter(done)
         for fallback in made.fallbacks:
             self.progress.note(
@@ -202,6 +233,10 @@ class _Conversion:
                 kl = max(f.kl for f in tier.fidelity.values())
                 raise UserError(
                     f"the tier {tier.name} has lost the model (KL {kl:.2f} nats a token from F16, "
-                    "more than half of what guessing has); leave it out of --tiers, or give it "
-                    "an importance matrix with --imatrix auto"
+                    f"more than half of what guessing has); {_way_out(tier)}"
                 )
+
+
+def _way_out(tier: DoneTier) -> str:
+    better = "" if tier.imatrix else "make it with --imatrix auto, "
+    return f"{better}leave it out of --tiers, or keep it with --no-verify"

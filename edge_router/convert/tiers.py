@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_router.convert.files import disk_full, told
+from edge_router.engine.imatrix import read_imatrix
 from edge_router.engine.quantise import Fallback, quantise
 from edge_router.errors import UserError
 
@@ -131,8 +132,13 @@ def main(arguments: Sequence[str]) -> int:
     _end_with_parent(order["lifeline"], partial)
     try:
         with told(target):
+            matrix = read_imatrix(Path(order["imatrix"])) if order["imatrix"] else None
             report = quantise(
-                Path(order["source"]), target, order["tier"], threads=order["threads"]
+                Path(order["source"]),
+                target,
+                order["tier"],
+                importance=matrix,
+                threads=order["threads"],
             )
         said: dict[str, Any] = {
             "size_bytes": report.size_bytes,

@@ -173,17 +173,21 @@ def _read(
 ) -> Iterator[tuple[str, Logits, list[int]]]:
     """(kind, logits, the tokens that followed) of the scored positions, a batch at a time."""
     longest = max(len(p.tokens) for p in read)
-    context = LlamaContext(model, n_ctx=longest, n_batch=_BATCH, n_threads=threads, scores_all=True)
+    context = LlamaContext(model, n_ctx=longest, n_batch=_BATCH, n_threads=threads, all_logits=True)
     try:
         for passage in read:
-            at = 0
-            for rows in context.score(passage.tokens[:-1]):
+            read_tokens = passage.tokens[:-1]  # nothing is known to follow the last
+            for at in range(0, len(read_tokens), _BATCH):
+                batch = read_tokens[at : at + _BATCH]
+                if at + len(batch) <= passage.first:
+                    context.decode(batch, at)
+                    advance(len(batch))
+                    continue
+                rows = context.decode_all(batch, at)
                 skipped = max(0, min(len(rows), passage.first - at))
                 following = list(passage.tokens[at + skipped + 1 : at + len(rows) + 1])
-                at += len(rows)
                 advance(len(rows))
-                if following:
-                    yield passage.kind, rows[skipped:], following
+                yield passage.kind, rows[skipped:], following
     finally:
         context.close()
 

@@ -1,0 +1,129 @@
+"""The importance matrix of a conversion: from a file, a text, or our own games.
+
+`--imatrix auto` lets the F16 model read the shipped games, played by the scripted
+expert in the in-process simulator, each once and in the ladder's own prompt:
+what the model will see in play. `--imatrix FILE` takes a matrix in llama.cpp's
+GGUF form or any text to measure one on. Tiers below Q4 are made with it; above,
+the difference is lost in the noise and llama.cpp is left to its own weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from edge_router.agent.parse import MARKER
+from edge_router.agent.react_sentences import sentence
+from edge_router.agent.react_style import RULES, Message
+from edge_router.agent.styles import PromptStyle
+from edge_router.agent.template import ChatTemplate
+from edge_router.engine.gguf_file import read_header
+from edge_router.engine.imatrix import ImportanceMatrix, collect, read_imatrix
+from edge_router.engine.llama import LlamaModel
+from edge_router.engine.quantise import NEEDS_IMPORTANCE
+from edge_router.engine.tier_sizes import BITS_A_WEIGHT
+from edge_router.errors import UserError
+from edge_router.tasks.game_files import split_games
+from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.household.pddl import read_world
+from edge_router.tasks.household.simulator import Simulator
+
+AUTO: Final = "auto"
+MAX_TOKENS: Final = 16_384
+MAX_STEPS: Final = 20  # of a game that is read
+
+# "auto" stands for what this version reads; another number makes the tiers anew.
+_AUTO_KEY: Final = "auto-1"
+
+
+def uses_importance(tier: str, asked: str) -> bool:
+    """Whether `tier` is made with a matrix: below Q4 when one is asked for, always if it must."""
+    low = BITS_A_WEIGHT[tier] < BITS_A_WEIGHT["iq4_xs"]
+    return tier in NEEDS_IMPORTANCE or (low and bool(asked))
+
+
+def importance_key(asked: str) -> str:
+    """What tells matrices apart without making one: `_AUTO_KEY`, or the file's SHA-256."""
+    if asked in ("", AUTO):
+        return _AUTO_KEY
+    path = Path(asked).expanduser()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"--imatrix wants auto, a text or an importance matrix, and {path} cannot be read: "
+            f"{error.strerror}"
+        ) from error
+
+
+def make_importance(
+    f16: Path, asked: str, style: PromptStyle, *, threads: int | None = None
+) -> ImportanceMatrix:
+    """The matrix that `asked` stands for. Raises `UserError`."""
+    path = Path(asked).expanduser()
+    if asked not in ("", AUTO):
+        with path.open("rb") as file:
+            if file.read(4) == b"GGUF":
+                return _fitting(read_imatrix(path), path, f16)
+    model = LlamaModel.load(f16, vocab_only=True)
+    try:
+        text = own_text(path) if asked not in ("", AUTO) else games_text(model, style)
+        tokens = model.tokenize(text)[:MAX_TOKENS]
+    finally:
+        model.close()
+    return collect(f16, [tokens], threads=threads)
+
+
+def _fitting(matrix: ImportanceMatrix, path: Path, f16: Path) -> ImportanceMatrix:
+    """llama.cpp stops half-way at a column count that differs; this says it beforehand."""
+    tensors = read_header(f16).tensors
+    for name, means in matrix.means.items():
+        if name not in tensors or tensors[name].shape[0] != means.size:
+            raise UserError(f"{path} is the importance matrix of another model (tensor {name})")
+    return matrix
+
+
+def own_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is neither a text nor an importance matrix") from error
+
+
+def games_text(model: LlamaModel, style: PromptStyle) -> str:
+    """The shipped games one after another, as chats."""
+    template = ChatTemplate(
+        model.chat_template, bos=model.token_text(model.bos_id), eos=model.token_text(model.eos_id)
+    )
+    return "\n".join(template.render(game, lead=False) for game in _games(style))
+
+
+def _games(style: PromptStyle) -> Iterator[list[Message]]:
+    for ref in split_games("generated"):
+        game = Simulator(read_world(ref.path))
+        opening = game.opening()
+        expert = Expert(opening)
+        start = f"{RULES}\n\n{opening.observation}\nYour task is to: {opening.task}"
+        messages = [{"role": "user", "content": start}]  # the worked game would be read each time
+        if style.name == "household":
+            messages = style.opening(opening)
+        for _ in range(MAX_STEPS):
+            short, action = expert.act()
+            reply = game.step(action)
+            expert.observe(reply.observation, action)
+            said = short if style.name == "household" else _said(short, action, expert)
+            messages.append({"role": "assistant", "content": f"{said}{MARKER} {action}"})
+            messages.append(style.reply(reply.observation))
+            if reply.done:
+                break
+        yield messages
+
+
+def _said(short: str, action: str, expert: Expert) -> str:
+    """The thought as a sentence; rare thoughts, after mishaps, have none and stay as they are."""
+    try:
+        return sentence(short, action, expert.wish.object)
+    except ValueError:
+        return short
