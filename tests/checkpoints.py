@@ -100,18 +100,32 @@ def write_checkpoint(
     seed: int = 0,
 ) -> Path:
     """Write the checkpoint into `folder`; `shard` ("1MB") is the size of a safetensors file."""
+    write_tokenizer(folder, FAMILIES[family].tokenizer)
+    return write_model(folder, family, width=width, dtype=dtype, shard=shard, seed=seed)
+
+
+def write_model(
+    folder: Path,
+    family: str,
+    *,
+    width: int,
+    vocabulary: int = VOCABULARY,
+    dtype: str = "bfloat16",
+    shard: str = "100GB",
+    seed: int = 0,
+) -> Path:
+    """Configuration and random weights."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     made = FAMILIES[family]
-    write_tokenizer(folder, made.tokenizer)
     settings = {
         "hidden_size": width,
         "intermediate_size": 2 * width,
         "num_hidden_layers": 2,
         "num_attention_heads": 8,
         "num_key_value_heads": 2,
-        "vocab_size": VOCABULARY,
+        "vocab_size": vocabulary,
         "max_position_embeddings": 512,
         "initializer_range": 0.08,
         "bos_token_id": 1,
@@ -134,68 +148,70 @@ def write_tokenizer(folder: Path, kind: str) -> None:
     """Train a tokenizer of a kind and save it as a published checkpoint has it."""
     folder.mkdir(parents=True, exist_ok=True)
     if kind.startswith("sentencepiece"):
-        _sentencepiece(folder, legacy=kind != "sentencepiece-first")
+        _train_sentencepiece(folder)
+        save_sentencepiece(folder, legacy=kind != "sentencepiece-first")
         if kind != "sentencepiece":
             _add_tokenizer_json(folder)
         if kind == "sentencepiece-json":
             (folder / "tokenizer.model").unlink()
     else:
-        _byte_level(folder, kind)
+        save_byte_level(folder, _train_byte_level(kind), kind, bos=SPECIALS[0], eos=SPECIALS[2])
 
 
 def _lines() -> list[str]:
     return [*CORPUS, *(f"{word} {number}" for word in CORPUS[1].split() for number in range(40))]
 
 
-def _byte_level(folder: Path, kind: str) -> None:
-    from tokenizers import (
-        Regex,
-        Tokenizer,
-        decoders,
-        models,
-        normalizers,
-        pre_tokenizers,
-        processors,
-        trainers,
-    )
-    from transformers import PreTrainedTokenizerFast
+def _train_byte_level(kind: str) -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    byte_level = pre_tokenizers.ByteLevel
-    cut: Any = {
-        "gpt-2": lambda: byte_level(add_prefix_space=False),
-        "smollm": lambda: pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), byte_level(add_prefix_space=False)]
-        ),
-    }.get(kind)
-    if cut is None:
-        (pattern,) = [p for p, name in PATTERNS.items() if name == kind]
-        split = pre_tokenizers.Split(Regex(pattern), "isolated")
-        cut = lambda: pre_tokenizers.Sequence(  # noqa: E731
-            [split, byte_level(add_prefix_space=False, use_regex=False)]
-        )
     tokenizer = Tokenizer(models.BPE(ignore_merges=kind == "llama-bpe"))
-    tokenizer.pre_tokenizer = cut()
-    tokenizer.decoder = decoders.ByteLevel()
-    if kind == "qwen2":
-        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = _cut(kind)
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY - 20,  # embeddings are padded beyond the tokenizer
         special_tokens=list(SPECIALS),
-        initial_alphabet=byte_level.alphabet(),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(_lines(), trainer)
+    return tokenizer
+
+
+def _cut(kind: str) -> Any:
+    """The pre-tokeniser that llama.cpp calls `kind`."""
+    from tokenizers import Regex, pre_tokenizers
+
+    byte_level = pre_tokenizers.ByteLevel
+    if kind == "gpt-2":
+        return byte_level(add_prefix_space=False)
+    if kind == "smollm":
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        return pre_tokenizers.Sequence([digits, byte_level(add_prefix_space=False)])
+    (pattern,) = [p for p, name in PATTERNS.items() if name == kind]
+    split = pre_tokenizers.Split(Regex(pattern), "isolated")
+    return pre_tokenizers.Sequence([split, byte_level(add_prefix_space=False, use_regex=False)])
+
+
+def save_byte_level(folder: Path, tokenizer: Any, kind: str, *, bos: str | None, eos: str) -> None:
+    """Save a byte-level `tokenizers.Tokenizer` with what goes with its kind."""
+    from tokenizers import decoders, normalizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer.pre_tokenizer = _cut(kind)
+    tokenizer.decoder = decoders.ByteLevel()
+    if kind == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
     if kind == "llama-bpe":
         tokenizer.post_processor = processors.TemplateProcessing(
-            single="<|endoftext|> $A",
-            pair="<|endoftext|> $A <|endoftext|> $B",
-            special_tokens=[("<|endoftext|>", tokenizer.token_to_id("<|endoftext|>"))],
+            single=f"{bos} $A",
+            pair=f"{bos} $A {bos} $B",
+            special_tokens=[(bos, tokenizer.token_to_id(bos))],
         )
     fast: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
-        bos_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+        bos_token=bos,
+        eos_token=eos,
+        pad_token=bos or eos,
         clean_up_tokenization_spaces=False,
     )
     fast.add_tokens(["<tool_call>", "<think>"])  # added, and not special
@@ -203,8 +219,8 @@ def _byte_level(folder: Path, kind: str) -> None:
     fast.save_pretrained(folder)
 
 
-def _sentencepiece(folder: Path, *, legacy: bool) -> None:
-    """A tokenizer.model as Llama 2 and Mistral come with, and the settings beside it."""
+def _train_sentencepiece(folder: Path) -> None:
+    """A tokenizer.model as Llama 2 and Mistral come with."""
     import sentencepiece
 
     text = folder / "corpus.txt"
@@ -226,6 +242,10 @@ def _sentencepiece(folder: Path, *, legacy: bool) -> None:
     )
     text.unlink()
     (folder / "tokenizer.vocab").unlink()
+
+
+def save_sentencepiece(folder: Path, *, legacy: bool) -> None:
+    """The settings beside a tokenizer.model."""
     settings = {
         "tokenizer_class": "LlamaTokenizer",
         "add_bos_token": True,
@@ -236,6 +256,11 @@ def _sentencepiece(folder: Path, *, legacy: bool) -> None:
         "legacy": legacy,
         "clean_up_tokenization_spaces": False,
         "chat_template": INST,
+        "added_tokens_decoder": {
+            str(i): {"content": text, "special": True, "normalized": False}
+            | {"lstrip": False, "rstrip": False, "single_word": False}
+            for i, text in enumerate(("<unk>", "<s>", "</s>"))
+        },
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 

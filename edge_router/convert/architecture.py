@@ -283,16 +283,18 @@ def llama3_rope_factors(hparams: Hparams) -> NDArray[np.float32]:
 
     Llama 3.1 stretches wavelengths beyond the original context by `factor`,
     leaves the short ones alone and blends in between (transformers,
-    modeling_rope_utils, "llama3").
+    modeling_rope_utils, "llama3"). In float32 throughout, as there and in
+    llama.cpp's converter, so that the numbers are the same to the last bit.
     """
-    scaling = rope(hparams)
-    width = head_width(hparams)
-    frequencies = 1.0 / rope_base(hparams) ** (np.arange(0, width, 2, dtype=np.float32) / width)
-    wavelengths = 2 * math.pi / frequencies.astype(np.float64)
+    scaling, width, single = rope(hparams), head_width(hparams), np.float32
+    exponents = np.arange(0, width, 2, dtype=single) / single(width)
+    frequencies = single(1.0) / single(rope_base(hparams)) ** exponents
+    wavelengths = single(2 * math.pi) / frequencies
     original = float(scaling["original_max_position_embeddings"])
     low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
-    factor = float(scaling["factor"])
-    blend = (original / wavelengths - low) / (high - low)
-    stretched = 1.0 / ((1.0 - blend) / factor + blend)
+    factor = single(scaling["factor"])
+    blend = (single(original) / wavelengths - single(low)) / single(high - low)
+    stretched = single(1.0) / ((single(1.0) - blend) / factor + blend)
     stretched = np.where(wavelengths > original / low, factor, stretched)
-    return np.where(wavelengths < original / high, 1.0, stretched).astype(np.float32)
+    factors: NDArray[np.float32] = np.where(wavelengths < original / high, single(1.0), stretched)
+    return factors

@@ -7,12 +7,13 @@ ask for consent is taken from HF_TOKEN or `hf auth login`, as everywhere.
 
 from __future__ import annotations
 
+import errno
 import re
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
-from edge_router.convert.files import make_folder, require_space, told
+from edge_router.convert.files import disk_full, make_folder, require_space
 from edge_router.errors import UserError
 from edge_router.folders import cache_folder
 from edge_router.parts import load_part
@@ -40,8 +41,7 @@ def fetch(repo: str) -> Path:
     make_folder(folder)
     try:
         require_space(folder, _size(hub, repo) - _held(folder))
-        with told(folder):
-            hub.snapshot_download(repo, local_dir=folder, allow_patterns=list(WANTED))
+        hub.snapshot_download(repo, local_dir=folder, allow_patterns=list(WANTED))
     except UserError:
         raise
     except Exception as error:  # httpx's, requests' or the hub's own, by version
@@ -61,6 +61,8 @@ def _held(folder: Path) -> int:
 
 def _explained(repo: str, error: Exception) -> UserError:
     """What went wrong, by the name of the exception: the classes moved between versions."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return disk_full(checkpoint_folder(repo))
     names = {kind.__name__ for kind in type(error).__mro__}
     if "GatedRepoError" in names:
         return UserError(

@@ -30,6 +30,8 @@ PATTERNS: Final[Mapping[str, str]] = {
     rf"{_LETTERS}|\p{{N}}{{1,3}}|{_REST}": "llama-bpe",
     rf"{_LETTERS}|\p{{N}}|{_REST}": "qwen2",
 }
+# llama.cpp puts the first token before a text by itself unless the file says otherwise.
+_BOS_BY_ITSELF: Final = frozenset(("default", "llama-bpe"))
 # gguf.TokenType, spelled out so that nothing is imported for it
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 _SPACE: Final = "\u2581"  # SentencePiece's visible space
@@ -62,7 +64,7 @@ class Vocabulary:
             writer.add_token_scores(self.scores)
         writer.add_token_types(self.types)
         special = SpecialVocab(folder, load_merges=self.scores is None, n_vocab=len(self.tokens))
-        if "bos" in special.special_token_ids:
+        if "bos" in special.special_token_ids and self.adds_bos != (self.pre in _BOS_BY_ITSELF):
             special.add_special_token.setdefault("bos", self.adds_bos)
         special.add_to_gguf(writer, quiet=True)
 
@@ -203,8 +205,6 @@ def _pieces_from_merges(tokenizer: Any, model: Mapping[str, Any], size: int) -> 
         scores[token] = -float(rank.get(text, len(rank)))
         if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
             types[token], scores[token] = BYTE, 0.0
-    if tokenizer.unk_token_id is not None:
-        types[tokenizer.unk_token_id] = UNKNOWN
     return tokens, types, scores
 
 
@@ -216,8 +216,7 @@ def _sentencepiece(
     else:
         tokens, types, scores = _pieces_from_merges(tokenizer, described["model"], size)
     for token, text, kind in _added(tokenizer):
-        if types[token] != UNKNOWN:
-            tokens[token], scores[token], types[token] = text, _ADDED_SCORE, kind
+        tokens[token], scores[token], types[token] = text, _ADDED_SCORE, kind
     return Vocabulary("llama", "default", tokens, types, scores, _space_prefix(described))
 
 

@@ -1,0 +1,227 @@
+"""`edge-router models`: what is here, what can be fetched, fetching it, and removing it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from edge_router.catalogue import catalogue
+from edge_router.cli import main
+from edge_router.models import find_ladder
+from tests.checkpoints import write_checkpoint
+from tests.hub import Hub
+
+# Parameters as the model cards give them, in thousand millions.
+PUBLISHED = {
+    "qwen3-0.6b": 0.60,
+    "qwen3-1.7b": 1.72,
+    "qwen3-4b": 4.02,
+    "qwen3-8b": 8.19,
+    "qwen2.5-1.5b-instruct": 1.54,
+    "qwen2.5-7b-instruct": 7.61,
+    "llama-3.2-1b-instruct": 1.24,
+    "llama-3.2-3b-instruct": 3.21,
+    "smollm2-1.7b-instruct": 1.71,
+    "deepseek-r1-distill-llama-8b": 8.03,
+}
+LARGE_FILE = "model-padding.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["models", *map(str, arguments)], prog_name="edge-router")
+
+
+def refused(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    return line
+
+
+# -- what is here -----------------------------------------------------------------------------
+
+
+def test_the_list_has_what_is_here_and_what_can_be_fetched() -> None:
+    result = run("list")
+    here, _, rest = result.stdout.partition("to fetch")
+    assert "household" in here
+    assert "q3_k_m 2.8 MB" in here
+    for name, model in catalogue().items():
+        (line,) = (line for line in rest.splitlines() if line.split()[:1] == [name])
+        assert model.licence in line
+    lines = [json.loads(line) for line in run("list", "--json").stdout.splitlines()]
+    assert [line["here"] for line in lines] == [True] + [False] * len(catalogue())
+
+
+def test_the_catalogue_knows_how_large_its_models_are() -> None:
+    assert set(catalogue()) == set(PUBLISHED)
+    for name, model in catalogue().items():
+        assert model.parameters / 1e9 == pytest.approx(PUBLISHED[name], rel=0.01)
+        assert model.tier_bytes("q4_k_m") < model.tier_bytes("q8_0") < model.download_bytes
+        assert model.pair_memory_bytes("q4_k_m", "q8_0") > model.tier_bytes("q4_k_m")
+
+
+def test_show_tells_of_a_ladder_and_of_a_model_that_is_not_here() -> None:
+    shown = run("show", "household").stdout
+    assert "sha256 " in shown
+    assert "entropy:0.002" in shown
+    absent = run("show", "qwen3-4b").stdout
+    assert "https://huggingface.co/Qwen/Qwen3-4B" in absent
+    assert "edge-router models pull qwen3-4b" in absent
+    assert json.loads(run("show", "household", "--json").stdout)["ladder"]["name"] == "household"
+
+
+def test_show_verify_notices_what_was_changed(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(find_ladder("household").folder, copy)
+    assert "3 files are what ladder.toml says" in run("show", copy, "--verify").stdout
+    file = copy / "household-q8_0.gguf"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert (
+        "is not the file that ladder.toml has the SHA-256 of" in refused("show", copy, "--verify")
+        or run("show", copy).exit_code == 0
+    )
+    file.write_bytes(content[:-1])
+    assert "ladder.toml says 5838656" in _last_line("show", copy, "--verify")
+    file.unlink()
+    assert "is missing" in _last_line("show", copy, "--verify")
+
+
+def _last_line(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    return result.stderr.strip().splitlines()[-1]
+
+
+def test_path_prints_the_folder() -> None:
+    assert Path(run("path", "household").stdout.strip()) == find_ladder("household").folder
+
+
+@pytest.mark.parametrize("command", ["show", "path"])
+def test_an_unknown_model_is_told_with_what_there_is(command: str) -> None:
+    assert "there is no model 'nosuch'" in refused(command, "nosuch")
+
+
+def test_a_model_of_the_catalogue_that_is_not_here_says_how_to_get_it() -> None:
+    assert "run: edge-router models pull qwen3-4b" in refused("path", "qwen3-4b")
+
+
+# -- fetching ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the hub serves: one repository, with a file that is not wanted."""
+    root = tmp_path_factory.mktemp("hub")
+    folder = write_checkpoint(root / "Org" / "Tiny-Model", "qwen3")
+    (folder / "pytorch_model.bin").write_bytes(b"not wanted")
+    # The client writes pieces of 10 MB, and only what is written can be gone on from.
+    (folder / LARGE_FILE).write_bytes(bytes(24_000_000))
+    return root
+
+
+@pytest.fixture
+def hub(repositories: Path) -> Iterator[Hub]:
+    with Hub(repositories) as running:
+        yield running
+
+
+def pull(model: str, endpoint: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """`models pull` in a process of its own: the client reads its settings once."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": endpoint} if endpoint else {"HF_HUB_OFFLINE": "1"}
+    command = ["models", "pull", model, "--tiers", "q8_0", "--no-verify", *options]
+    return subprocess.run(
+        [sys.executable, "-m", "edge_router.cli", *command],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_pull_fetches_converts_and_clears_up(hub: Hub, home: Path) -> None:
+    done = pull("Org/Tiny-Model", hub.url)
+    assert done.returncode == 0, done.stderr
+    assert not any("pytorch_model.bin" in line for line in hub.asked)
+    assert find_ladder("tiny-model").tiers[0].path.is_file()
+    assert list((home / "cache" / "checkpoints").iterdir()) == []
+    assert "tiny-model" in run("list").stdout
+    hub.asked.clear()
+    again = pull("Org/Tiny-Model", hub.url)
+    assert "tiny-model is here already" in again.stdout
+    assert hub.asked == []
+    assert run("rm", "tiny-model", "--yes").exit_code == 0
+    assert not (home / "cache" / "models" / "tiny-model").exists()
+
+
+def test_a_download_that_broke_goes_on_where_it_was(hub: Hub, home: Path) -> None:
+    hub.cut_after = 12_000_000
+    done = pull("Org/Tiny-Model", hub.url, "--keep-checkpoint")
+    assert done.returncode == 0, done.stderr
+    assert any(f"{LARGE_FILE} bytes=1" in line for line in hub.asked), hub.asked
+    kept = home / "cache" / "checkpoints" / "Org--Tiny-Model" / LARGE_FILE
+    assert kept.read_bytes() == bytes(24_000_000)
+
+
+def test_what_the_hub_refuses_is_told_in_one_sentence(hub: Hub) -> None:
+    absent = pull("Org/Absent", hub.url)
+    assert absent.returncode == 2
+    assert "there is no model Org/Absent on Hugging Face" in absent.stderr.splitlines()[-1]
+    hub.gated = True
+    gated = pull("Org/Tiny-Model", hub.url)
+    assert gated.returncode == 2
+    assert "asks for consent" in gated.stderr.splitlines()[-1]
+    assert "HF_TOKEN" in gated.stderr.splitlines()[-1]
+    assert "Traceback" not in absent.stderr + gated.stderr
+
+
+def test_offline_is_told_in_one_sentence() -> None:
+    for endpoint, why in (
+        ("http://127.0.0.1:9", "Hugging Face cannot be reached"),
+        ("", "HF_HUB_OFFLINE is set"),
+    ):
+        done = pull("qwen3-0.6b", endpoint)
+        assert done.returncode == 2
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("edge-router: Qwen/Qwen3-0.6B cannot be downloaded: ")
+        assert why in last
+        assert "Traceback" not in done.stderr
+
+
+def test_pull_wants_an_id_or_a_name_of_the_catalogue() -> None:
+    said = refused("pull", "qwen")
+    assert "neither a Hugging Face id" in said
+    assert "qwen3-0.6b" in said
+
+
+# -- removing ---------------------------------------------------------------------------------
+
+
+def test_rm_asks_first_and_removes_only_what_is_its_own(home: Path) -> None:
+    folder = home / "cache" / "models" / "mine"
+    shutil.copytree(find_ladder("household").folder, folder)
+    asked = CliRunner().invoke(main, ["models", "rm", "mine"], input="n\n")
+    assert asked.exit_code == 130
+    assert folder.is_dir()
+    assert run("rm", "mine", "--yes").exit_code == 0
+    assert not folder.exists()
+    assert "comes with edge-router and cannot be removed" in refused("rm", "household", "--yes")
+    assert "there is no model 'mine'" in refused("rm", "mine", "--yes")
+    assert "is not a model's name" in refused("rm", "../mine", "--yes")
