@@ -59,7 +59,7 @@ def test_the_list_has_what_is_here_and_what_can_be_fetched() -> None:
     result = run("list")
     here, _, rest = result.stdout.partition("to fetch")
     assert "household" in here
-    assert "q3_k_m 2.8 MB" in here
+    assert all(f"{tier.name} " in here for tier in find_ladder("household").tiers)
     for name, model in catalogue().items():
         (line,) = (line for line in rest.splitlines() if line.split()[:1] == [name])
         assert model.licence in line
@@ -78,7 +78,7 @@ def test_the_catalogue_knows_how_large_its_models_are() -> None:
 def test_show_tells_of_a_ladder_and_of_a_model_that_is_not_here() -> None:
     shown = run("show", "household").stdout
     assert "sha256 " in shown
-    assert "entropy:0.002" in shown
+    assert find_ladder("household").router in shown
     absent = run("show", "qwen3-4b").stdout
     assert "https://huggingface.co/Qwen/Qwen3-4B" in absent
     assert "edge-router models pull qwen3-4b" in absent
@@ -88,8 +88,8 @@ def test_show_tells_of_a_ladder_and_of_a_model_that_is_not_here() -> None:
 def test_show_verify_notices_what_was_changed(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(find_ladder("household").folder, copy)
-    assert "3 files are what ladder.toml says" in run("show", copy, "--verify").stdout
-    file = copy / "household-q8_0.gguf"
+    assert "files are what ladder.toml says" in run("show", copy, "--verify").stdout
+    file = copy / find_ladder("household").tiers[-1].path.name
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert (
@@ -97,7 +97,7 @@ def test_show_verify_notices_what_was_changed(tmp_path: Path) -> None:
         or run("show", copy).exit_code == 0
     )
     file.write_bytes(content[:-1])
-    assert "ladder.toml says 5838656" in _last_line("show", copy, "--verify")
+    assert f"ladder.toml says {len(content)}" in _last_line("show", copy, "--verify")
     file.unlink()
     assert "is missing" in _last_line("show", copy, "--verify")
 
