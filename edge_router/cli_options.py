@@ -64,7 +64,10 @@ play_options = _together(
         click.option(
             "--game", default="0", show_default=True, help="INDEX, ID (or its start), or random."
         ),
-        click.option("--model", help="Embedded model or a folder with ladder.toml.  [household]"),
+        click.option(
+            "--model",
+            help="A model by name (see models list) or a folder with ladder.toml.  [household]",
+        ),
         click.option(
             "--tier",
             "tiers",

@@ -28,7 +28,7 @@ from edge_router.engine.imatrix import collect, write_imatrix
 from edge_router.engine.ladder import Ladder
 from edge_router.errors import UserError
 from edge_router.models import find_ladder, read_details
-from tests.checkpoints import write_checkpoint
+from tests.checkpoints import edit_json, write_checkpoint
 from tests.tiny_gguf import TINY_QWEN3, write_tiny
 
 TIERS = "q3_k_m,q8_0"
@@ -88,6 +88,18 @@ def test_a_checkpoint_becomes_a_ladder_that_plays(checkpoint: Path, tmp_path: Pa
         assert tier["games"]["perplexity"] > 1
     with Ladder.load(ladder.tiers, n_ctx=256, n_threads=1) as loaded:
         assert loaded.names == ("q3_k_m", "q4_k_m", "q8_0")
+
+
+def test_the_ladder_plays_with_the_prompt_it_names(checkpoint: Path, tmp_path: Path) -> None:
+    """Random weights say nothing sensible; the road from checkpoint to game is what is shown."""
+    longer = Path(shutil.copytree(checkpoint, tmp_path / "longer"))
+    edit_json(longer / "config.json", lambda data: data.update(max_position_embeddings=8192))
+    run(longer, "--tiers", TIERS, "--no-verify", "--out", tmp_path / "ladder")
+    command = ["play", "--model", tmp_path / "ladder", "--max-steps", 2, "--threads", 1, "--json"]
+    played = CliRunner().invoke(main, [*map(str, command), "--split", "generated"])
+    assert played.exit_code == 0, played.output
+    first = json.loads(played.stdout.splitlines()[0])
+    assert "react" in json.dumps(first)
 
 
 def test_the_table_shows_what_was_measured(checkpoint: Path, tmp_path: Path) -> None:
