@@ -456,7 +456,8 @@ def test_a_run_that_was_stopped_goes_on(
         assert stderr.strip().splitlines()[-1] == "edge-router: interrupted"
         assert not list(out.glob(".*.partial"))
     left = files(out)
-    assert not any(name.endswith(f"{when}.gguf") for name in left)
+    if how is signal.SIGINT:  # a killed parent's child may still finish what it was at
+        assert not any(name.endswith(f"{when}.gguf") for name in left)
     assert left.items() <= wanted.items()  # what has its final name is whole
     again = run(large, "--tiers", TIERS, "--no-verify", "--out", out)
     assert again.exit_code == 0, again.output
@@ -483,7 +484,9 @@ def test_a_checkpoint_stopped_while_f16_is_written(how: signal.Signals, tmp_path
         assert tomllib.load(file)["tier"][0]["name"] == "q8_0"
 
 
-def test_a_killed_parent_takes_its_child_along(large: Path, tmp_path: Path) -> None:
+def test_a_killed_parent_takes_its_child_along(
+    large: Path, wanted: dict[str, str], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     process = started(large, "--tiers", "q3_k_m", "--no-verify", "--out", out)
     wait_for(out, ".*-q3_k_m.gguf.*.partial")
@@ -495,7 +498,8 @@ def test_a_killed_parent_takes_its_child_along(large: Path, tmp_path: Path) -> N
     while Path(f"/proc/{child}/stat").exists() and time.monotonic() < limit:
         time.sleep(0.01)
     assert not Path(f"/proc/{child}/stat").exists()
-    assert files(out) == {}
+    assert files(out).items() <= wanted.items()
+    assert not partial.exists()
 
 
 def test_two_conversions_do_not_share_a_folder(large: Path, tmp_path: Path) -> None:
