@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_router import __version__
-from edge_router.cli_bench import bench, calibrate
+from edge_router.cli_bench import bench, calibrate, doctor, report
 from edge_router.cli_convert import convert
 from edge_router.cli_models import models
 from edge_router.cli_options import ErrorsInOneSentence, play_options, replay_options
@@ -131,9 +131,8 @@ def generate(count: int, seed: int, out: str) -> None:
 main.add_command(models)
 
 
-main.add_command(bench)
-main.add_command(calibrate)
-main.add_command(train)
+for command in (bench, calibrate, doctor, report, train):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

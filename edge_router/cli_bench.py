@@ -127,6 +127,29 @@ def policies(
     sys.exit(run_policies(PolicyOptions(**options), outputs))
 
 
+@bench.command("tiers")
+@game_options
+@ladder_options
+@output_options
+def compare_tiers(
+    json: Path | None, csv: Path | None, plot: Path | None, markdown: bool, **options: Any
+) -> None:
+    """Play each tier alone and tell how far it is from the dearest.
+
+    Every tier plays every game greedily, without a ladder. Each step of the
+    dearest is then put to the others: KL(dearest || tier) per token in nats, and
+    how often the tier would have written another text or another action.
+
+    \b
+    edge-router bench tiers --split valid_seen --jobs 2 --json tiers.json
+    """
+    from edge_router.bench.outputs import Outputs
+    from edge_router.bench.run_policies import PolicyOptions
+    from edge_router.bench.run_tiers import run_tiers
+
+    sys.exit(run_tiers(PolicyOptions(**options), Outputs(json, csv, plot, markdown)))
+
+
 def subject_options(command: Command) -> Command:
     """--model, --tier, or --shape with --precisions; --threads and -r."""
     for option in (
@@ -238,6 +261,36 @@ def calibrate(
     outputs = Outputs(json, csv, plot, markdown)
     wanted = CalibrationOptions(**options)
     sys.exit(run_calibrate(model, tiers, shape, precisions, wanted, outputs))
+
+
+@click.command()
+@ladder_options
+@click.option("--json", "as_json", is_flag=True, help="The findings as JSON on stdout.")
+def doctor(model: str | None, tiers: tuple[str, ...], as_json: bool) -> None:
+    """Look at build, machine, ladder and games, with advice for each problem.
+
+    The exit code is 1 when something stands in the way of playing.
+    """
+    from edge_router.bench.run_doctor import run_doctor
+
+    sys.exit(run_doctor(model, tiers, as_json=as_json))
+
+
+@click.command()
+@click.argument("folder", type=FILE)
+@click.option("--out", type=FILE, help="The page to write.  [FOLDER/report.html]")
+def report(folder: Path, out: Path | None) -> None:
+    """Put the results of a folder into one self-contained HTML page.
+
+    FOLDER holds files that bench and calibrate wrote with --json.
+
+    \b
+    edge-router bench policies --json results/policies.json
+    edge-router report results
+    """
+    from edge_router.bench.run_report import run_report
+
+    sys.exit(run_report(folder, out))
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

@@ -36,6 +36,7 @@ class StepTokens:
     catchup: int = 0  # read by the chosen tier itself
     decode: int = 0  # written
     depth: int = 0  # length of the whole prompt
+    draft: int = 0  # written by the cheapest tier and not kept
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class CostProfile:
             first.prefill(tokens.prefill, max(0, tokens.depth - tokens.prefill))
             + self.handoff(tokens.handoff)
             + chosen.prefill(tokens.catchup, max(0, tokens.depth - tokens.catchup))
+            + first.decode(tokens.draft, tokens.depth)
             + chosen.decode(tokens.decode, tokens.depth)
         )
 

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from edge_router.bench.records import GameRecord, StepRecord
 from edge_router.bench.results import read_results
 from edge_router.bench.rows import Row, parse_rows
 from edge_router.bench.store import Store
+from edge_router.bench.stored_work import StoredWork
 from edge_router.bench.summary import summaries
 from edge_router.cli import main
 from edge_router.engine.tier import TierSpec
@@ -188,13 +189,15 @@ def known(policies: Policies, row: Row, attempt: int, records: list[GameRecord])
     games = {game.id: game for game in policies.games}
     for found in records:
         job = policies._job(games[found.game], policies.specs, row.router, row, attempt)
-        policies.store.put(job.key(), found.as_plain())
+        policies.work.store.put(job.key(), asdict(found))
 
 
 @pytest.fixture
 def policies(specs: list[TierSpec], tmp_path: Path) -> Policies:
     settings = Settings(Options(fingerprints=False), n_ctx=1024)
-    return Policies(specs, GAMES, settings, Store(tmp_path / "s.sqlite"), Crew(Backend()))
+    return Policies(
+        specs, GAMES, settings, StoredWork(Store(tmp_path / "s.sqlite"), Crew(Backend()))
+    )
 
 
 def test_retries_spend_what_the_compared_row_cost_and_no_more(policies: Policies) -> None:

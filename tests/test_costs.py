@@ -41,6 +41,12 @@ def test_a_step_costs_reading_handing_over_and_writing() -> None:
     assert dear == pytest.approx(0.02 + (0.001 + 0.004) + 0.04 + 0.4)
 
 
+def test_a_draft_that_was_not_kept_is_paid_for_as_well() -> None:
+    kept = PROFILE.step_seconds("q8_0", StepTokens(prefill=10, decode=10))
+    drafted = PROFILE.step_seconds("q8_0", StepTokens(prefill=10, decode=10, draft=4))
+    assert drafted - kept == pytest.approx(LOW.decode(4))
+
+
 def test_a_tier_that_plays_alone_reads_for_itself() -> None:
     alone = PROFILE.step_seconds("q8_0", StepTokens(prefill=100, decode=1), reader="q8_0")
     assert alone == pytest.approx(0.4 + 0.04)

@@ -47,13 +47,17 @@ class GameJob:
     attempt: int = 0  # 0: the first
     jobs: int = 1  # games that are played at once
 
+    @property
+    def title(self) -> str:
+        return f"{self.router} {self.game.id}"
+
     def key(self) -> str:
         """Over everything that decides the outcome; where it runs and how fast is not in it."""
         return key_of(
             {
                 "records": RECORDS,
-                "game": _sha256(self.game.path),
-                "model": [(spec.name, _sha256(spec.path)) for spec in self.specs],
+                "game": file_key(self.game.path),
+                "model": [(spec.name, file_key(spec.path)) for spec in self.specs],
                 "router": _identity(self.router),
                 "kv": self.kv if self.router != "low" and len(self.specs) > 1 else "",
                 "options": asdict(self.options),
@@ -70,12 +74,12 @@ def episode_seed(seed: int, game: str, attempt: int = 0) -> int:
 
 def ladder_fingerprint(specs: Sequence[TierSpec]) -> str:
     """SHA-256 over the tiers' names and files, cheapest first."""
-    return key_of({"tiers": [(spec.name, _sha256(spec.path)) for spec in specs]})
+    return key_of({"tiers": [(spec.name, file_key(spec.path)) for spec in specs]})
 
 
 def play_job(job: GameJob) -> GameRecord:
     """Play the game in this process. Raises UserError or what the engine raises."""
-    with _ONE_AT_A_TIME:  # dask may run work in several threads
+    with _shelf.lock:
         record = _play_expert(job) if job.router == EXPERT else _play(job)
     return replace(record, jobs=job.jobs, threads=job.threads, cpu=cpu_model())
 
@@ -94,12 +98,41 @@ def crashed(job: GameJob, reason: str) -> GameRecord:
 
 # -- playing ------------------------------------------------------------------------------------
 
-_ONE_AT_A_TIME = threading.RLock()
-_loaded: dict[tuple[Any, ...], Ladder] = {}  # at most one
+
+class LadderShelf:
+    """Ladders that a process keeps for the work that follows; `lock` lets one piece at them."""
+
+    def __init__(self, room: int = 1) -> None:
+        self.room = room
+        self.lock = threading.RLock()  # dask may run work in several threads
+        self._ladders: dict[tuple[Any, ...], Ladder] = {}
+
+    def ladder(
+        self,
+        kind: type[Ladder],
+        specs: tuple[TierSpec, ...],
+        kv: str,
+        n_ctx: int,
+        threads: int,
+    ) -> Ladder:
+        """The ladder, loaded now or before. Raises StopRunError when it cannot be loaded."""
+        key = (kind, specs, kv, n_ctx, threads)
+        if key not in self._ladders:
+            while len(self._ladders) >= self.room:
+                self._ladders.pop(next(iter(self._ladders))).close()
+            try:
+                self._ladders[key] = kind.load(specs, kv=kv, n_ctx=n_ctx, n_threads=threads)
+            except UserError as error:
+                raise StopRunError(str(error)) from error
+        return self._ladders[key]
+
+
+_shelf = LadderShelf()
 
 
 def _play(job: GameJob) -> GameRecord:
-    ladder, task, recorder = _ladder(job), AlfworldGame(job.game.path), Recorder()
+    ladder = _shelf.ladder(Ladder, job.specs, job.kv, job.n_ctx, job.threads)
+    task, recorder = AlfworldGame(job.game.path), Recorder()
     try:
         end = play_episode(task, ladder, bench_router(job.router), job.options, [recorder])
     finally:
@@ -107,19 +140,6 @@ def _play(job: GameJob) -> GameRecord:
     if end.reason == "interrupted":
         raise KeyboardInterrupt
     return recorder.record(job.game.id, job.game.kind, ladder.names[0], job.options.seed)
-
-
-def _ladder(job: GameJob) -> Ladder:
-    """The job's ladder, loaded or still there from the last game."""
-    key = (job.specs, job.kv, job.n_ctx, job.threads)
-    if key not in _loaded:
-        while _loaded:
-            _loaded.popitem()[1].close()
-        try:
-            _loaded[key] = Ladder.load(job.specs, kv=job.kv, n_ctx=job.n_ctx, n_threads=job.threads)
-        except UserError as error:
-            raise StopRunError(str(error)) from error
-    return _loaded[key]
 
 
 def _play_expert(job: GameJob) -> GameRecord:
@@ -148,15 +168,16 @@ def _identity(router: str) -> str:
     """A router's spec, and for one that lies in a file the file's content instead of its place."""
     kind, colon, parameter = router.partition(":")
     if colon and Path(parameter).is_file():
-        return f"{kind}:sha256:{_sha256(Path(parameter))}"
+        return f"{kind}:sha256:{file_key(Path(parameter))}"
     return router
 
 
-def _sha256(path: Path) -> str:
+def file_key(path: Path) -> str:
+    """SHA-256 of a file, computed once while it stays as it is."""
     facts = path.stat()
-    return _remembered_sha256(path, facts.st_mtime_ns, facts.st_size)
+    return _remembered(path, facts.st_mtime_ns, facts.st_size)
 
 
 @cache
-def _remembered_sha256(path: Path, _changed: int, _size: int) -> str:
+def _remembered(path: Path, _changed: int, _size: int) -> str:
     return file_sha256(path)

@@ -146,4 +146,148 @@ def _name(row: Data) -> str:
     return label if row["kv"] in ("", "handoff") else f"{label} ({row['kv']})"
 
 
-_DRAWINGS: Final[Mapping[str, Callable[[Data, Any], None]]] = {"policies": _policies}
+# -- tiers ---------------------------------------------------------------------------------------
+
+
+def _tiers(data: Data, figure: Any) -> None:
+    """Success of each tier alone, and how often it differs from the dearest."""
+    rows = data["tables"]["tiers"]
+    names = [r["router"] for r in rows]
+    figure.set_size_inches(10, 4)
+    success, distance = figure.subplots(1, 2)
+    for i, row in enumerate(rows):
+        y = row["success"]
+        error = [[100 * (y["value"] - y["low"])], [100 * (y["high"] - y["value"])]]
+        success.errorbar(i, 100 * y["value"], yerr=error, fmt="o", color=COLOURS[0], capsize=3)
+    success.set_xticks(range(len(names)), names)
+    success.set_xlim(-0.5, len(names) - 0.5)
+    success.set_ylabel("games won, % (95 % intervals)")
+    success.set_title("Each tier alone")
+    success.grid(alpha=0.3)
+    others = [r for r in rows if r["distance"]]
+    for j, (key, label) in enumerate((("text_differs", "text"), ("action_differs", "action"))):
+        at = [i + 0.4 * (j - 0.5) for i in range(len(others))]
+        found = [r["distance"][key] for r in others]
+        shares = [100 * f["value"] for f in found]
+        errors = [[100 * abs(f["value"] - f[end]) for f in found] for end in ("low", "high")]
+        distance.bar(at, shares, 0.38, yerr=errors, label=label, color=COLOURS[j], capsize=3)
+    distance.set_xticks(range(len(others)), [r["router"] for r in others])
+    distance.set_ylabel(f"% of {names[-1]}'s steps written otherwise")
+    distance.set_title("Distance from the dearest (95 % intervals)")
+    distance.set_ylim(0, max(1.0, distance.get_ylim()[1]))
+    distance.legend()
+
+
+# -- speed and costs -----------------------------------------------------------------------------
+
+
+def _speed(data: Data, figure: Any) -> None:
+    """Tokens a second, the loops, handoff against prefill."""
+    tables = data["tables"]
+    figure.set_size_inches(14, 4.5)
+    speeds, loops, handoff = figure.subplots(1, 3)
+    names = [r["tier"] for r in tables["tiers"]]
+    first = tables["tiers"][0]
+    titles = {
+        "prefill": f"prefill {first['prefill_tokens']}",
+        "decode": f"decode {first['decode_tokens']}",
+    }
+    _bars(speeds, names, {t: [r[k] for r in tables["tiers"]] for k, t in titles.items()})
+    speeds.set_yscale("log")
+    speeds.set_ylabel("tokens a second (log)")
+    speeds.set_title("Each tier alone")
+    _bars(loops, names, {
+        title: [r[key] for r in tables["loops"]] for key, title in _LOOPS.items()
+    })  # fmt: skip
+    loops.set_ylabel("tokens a second")
+    loops.set_title("Decoding: our loop and others")
+    _handoff(tables["handoff"], handoff)
+    figure.suptitle(f"{data['settings']['model']}; {data['machine']['cpu']}", fontsize=10)
+
+
+_LOOPS: Final = {
+    "ours": "ours",
+    "raw": "llama_decode",
+    "llama_generate": "Llama.generate",
+    "llama_completion": "create_completion",
+}
+
+
+def _bars(axes: Any, names: Sequence[str], groups: Mapping[str, Sequence[Data | None]]) -> None:
+    """Bars in groups, a group a tier, with standard deviations; what is None is left out."""
+    width = 0.8 / len(groups)
+    for j, (label, samples) in enumerate(groups.items()):
+        taken = [(i, s) for i, s in enumerate(samples) if s is not None]
+        axes.bar(
+            [i + width * (j - (len(groups) - 1) / 2) for i, _ in taken],
+            [s["mean"] for _, s in taken],
+            width,
+            yerr=[s["sd"] for _, s in taken],
+            label=label,
+            color=COLOURS[j % len(COLOURS)],
+            capsize=2,
+        )
+    axes.set_xticks(range(len(names)), names)
+    axes.legend(fontsize=7)
+
+
+def _handoff(rows: Sequence[Data], axes: Any) -> None:
+    axes.set_title("Handoff against prefill")
+    if not rows:
+        axes.text(0.5, 0.5, "one tier: nothing to hand over", ha="center")
+        return
+    spans = [r["tokens"] for r in rows]
+    lines = {
+        f"prefill on {rows[0]['to']}": "prefill_ms",
+        f"prefill on {rows[0]['from']}": "cheap_prefill_ms",
+        "handoff": "handoff_ms",
+    }
+    for i, (label, key) in enumerate(lines.items()):
+        axes.plot(spans, [r[key]["median"] for r in rows], "o-", label=label, color=COLOURS[i])
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(spans, [str(span) for span in spans])
+    axes.set_xlabel("tokens")
+    axes.set_ylabel("milliseconds (log, median)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+
+
+def _calibration(data: Data, figure: Any) -> None:
+    """Milliseconds to read a span, and to write a token, after a short and a long context."""
+    rows = data["tables"]["tiers"]
+    figure.set_size_inches(11, 4)
+    reading, writing = figure.subplots(1, 2)
+    for i, row in enumerate(rows):
+        for depth, times, style in zip(row["depths"], row["read_s"], ("-", ":"), strict=False):
+            label = f"{row['name']} after {depth}"
+            reading.plot(
+                *(row["spans"], [1e3 * t for t in times], f"o{style}"),
+                color=COLOURS[i % len(COLOURS)],
+                label=label,
+                ms=3,
+            )
+    reading.set_xscale("log", base=2)
+    reading.set_yscale("log")
+    reading.set_xlabel("tokens read in one go")
+    reading.set_ylabel("milliseconds (log)")
+    reading.set_title("Reading")
+    reading.grid(alpha=0.3)
+    reading.legend(fontsize=7)
+    depths = [str(d) for d in rows[0]["depths"]]
+    for i, row in enumerate(rows):
+        at = [j + 0.8 / len(rows) * (i - (len(rows) - 1) / 2) for j in range(len(depths))]
+        times = [1e3 * t for t in row["write_s"]]
+        writing.bar(at, times, 0.75 / len(rows), label=row["name"], color=COLOURS[i % len(COLOURS)])
+    writing.set_xticks(range(len(depths)), [f"after {d} tokens" for d in depths])
+    writing.set_ylabel("milliseconds a token")
+    writing.set_title("Writing")
+    writing.legend(fontsize=7)
+
+
+_DRAWINGS: Final[Mapping[str, Callable[[Data, Any], None]]] = {
+    "policies": _policies,
+    "tiers": _tiers,
+    "speed": _speed,
+    "calibration": _calibration,
+}

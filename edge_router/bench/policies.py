@@ -1,6 +1,6 @@
 """What routing buys: games x routers x KV modes on the real engine, each game run once, ever.
 
-    table = Policies(ladder, games, settings, store, crew).play(rows)
+    table = Policies(ladder, games, settings, work).play(rows)
 
 Rows that refer to another row's outcome come after it: `matched` needs the shares of tiers,
 `retry` the seconds. Everything else is independent and runs in parallel; each game is stored as
@@ -10,19 +10,17 @@ it ends, so an interrupted run goes on where it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from edge_router.agent.episode import Options
-from edge_router.agent.plain_data import NotUnderstoodError, from_plain
 from edge_router.bench.jobs import EXPERT, GameJob, crashed, episode_seed, play_job
-from edge_router.bench.parallel import Crash, Crew
 from edge_router.bench.records import GameRecord
 from edge_router.bench.routers import mix_spec, plan_spec
 from edge_router.bench.rows import Row, check_rows
-from edge_router.bench.store import Store
+from edge_router.bench.stored_work import StoredWork
 from edge_router.costs import CostProfile
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
@@ -41,7 +39,6 @@ class Settings:
     n_ctx: int = 4096
     threads: int = 1
     retry_temperature: float = 0.7
-    play_crashed_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,16 +72,6 @@ class PlayedRow:
     note: str = ""
 
 
-@dataclass
-class Progress:
-    """How far a run is; handed to the caller after every game."""
-
-    total: int = 0
-    done: int = 0
-    from_store: int = 0
-    crashed: int = 0
-
-
 class Policies:
     """Plays rows of games, with results kept in a store."""
 
@@ -93,17 +80,13 @@ class Policies:
         specs: Sequence[TierSpec],
         games: Sequence[GameRef],
         settings: Settings,
-        store: Store,
-        crew: Crew,
+        work: StoredWork,
         *,
         profile: CostProfile | None = None,
         plans: Plans | None = None,
-        tell: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self.specs, self.games, self.settings = tuple(specs), tuple(games), settings
-        self.store, self.crew, self.profile = store, crew, profile
-        self.plans, self.tell = plans, tell
-        self.progress = Progress()
+        self.work, self.profile, self.plans = work, profile, plans
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,7 +139,7 @@ class Policies:
         return GameJob(
             *(game, specs, router, row.kv or "handoff", options, settings.n_ctx, settings.threads),
             attempt=attempt,
-            jobs=self.crew.backend.jobs,
+            jobs=self.work.crew.backend.jobs,
         )
 
     def _plan(self, game: GameRef) -> tuple[int, ...]:
@@ -178,34 +161,7 @@ class Policies:
             played[row] = PlayedRow(row, tuple(Outcome((next(records),)) for _ in its))
 
     def _records(self, jobs: Sequence[GameJob]) -> list[GameRecord]:
-        """Each job's record: from the store, or played now and stored."""
-        keys = [job.key() for job in jobs]
-        known = {key: record for key in keys if (record := self._stored(key)) is not None}
-        self.progress.total += len(jobs)
-        self.progress.from_store += sum(key in known for key in keys)
-        self.progress.done += sum(key in known for key in keys)
-        self.tell(self.progress)
-        missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in known}
-        todo = list(missing.items())
-        for index, result in self.crew.run(play_job, [job for _, job in todo]):
-            key, job = todo[index]
-            record = crashed(job, result.reason) if isinstance(result, Crash) else result
-            self.store.put(key, record.as_plain(), f"{job.router} {job.game.id}")
-            known[key] = record
-            self.progress.done += keys.count(key)
-            self.progress.crashed += bool(record.crash)
-            self.tell(self.progress)
-        return [known[key] for key in keys]
-
-    def _stored(self, key: str) -> GameRecord | None:
-        data = self.store.get(key)
-        if data is None:
-            return None
-        try:
-            record = from_plain(GameRecord, data)
-        except NotUnderstoodError:
-            return None  # of a version that kept something else: played again
-        return None if record.crash and self.settings.play_crashed_again else record
+        return self.work.results(jobs, play_job, GameRecord, crashed)
 
     # -- the same budget, spent on the cheapest tier -----------------------------------------------
 

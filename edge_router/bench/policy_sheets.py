@@ -80,6 +80,43 @@ def _losses(rows: Sequence[Row]) -> Sheet:
     return Sheet("Games lost, by class", ("router", "kv", *classes), cells, 2)
 
 
+def tier_sheets(data: Mapping[str, Any]) -> list[Sheet]:
+    """All sheets of a results file of the kind "tiers"."""
+    rows: Sequence[Row] = data["tables"]["tiers"]
+    columns = (
+        *("tier alone", "won", "% (95 %)", "vs best, points (95 %)", "only it/best", "p"),
+        *("steps", "% refused", "KL/token", "% text differs", "% action differs"),
+    )
+    cells = [
+        (
+            *(r["router"], f"{r['won']}/{r['games']}", number(r["success"], scale=100)),
+            *(*_versus(r), number(r["steps"]), number(r["refused"], scale=100), *_distance(r)),
+        )
+        for r in rows
+    ]
+    sheets = [Sheet("Each tier alone, and its distance from the dearest", columns, cells)]
+    sheets.append(_by_kind(rows))
+    return [*sheets, _losses(rows)] if any(row["failures"] for row in rows) else sheets
+
+
+def _distance(row: Row) -> tuple[str, str, str]:
+    found = row["distance"]
+    if found is None:
+        return ("", "", "")
+    return (
+        number(found["kl_per_token"], ".5f"),
+        number(found["text_differs"], ".1f", 100),
+        number(found["action_differs"], ".1f", 100),
+    )
+
+
+def tier_notes(data: Mapping[str, Any]) -> list[str]:
+    """Crashes."""
+    rows: Sequence[Row] = data["tables"]["tiers"]
+    crashes = sorted({crash for r in rows for crash in r["crashes"]})
+    return [f"crashed, counted as not won: {crash}" for crash in crashes]
+
+
 def policy_notes(data: Mapping[str, Any]) -> list[str]:
     """What a reader must know: crashes, seconds taken side by side, missing costs."""
     rows: Sequence[Row] = data["tables"]["policies"]

@@ -6,15 +6,15 @@ that of this machine or that of a larger model's shape.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from edge_router.agent.events import EpisodeFinished, Event, StepFinished, StepStarted
 from edge_router.bench.failures import classify
 from edge_router.costs import CostProfile, StepTokens
 
-STAGES: Final = ("prefill", "route", "handoff", "catchup", "decode")
+STAGES: Final = ("prefill", "route", "draft", "handoff", "catchup", "decode")
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,13 @@ class StepRecord:
     handoff: int
     catchup: int
     decode: int
+    draft: int = 0
 
     @property
     def tokens(self) -> StepTokens:
-        return StepTokens(self.prefill, self.handoff, self.catchup, self.decode, self.prompt)
+        return StepTokens(
+            self.prefill, self.handoff, self.catchup, self.decode, self.prompt, self.draft
+        )
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,6 @@ class GameRecord:
     @property
     def refused(self) -> int:
         return sum(s.refused for s in self.steps)
-
-    def as_plain(self) -> dict[str, Any]:
-        """What `plain_data.from_plain` reads back."""
-        return asdict(self)
 
 
 @dataclass
@@ -110,4 +109,5 @@ def _step(event: StepFinished, prompt: int) -> StepRecord:
         handoff=work.handoff_tokens,
         catchup=work.catchup_tokens,
         decode=work.decode_tokens,
+        draft=work.draft_tokens,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from edge_router.agent.episode import Options
 from edge_router.bench.jobs import ladder_fingerprint
 from edge_router.bench.outputs import Outputs
 from edge_router.bench.parallel import Backend, Crew
-from edge_router.bench.policies import Policies, Progress, Settings, read_plans
+from edge_router.bench.policies import Policies, Settings, read_plans
+from edge_router.bench.progress import ProgressLine, interrupted
 from edge_router.bench.results import results
 from edge_router.bench.rows import parse_rows
 from edge_router.bench.store import Store, default_store
+from edge_router.bench.stored_work import StoredWork
 from edge_router.bench.summary import summaries
 from edge_router.costs import CostProfile, find_profile, ladder_profile
 from edge_router.engine.fingerprint import require_same_model
@@ -62,28 +65,33 @@ def run_policies(options: PolicyOptions, outputs: Outputs) -> int:
     rows = parse_rows(
         options.routers, kvs=_words(options.kv), dials=_dials(options.dial), auto=ladder.router
     )
-    settings, profile = _settings(options, ladder), _profile(options, ladder)
+    settings, profile = settings_of(options, ladder), _profile(options, ladder)
+    with stored_work(options) as work:
+        policies = Policies(
+            *(ladder.tiers, games, settings, work),
+            profile=profile,
+            plans=read_plans(options.oracle) if options.oracle else None,
+        )
+        try:
+            played = policies.play(rows)
+        except KeyboardInterrupt:
+            print(f"edge-router: {interrupted(work)}", file=sys.stderr)
+            return 130
+    table = summaries(played, policies.names, profile)
+    settled = told(options, ladder, games, settings, profile)
+    outputs.write(results("policies", settled, {"policies": table}, threads=settings.threads))
+    return 0
+
+
+@contextmanager
+def stored_work(options: PolicyOptions) -> Iterator[StoredWork]:
+    """The store, the processes and the progress line that the options ask for."""
     with (
         Store(options.store or default_store()) as store,
         Crew(Backend(options.jobs, options.dask)) as crew,
         ProgressLine() as line,
     ):
-        policies = Policies(
-            *(ladder.tiers, games, settings, store, crew),
-            profile=profile,
-            plans=read_plans(options.oracle) if options.oracle else None,
-            tell=line,
-        )
-        try:
-            played = policies.play(rows)
-        except KeyboardInterrupt:
-            line.close()
-            print(f"edge-router: {_interrupted(policies.progress, store)}", file=sys.stderr)
-            return 130
-    table = summaries(played, policies.names, profile)
-    told = _told(options, ladder, games, settings, profile)
-    outputs.write(results("policies", told, {"policies": table}, threads=settings.threads))
-    return 0
+        yield StoredWork(store, crew, line, crashed_again=options.play_crashed_again)
 
 
 def chosen_games(options: PolicyOptions) -> list[GameRef]:
@@ -97,7 +105,7 @@ def chosen_games(options: PolicyOptions) -> list[GameRef]:
     return [found[i * len(found) // wanted] for i in range(wanted)]
 
 
-def _settings(options: PolicyOptions, ladder: LadderFile) -> Settings:
+def settings_of(options: PolicyOptions, ladder: LadderFile) -> Settings:
     require_same_model([read_header(spec.path) for spec in ladder.tiers])
     for temperature in (options.temperature, options.retry_temperature):
         Sampler(temperature)  # refuses what is out of range
@@ -112,7 +120,6 @@ def _settings(options: PolicyOptions, ladder: LadderFile) -> Settings:
         n_ctx=options.ctx or default_context(ladder.tiers),
         threads=options.threads or max(1, physical_cores() // options.jobs),
         retry_temperature=options.retry_temperature,
-        play_crashed_again=options.play_crashed_again,
     )
 
 
@@ -140,7 +147,7 @@ def _dials(text: str) -> list[float]:
     return dials
 
 
-def _told(
+def told(
     options: PolicyOptions,
     ladder: LadderFile,
     games: Sequence[GameRef],
@@ -163,56 +170,3 @@ def _told(
         "jobs": options.jobs,
         "costs": None if profile is None else profile.model,
     }
-
-
-def _interrupted(progress: Progress, store: Store) -> str:
-    return (
-        f"interrupted: {progress.done} of {progress.total} games are kept in {store.path}; the same"
-        " command goes on from there"
-    )
-
-
-class ProgressLine:
-    """How far the run is, on stderr: a bar on a terminal, else a line now and then."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self._console = Console(stderr=True)
-        self._bar = Progress(
-            *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-        )
-        self._task = self._bar.add_task("games")
-        self._told = -1
-
-    def __call__(self, progress: Progress) -> None:
-        crashed = f", {progress.crashed} crashed" if progress.crashed else ""
-        text = f"games ({progress.from_store} known{crashed})"
-        self._bar.update(
-            self._task, description=text, total=progress.total, completed=progress.done
-        )
-        tenth = 10 * progress.done // max(1, progress.total)
-        if not self._console.is_terminal and tenth != self._told:
-            self._told = tenth
-            self._console.print(f"{text}: {progress.done}/{progress.total}", highlight=False)
-
-    def close(self) -> None:
-        self._bar.stop()
-
-    def __enter__(self) -> ProgressLine:
-        if self._console.is_terminal:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -16,10 +16,14 @@ from edge_router.costs import CostProfile
 
 
 def summaries(
-    played: Sequence[PlayedRow], tiers: Sequence[str], profile: CostProfile | None
+    played: Sequence[PlayedRow],
+    tiers: Sequence[str],
+    profile: CostProfile | None,
+    *,
+    reference: PlayedRow | None = None,
 ) -> list[dict[str, Any]]:
-    """One object a row; compared with `high` under the same KV mode."""
-    return [_summary(row, _reference(row, played), tiers, profile) for row in played]
+    """One object a row; compared with `reference`, or with `high` under the same KV mode."""
+    return [_summary(row, reference or _reference(row, played), tiers, profile) for row in played]
 
 
 def _reference(row: PlayedRow, played: Sequence[PlayedRow]) -> PlayedRow | None:
@@ -90,7 +94,7 @@ def _costs(row: Row, outcomes: Sequence[Outcome], profile: CostProfile | None) -
         return dict.fromkeys(("tokens_written", "tokens_read", "measured_s", "estimated_s"))
     estimated = mean([o.seconds(profile) for o in outcomes]) if profile else None
     return {
-        "tokens_written": _steps_mean(outcomes, lambda s: s.decode),
+        "tokens_written": _steps_mean(outcomes, lambda s: s.decode + s.draft),
         "tokens_read": _steps_mean(outcomes, lambda s: s.prefill + s.catchup),
         "measured_s": _plain(mean([o.measured_seconds for o in outcomes])),
         "estimated_s": _plain(estimated),

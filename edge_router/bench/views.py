@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from edge_router.bench.policy_sheets import policy_notes, policy_sheets
+from edge_router.bench.policy_sheets import policy_notes, policy_sheets, tier_notes, tier_sheets
 from edge_router.bench.sheets import Sheet
 from edge_router.bench.speed_sheets import (
     calibration_notes,
@@ -18,11 +18,13 @@ from edge_router.errors import UserError
 Data = Mapping[str, Any]
 _SHEETS: Final[Mapping[str, Callable[[Data], list[Sheet]]]] = {
     "policies": policy_sheets,
+    "tiers": tier_sheets,
     "speed": speed_sheets,
     "calibration": calibration_sheets,
 }
 _NOTES: Final[Mapping[str, Callable[[Data], list[str]]]] = {
     "policies": policy_notes,
+    "tiers": tier_notes,
     "speed": speed_notes,
     "calibration": calibration_notes,
 }

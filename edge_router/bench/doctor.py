@@ -1,0 +1,205 @@
+"""What stands in the way of playing here, and one line of advice for each problem.
+
+Every check is a function that returns findings; nothing is changed and no model is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Final
+
+from edge_router.bench.jobs import ladder_fingerprint
+from edge_router.bench.machine_details import available_bytes, load_average, memory_bytes
+from edge_router.costs import ladder_profile, profile_path
+from edge_router.engine.fingerprint import require_same_model
+from edge_router.engine.gguf_file import GgufHeader, read_header
+from edge_router.engine.ladder import default_context
+from edge_router.engine.llama import system_info
+from edge_router.engine.machine import cpu_model, physical_cores
+from edge_router.errors import UserError
+from edge_router.folders import cache_folder, data_folder
+from edge_router.models import LadderFile
+from edge_router.tasks.game_files import GENERATED, SPLITS, split_games
+
+# What llama.cpp may be compiled with, as its system_info names it.
+FEATURES: Final = ("AVX2", "AVX512", "AVX512_VNNI", "NEON", "DOTPROD", "OPENMP", "REPACK")
+EXTRAS: Final = {"textual": "the app", "matplotlib": "--plot", "torch": "training",
+                 "gguf": "--shape and convert", "distributed": "--dask"}  # fmt: skip
+_DISK_LOW: Final = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, what was found, and advice where something is wrong."""
+
+    what: str
+    found: str
+    advice: str = ""
+    stops: bool = False  # nothing can be played before the advice is taken
+
+
+def examine(ladder: LadderFile) -> Iterator[Finding]:
+    """All findings, from the machine upwards."""
+    yield from _build()
+    yield from _processor()
+    yield from _memory(ladder)
+    yield from _games()
+    yield from _costs(ladder)
+    yield from _folders()
+    yield from _extras()
+
+
+# -- machine ------------------------------------------------------------------------------------
+
+
+def _build() -> Iterator[Finding]:
+    info = system_info()
+    on = {name for name, value in re.findall(r"(\w+) = (\d+)", info) if value != "0"}
+    gpu = [name for name in ("Metal", "CUDA", "Vulkan") if re.search(name, info, re.I)]
+    there = [name for name in FEATURES if name in on] + gpu
+    version = metadata.version("llama-cpp-python")
+    advice = ""
+    if "AMX_INT8" in on and os.environ.get("EDGE_ROUTER_AMX") != "1":
+        advice = (
+            "built with AMX, which GCC before 13.3 miscompiles, so fast kernels are off; build"
+            " again with make, or set EDGE_ROUTER_AMX=1 if your compiler is sound"
+        )
+    elif not on & {"AVX2", "NEON"} and not gpu:
+        advice = "no vector instructions were compiled in: reinstall llama-cpp-python from source"
+    yield Finding("llama.cpp", f"{version}, with {', '.join(there) or 'plain kernels'}", advice)
+    cpu = _cpu_flags()
+    missing = [n for n, flag in _CPU_FLAGS.items() if flag in cpu and n not in on]
+    if missing:
+        yield Finding(
+            "kernels",
+            f"the processor has {', '.join(missing)} and llama.cpp was built without",
+            "build llama.cpp on this machine: pip install --no-binary :all: llama-cpp-python",
+        )
+
+
+_CPU_FLAGS: Final = {"AVX2": "avx2", "AVX512": "avx512f", "AVX512_VNNI": "avx512_vnni"}
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            line = next((x for x in file if x.startswith("flags")), "")
+    except OSError:
+        return set()
+    return set(line.partition(":")[2].split())
+
+
+def _processor() -> Iterator[Finding]:
+    cores, load = physical_cores(), load_average()
+    told = f"{cpu_model()}, {cores} cores for this process, load {load}"
+    advice = ""
+    if load is not None and load > cores:
+        advice = (
+            "other programs want the cores and threads that wait for each other crawl then: play"
+            " with --threads 1, and measure when the machine is idle"
+        )
+    yield Finding("processor", told, advice)
+
+
+def _memory(ladder: LadderFile) -> Iterator[Finding]:
+    free, total = available_bytes(), memory_bytes()
+    yield Finding("memory", f"{free / 1e9:.1f} GB free of {total / 1e9:.1f}")
+    name = ladder.name or "given tiers"
+    try:
+        headers = [read_header(spec.path) for spec in ladder.tiers]
+        require_same_model(headers)
+    except UserError as error:
+        yield Finding(f"ladder {name}", str(error), "name another --model or --tier", stops=True)
+        return
+    n_ctx = default_context(ladder.tiers)
+    needed = sum(h.size_bytes + kv_bytes(h, n_ctx) for h in headers)
+    tiers = ", ".join(
+        f"{spec.name} {h.size_bytes / 1e6:.0f} MB"
+        for spec, h in zip(ladder.tiers, headers, strict=True)
+    )
+    told = f"{tiers}; with KV for {n_ctx} tokens {needed / 1e9:.2f} GB"
+    fits = needed < free
+    advice = "" if fits else "give fewer tiers, a smaller --ctx, or close other programs"
+    yield Finding(f"ladder {name}", told, advice, stops=not fits)
+
+
+def kv_bytes(header: GgufHeader, n_ctx: int) -> int:
+    """Bytes of an F16 KV cache; 0 where the header does not tell."""
+    kind = header.architecture
+
+    def number(key: str) -> int:
+        text = header.metadata.get(f"{kind}.{key}", "0")
+        return int(text) if text.isdecimal() else 0
+
+    heads = number("attention.head_count_kv") or number("attention.head_count")
+    width = number("attention.key_length")
+    if not width and number("attention.head_count"):
+        width = number("embedding_length") // number("attention.head_count")
+    return 2 * 2 * number("block_count") * heads * width * n_ctx
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def _games() -> Iterator[Finding]:
+    for split in SPLITS:
+        try:
+            games = split_games(split)
+        except UserError as error:
+            if split == GENERATED:
+                yield Finding("games generated", str(error), "install edge-router again", True)
+            continue
+        yield Finding(f"games {split}", f"{len(games)} in {games[0].path.parents[2]}")
+    named = os.environ.get("ALFWORLD_DATA")
+    if named is None:
+        yield Finding(
+            "ALFWORLD_DATA",
+            "not set: our own games are played",
+            "for the official games set it to a folder and run alfworld-download",
+        )
+
+
+def _costs(ladder: LadderFile) -> Iterator[Finding]:
+    try:
+        fingerprint = ladder_fingerprint(ladder.tiers)
+        profile = ladder_profile(ladder.name, fingerprint)
+    except (OSError, UserError) as error:
+        yield Finding("costs", str(error), "run edge-router calibrate")
+        return
+    if profile is None:
+        yield Finding("costs", "this ladder was never calibrated", "run edge-router calibrate")
+        return
+    here = profile.machine.get("cpu") in (None, cpu_model())
+    path = profile_path(ladder.name, fingerprint)
+    yield Finding(
+        "costs",
+        f"calibrated {profile.created}, {path}",
+        "" if here else "calibrated on another processor: run edge-router calibrate again",
+    )
+
+
+def _folders() -> Iterator[Finding]:
+    for what, folder in (("data", data_folder()), ("cache", cache_folder())):
+        above = next(f for f in (folder, *folder.absolute().parents) if f.is_dir())
+        free = shutil.disk_usage(above).free
+        advice = ""
+        if not os.access(above, os.W_OK):
+            advice = "it cannot be written: set EDGE_ROUTER_HOME to a folder of yours"
+        elif free < _DISK_LOW:
+            advice = "little room is left: make some, or set EDGE_ROUTER_HOME to another disk"
+        yield Finding(f"{what} folder", f"{folder}, {free / 1e9:.1f} GB free", advice)
+
+
+def _extras() -> Iterator[Finding]:
+    found = {p: importlib.util.find_spec(p) is not None for p in EXTRAS}
+    there = [f"{p} ({EXTRAS[p]})" for p, yes in found.items() if yes]
+    absent = [f"{p} ({EXTRAS[p]})" for p, yes in found.items() if not yes]
+    told = f"installed: {', '.join(there) or 'none'}"
+    told += f"; not: {', '.join(absent)}" if absent else ""
+    yield Finding("optional", told)
