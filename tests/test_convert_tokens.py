@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers.pre_tokenizers import Whitespace
 
 from edge_router.convert.source import open_source
 from edge_router.convert.tokens import CORPUS, check_tokens, corpus
@@ -61,12 +62,25 @@ def test_text_survives_the_round_trip(family: str, tmp_path: Path) -> None:
     assert first == expected
 
 
+def test_a_checkpoint_with_a_sentencepiece_model_alone_is_read_by_sentencepiece(
+    tmp_path: Path,
+) -> None:
+    """transformers makes a tokenizer of its own from such a file, which may cut otherwise."""
+    folder = tmp_path / "spm"
+    write_tokenizer(folder, "sentencepiece")
+    tokenizer = load_tokenizer(folder)
+    vocabulary = read_vocabulary(folder, tokenizer, VOCABULARY)
+    tokenizer.backend_tokenizer.pre_tokenizer = Whitespace()
+    assert tokenizer.tokenize("a  b") != load_tokenizer(folder).tokenize("a  b")
+    assert check_tokens(tmp_path, vocabulary, tokenizer, "llama") > 300
+
+
 def test_a_wrong_pretokeniser_is_noticed(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "t", "qwen2")
     tokenizer = load_tokenizer(tmp_path / "t")
     vocabulary = read_vocabulary(tmp_path / "t", tokenizer, VOCABULARY)
     vocabulary.pre = "gpt-2"
-    with pytest.raises(UserError, match=r"differently \(gpt-2\): .* in transformers, .* in llama"):
+    with pytest.raises(UserError, match=r"\(gpt-2\): .* in the checkpoint, .* in llama"):
         check_tokens(tmp_path, vocabulary, tokenizer, "qwen2")
 
 

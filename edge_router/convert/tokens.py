@@ -8,13 +8,14 @@ tokens and chat turns are read by both; the first difference ends the conversion
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from edge_router.convert.files import told
-from edge_router.convert.vocabulary import CONTROL, Vocabulary
+from edge_router.convert.vocabulary import CONTROL, Vocabulary, sentencepiece_model
 from edge_router.engine.llama import LlamaModel
 from edge_router.errors import UserError
 
@@ -48,10 +49,49 @@ def check_tokens(folder: Path, vocabulary: Vocabulary, tokenizer: Any, architect
             model.close()
 
 
+def _reader(tokenizer: Any, vocabulary: Vocabulary) -> Callable[[str], list[int]]:
+    """How the checkpoint reads a text.
+
+    A checkpoint with a tokenizer.model and no tokenizer.json was trained with
+    SentencePiece itself. transformers 5 builds a tokenizer of its own from such
+    a file, and cuts some runs of spaces otherwise ("    return" of Mistral v1).
+    """
+    folder = Path(tokenizer.name_or_path)
+    if (folder / "tokenizer.json").is_file() or not (folder / "tokenizer.model").is_file():
+        return lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    processor = sentencepiece_model(folder)
+    # SentencePiece puts a space before a text; after a line feed, which merges with nothing, none
+    anchor = "" if vocabulary.space_prefix else "\n"
+    known = len(processor.EncodeAsIds(anchor))
+    ids = {text: i for i, text in enumerate(vocabulary.tokens)}
+    controls = re.compile("(" + "|".join(map(re.escape, _controls(vocabulary))) + ")")
+
+    def read(text: str) -> list[int]:
+        parts = [part for part in controls.split(text) if part]
+        return [
+            i
+            for part in parts
+            for i in (
+                [ids[part]]
+                if controls.fullmatch(part)
+                else processor.EncodeAsIds(anchor + part)[known:]
+            )
+        ]
+
+    return read
+
+
+def _controls(vocabulary: Vocabulary) -> list[str]:
+    """The first few control tokens."""
+    pairs = zip(vocabulary.tokens, vocabulary.types, strict=True)
+    return [text for text, kind in pairs if kind == CONTROL][:4]
+
+
 def _compare(model: LlamaModel, tokenizer: Any, vocabulary: Vocabulary) -> int:
     compared = 0
+    read = _reader(tokenizer, vocabulary)
     for text in corpus(vocabulary):
-        wanted = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        wanted = read(text)
         got = model.tokenize(text)
         if got != wanted:
             raise UserError(
@@ -68,11 +108,7 @@ def corpus(vocabulary: Vocabulary) -> Iterator[str]:
     Where only a whole text gets a space in front, every text follows a control
     token, as it does in a chat prompt.
     """
-    controls = [
-        text
-        for text, kind in zip(vocabulary.tokens, vocabulary.types, strict=True)
-        if kind == CONTROL
-    ][:4]
+    controls = _controls(vocabulary)
     lead = controls[0] if controls and not vocabulary.space_prefix else ""
     for text in CORPUS:
         yield lead + text
@@ -87,6 +123,6 @@ def _around(tokenizer: Any, wanted: Sequence[int], got: Sequence[int]) -> str:
         same += 1
     ours, theirs = wanted[same : same + 4], got[same : same + 4]
     return (
-        f"{tokenizer.convert_ids_to_tokens(ours)} in transformers, "
+        f"{tokenizer.convert_ids_to_tokens(ours)} in the checkpoint, "
         f"{tokenizer.convert_ids_to_tokens(theirs)} in llama.cpp"
     )

@@ -167,13 +167,19 @@ def _flattened(part: Mapping[str, Any] | None, key: str) -> Iterator[Mapping[str
 Pieces = tuple[list[str], list[int], list[float]]  # text, type and score of each token
 
 
-def _pieces_from_model(folder: Path, size: int) -> Pieces:
-    """What tokenizer.model says."""
+def sentencepiece_model(folder: Path) -> Any:
+    """SentencePiece's own reader of tokenizer.model."""
     processor = load_part("sentencepiece", extra="convert").SentencePieceProcessor()
     try:
         processor.LoadFromFile(str(folder / "tokenizer.model"))
     except (OSError, RuntimeError) as error:
         raise UserError(f"{folder / 'tokenizer.model'} is not a SentencePiece model") from error
+    return processor
+
+
+def _pieces_from_model(folder: Path, size: int) -> Pieces:
+    """What tokenizer.model says."""
+    processor = sentencepiece_model(folder)
     tokens, types = _with_holes(size)
     scores = [_NO_SCORE] * size
     for token in range(min(size, processor.vocab_size())):
