@@ -68,11 +68,17 @@ def train() -> None:
 )
 @click.option("--iterations", type=click.IntRange(1), help="Of GRPO.  [200]")
 @click.option(
+    "--cost",
+    metavar="NAME",
+    help="Cost profile (edge-router calibrate) by whose seconds GRPO is charged.  "
+    "[the share of dear steps]",
+)
+@click.option(
     "--profile",
     "profiles",
     multiple=True,
     metavar="NAME",
-    help="Cost profile (edge-router calibrate) by which seconds are told.",
+    help="Cost profile whose seconds the tables tell; may be repeated.",
 )
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

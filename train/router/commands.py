@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from edge_router.costs import CostProfile, find_profile
+from edge_router.costs import find_profile
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
@@ -41,6 +41,7 @@ def run(
     select_games: int,
     test_games: int,
     iterations: int | None,
+    cost: str | None,
     profiles: Sequence[str],
     jobs: int,
     seed: int,
@@ -55,10 +56,11 @@ def run(
     for tier in setting.tiers:
         read_header(tier.path)
     options = _options(games, train_games, select_games, test_games, iterations, jobs, seed)
+    options = replace(options, profile=None if cost is None else find_profile(cost))
     wish = report.Wish(
         official=official,
         kvs=tuple(str(KvMode.parse(mode)) for mode in more_kv),
-        profiles=tuple((name, _profile(name)) for name in profiles),
+        profiles=tuple((name, find_profile(name)) for name in profiles),
     )
     work = Run(Path(folder).expanduser(), setting, options, StderrProgress(), _say)
     try:
@@ -116,10 +118,6 @@ def _options(
             iterations=options.grpo.iterations if iterations is None else iterations,
         ),
     )
-
-
-def _profile(name: str) -> CostProfile:
-    return find_profile(name)
 
 
 def _say(line: str) -> None:

@@ -44,10 +44,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.router import front
+from train.router.charges import by_share
 from train.router.forest import Expand, Forest, Ints, Walks, walk
 from train.router.front import Point
 from train.router.network import NetPolicy, RouterNet
-from train.router.oracle import tier_weights
 from train.router.policies import FixedPolicy
 
 Doubles = NDArray[np.float64]
@@ -153,8 +153,10 @@ class Trainer:
     supervised: RouterNet
     recipe: Recipe
     expand: Expand | None = None
+    charge: Callable[[Forest], Doubles] = by_share
     _is_contested: NDArray[np.bool_] | None = None
-    _mean_length: float | None = None
+    _unit: float | None = None
+    _charged: Doubles | None = None
 
     def run(self, checkpoint: Path | None = None, tell: Tell | None = None) -> State:
         """Train to the end, from `checkpoint` where there is one; the best network is in `net`."""
@@ -274,18 +276,17 @@ class Trainer:
 
     def _cost(self, walks: Walks) -> Doubles:
         """Each episode's cost; 1 is what an episode on the dearest tier costs on average."""
-        weights = np.broadcast_to(
-            np.array(tier_weights(self.forest.tiers)), (self.forest.size, self.forest.tiers)
-        )
-        return walks.cost(weights) / self._length()
-
-    def _length(self) -> float:
-        """Mean steps of an episode that the dearest tier plays alone."""
-        if self._mean_length is None:
+        if self._unit is None:
             dearest = FixedPolicy(self.forest.tiers - 1)
-            walks = walk(self.forest, self.games, dearest, expand=self.expand)
-            self._mean_length = float(walks.steps.mean())
-        return self._mean_length
+            alone = walk(self.forest, self.games, dearest, expand=self.expand)
+            self._unit = float(alone.cost(self.charge(self.forest)).mean())
+        return walks.cost(self._charges()) / self._unit
+
+    def _charges(self) -> Doubles:
+        """The charge of every row, computed again only when the tree has grown."""
+        if self._charged is None or len(self._charged) != self.forest.size:
+            self._charged = self.charge(self.forest)
+        return self._charged
 
     # -- learning -----------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ import torch
 from numpy.typing import NDArray
 
 from edge_router.bench.results import write_json
+from edge_router.costs import CostProfile
 from edge_router.errors import UserError
 from edge_router.router.base import DecideAt
 from edge_router.router.features import ALL_NAMES
 from edge_router.tasks.game_files import find_games
 from train.router import front, grpo, sft
+from train.router.charges import by_seconds, by_share
 from train.router.explore import Plan
-from train.router.forest import Ints, walk
+from train.router.forest import Forest, Ints, walk
 from train.router.games import Game, drawn, from_files
 from train.router.network import NetPolicy, RouterNet, Shape
 from train.router.policies import FixedPolicy
@@ -56,6 +59,7 @@ class Options:
     decide_at: tuple[DecideAt, ...] = ("draft", "prompt")
     sft: sft.Recipe = field(default_factory=sft.Recipe)
     grpo: grpo.Recipe = field(default_factory=grpo.Recipe)
+    profile: CostProfile | None = None  # costs in seconds; None: share of dear steps
     jobs: int = 2
     ablate: bool = True
 
@@ -210,12 +214,22 @@ class Run:
                 supervised,
                 self.options.grpo,
                 self.rollouts.expand,
+                self._charge(shape),
             )
             state = trainer.run(self.folder / f"grpo-{name}.checkpoint", self._teller(name))
             _save(state.net.eval(), self.folder / f"grpo-{name}.pt")
             found.append({"what": name, "score": state.best_score, "log": state.log})
             self.say(f"{name}: best score {state.best_score:.4f}")
         self.keep_note("grpo", {"networks": found, "recipe": asdict(self.options.grpo)}, started)
+
+    def _charge(self, shape: Shape) -> Callable[[Forest], NDArray[np.float64]]:
+        """By share, or in seconds where the options name a profile."""
+        profile = self.options.profile
+        if profile is None:
+            return by_share
+        return partial(
+            by_seconds, profile=profile, names=self.setting.names, decide_at=shape.decide_at
+        )
 
     def _teller(self, name: str) -> grpo.Tell:
         step: Callable[[], None] | None = None

@@ -1,0 +1,55 @@
+"""What a step costs the router while it is trained: its share of dear steps, or seconds.
+
+Without a cost profile a step costs what its tier weighs (0 the cheapest, 1 the
+dearest). With one it costs the seconds in which this machine reads and writes it:
+
+    prefill by the cheapest + handoff and one token by the chosen tier + its decoding
+    (+ the draft, where the router decides at the draft and did not keep it)
+
+The span handed over depends on when the tier last wrote; here it is what the
+prompt has grown by, which is exact for a tier that writes every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_router.costs import CostProfile, StepTokens
+from edge_router.router.base import DecideAt
+from edge_router.router.features import ALL_NAMES
+from train.router.forest import Forest
+from train.router.oracle import tier_weights
+
+_GROWTH, _PROMPT = ALL_NAMES.index("new_tokens"), ALL_NAMES.index("prompt_tokens")
+
+
+def by_share(forest: Forest) -> NDArray[np.float64]:
+    """(rows, tiers): each tier's weight."""
+    weights = np.array(tier_weights(forest.tiers))
+    return np.broadcast_to(weights, (forest.size, forest.tiers))
+
+
+def by_seconds(
+    forest: Forest, profile: CostProfile, names: Sequence[str], decide_at: DecideAt
+) -> NDArray[np.float64]:
+    """(rows, tiers): seconds of the step. Raises UserError when the profile lacks a tier."""
+    out = np.zeros((forest.size, forest.tiers))
+    for row in np.flatnonzero(~forest.done[: forest.size]):
+        prompt = round(1000 * float(forest.features[row, _PROMPT]))
+        grown = max(1, round(100 * float(forest.features[row, _GROWTH])))
+        draft = profile.tier(names[0]).decode(int(forest.decoded[row, 0]), prompt)
+        for tier, name in enumerate(names):
+            tokens = StepTokens(
+                prefill=grown,
+                handoff=grown if tier else 0,
+                catchup=1 if tier else 0,
+                decode=int(forest.decoded[row, tier]),
+                depth=prompt,
+            )
+            out[row, tier] = profile.step_seconds(name, tokens, reader=names[0])
+            if tier and decide_at == "draft":
+                out[row, tier] += draft
+    return out
