@@ -47,6 +47,7 @@ class OnnxRouter:
         self.path = Path(path)
         self._session = _open(self.path)
         meta: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata = meta
         names = _feature_names(self.path, meta)
         self.decide_at: DecideAt = "draft" if names == ALL_NAMES else "prompt"
         self._width, self._state_shape = _check_shapes(self.path, self._session, len(names))

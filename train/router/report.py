@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,11 +47,26 @@ def evaluate(run: Run, wish: Wish, console: Console) -> dict[str, Any]:
     if wish.official:
         sets += _official(run)
     told: dict[str, Any] = {"policies": [a.spec for a in asked], "tables": []}
+    replays = []
     for kv in (run.setting.kv, *wish.kvs):
         for name, games in sets:
-            told["tables"].append(_table(run, wish, console, kv, name, games, asked))
-    run.keep_note("evaluate", told, started)
+            table, rows = _table(run, wish, console, kv, name, games, asked)
+            told["tables"].append(table)
+            replays.append((table, rows, [g for g in games if isinstance(g, FileGame)]))
+            run.keep_note("evaluate", told, started)
+    for table, rows, files in replays:
+        if files:
+            table["engine_differences"] = verify(files, rows, run.progress)
+            _tell_differences(table, console)
+            run.keep_note("evaluate", told, started)
     return told
+
+
+def _tell_differences(table: dict[str, Any], console: Console) -> None:
+    wrong = table["engine_differences"]
+    console.print(f"{table['games']}, kv {table['kv']}: {len(wrong)} differences from the engine")
+    for line in wrong[:5]:
+        console.print(line)
 
 
 def _official(run: Run) -> list[tuple[str, Sequence[Game]]]:
@@ -129,7 +143,7 @@ def _table(
     name: str,
     games: Sequence[Game],
     asked: Sequence[Asked],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[Row]]:
     setting = replace(run.setting, kv=kv)
     path = run.folder / "rollouts.sqlite"
     with Rollouts(setting, path, run.options.jobs, run.progress) as rollouts:
@@ -138,19 +152,9 @@ def _table(
         beaten = oracle_is_beaten(rows, rollouts.forest, rollouts.take(games))
     if beaten:
         raise RuntimeError(f"the oracle's bound was beaten: {beaten[:3]}")
-    wrong = None
-    files = [game for game in games if isinstance(game, FileGame)]
-    if len(files) == len(games):
-        wrong = verify(files, rows, run.progress)
-        for line in wrong[:5]:
-            console.print(f"the real engine differs: {line}")
     console.print(show(rows, f"{name}, {len(games)} games, kv {kv}", wish))
-    return {
-        "games": name,
-        "kv": kv,
-        "engine_differences": wrong,
-        "rows": [_with_tests(row, rows) for row in rows],
-    }
+    table = {"games": name, "kv": kv, "rows": [_with_tests(row, rows) for row in rows]}
+    return table, rows
 
 
 def _with_tests(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
@@ -197,7 +201,3 @@ def show(rows: Sequence[Row], title: str, wish: Wish) -> Table:
 def _pair(test: tuple[int, int, float]) -> str:
     more, fewer, p = test
     return f"+{more} -{fewer} p {p:.2g}"
-
-
-def path_of_plots(run: Run) -> Path:
-    return run.folder
