@@ -36,16 +36,15 @@ class Wish:
     official: bool = True  # valid_seen as well, where ALFWORLD_DATA has it
     kvs: tuple[str, ...] = ()  # KV modes besides the run's own
     profiles: tuple[tuple[str, CostProfile], ...] = ()
-    search: int = 300  # histories that the oracle may look at in a game
+    search: int = 100  # histories that the oracle may look at in a game
 
 
 def evaluate(run: Run, wish: Wish, console: Console) -> dict[str, Any]:
     """Compare on the test games, and on the official ones where they are."""
     started = time.monotonic()
     asked = policies(run)
-    sets: list[tuple[str, Sequence[Game]]] = [("test", run.sets.test)]
-    if wish.official:
-        sets += _official(run)
+    sets = _official(run) if wish.official else []
+    sets.append(("test", run.sets.test))
     told: dict[str, Any] = {"policies": [a.spec for a in asked], "tables": []}
     replays = []
     for kv in (run.setting.kv, *wish.kvs):
