@@ -55,7 +55,7 @@ def train() -> None:
 @click.option(
     "--select-games",
     type=click.IntRange(1),
-    default=300,
+    default=500,
     show_default=True,
     help="Games on which networks and thresholds are chosen.",
 )
@@ -66,7 +66,7 @@ def train() -> None:
     show_default=True,
     help="Games that are played when all is chosen.",
 )
-@click.option("--iterations", type=click.IntRange(1), help="Of GRPO.  [200]")
+@click.option("--iterations", type=click.IntRange(1), help="Of GRPO.  [150]")
 @click.option(
     "--cost",
     metavar="NAME",

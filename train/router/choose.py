@@ -21,7 +21,7 @@ from train.router.front import Point
 from train.router.network import RouterNet
 from train.router.pipeline import Run, load_network, name_of, real_episodes
 
-DIALS = tuple(i / 20 for i in range(21))  # the network's own dials that are measured
+DIALS = tuple(i / 10 for i in range(11))  # the network's own dials that are measured
 SHOWN = tuple(i / 10 for i in range(11))  # the user's dials in the table
 BUDGET = 0.2  # largest share of dear steps at the default dial
 NEARLY = 0.004  # a success this close to the best counts as equal: one game of 300

@@ -57,7 +57,7 @@ Doubles = NDArray[np.float64]
 class Recipe:
     """How the network is improved. `lambda_least` belongs to dial 1, `lambda_most` to dial 0."""
 
-    iterations: int = 200
+    iterations: int = 150
     groups: int = 96  # games an iteration
     size: int = 16  # episodes of a game
     passes: int = 3

@@ -51,7 +51,7 @@ class Options:
     """What a run is made of; the defaults train the shipped router."""
 
     train_games: int = 1200
-    select_games: int = 300
+    select_games: int = 500
     test_games: int = 400
     folder: Path | None = None  # games to use instead of generated ones
     plan: Plan = field(default_factory=Plan)

@@ -112,26 +112,16 @@ def _point(run: Run, spec: str, dial: float = 0.5) -> front.Point:
     return front.point(rollouts.forest, run.select_games(), policy, dial, rollouts.expand)
 
 
-def matched(run: Run, kind: str, share: float, rounds: int = 7) -> str:
-    """The threshold router of a kind whose share of dear steps is closest to `share`.
+def matched(run: Run, kind: str, share: float) -> str:
+    """The threshold router of a kind that sends about `share` of the steps to the dearest tier.
 
-    Bisected over the quantiles of its statistic along the cheapest tier's own episodes.
+    The threshold is that quantile of its statistic along the cheapest tier's own episodes on the
+    select games; what share comes of it on other games stands in the table.
     """
     feature = {"entropy": "entropy", "margin": "margin", "draft": "draft_min_p"}[kind]
-    values = np.sort(run.statistic(feature))
-    if kind == "entropy":
-        values = values[::-1]  # from the threshold that sends nothing to the one that sends all
-    low, high, best = 0, len(values) - 1, (2.0, "")
-    for _ in range(rounds):
-        at = (low + high) // 2
-        spec = f"{kind}:{float(values[at]):.6g}"
-        found = _share(run, spec)
-        best = min(best, (abs(found - share), spec))
-        if found < share:
-            low = at
-        else:
-            high = at
-    return best[1]
+    values = run.statistic(feature)
+    quantile = 1.0 - share if kind == "entropy" else share
+    return f"{kind}:{float(np.quantile(values, quantile)):.6g}"
 
 
 def _table(
