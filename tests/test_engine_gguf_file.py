@@ -22,8 +22,8 @@ SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], d
 
 def test_the_table_of_types_agrees_with_the_gguf_package() -> None:
     theirs = {t.value: (t.name, *size) for t, size in GGML_QUANT_SIZES.items()}
-    assert {k: v for k, v in theirs.items() if k in GGML_TYPES} == dict(GGML_TYPES)
-    assert GGML_TYPES.keys() == theirs.keys()
+    newer = {42: ("Q2_0", 64, 18)}  # llama.cpp writes it, the package does not know it yet
+    assert theirs | newer == dict(GGML_TYPES)
 
 
 @pytest.mark.parametrize("tier", ["f16", "q4_k_m", "q8_0"])
