@@ -455,10 +455,9 @@ def test_a_run_that_was_stopped_goes_on(
     if how is signal.SIGINT:
         assert stderr.strip().splitlines()[-1] == "edge-router: interrupted"
         assert not list(out.glob(".*.partial"))
-    left = files(out)
-    if how is signal.SIGINT:  # a killed parent's child may still finish what it was at
-        assert not any(name.endswith(f"{when}.gguf") for name in left)
-    assert left.items() <= wanted.items()  # what has its final name is whole
+    # The tier in hand may have been at its last bytes, and a killed parent's child finishes what
+    # it was at: it is there or not, but what has its final name is whole.
+    assert files(out).items() <= wanted.items()
     again = run(large, "--tiers", TIERS, "--no-verify", "--out", out)
     assert again.exit_code == 0, again.output
     assert ("q3_k_m is there already" in again.stderr) == (when == "q8_0")
