@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
 
 from edge_router.convert.source import open_source
-from edge_router.convert.verify import log_softmax
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.sampling import log_softmax
 from tests.checkpoints import FAMILIES, VOCABULARY, edit_json, write_checkpoint
 
 TOKENS = 300  # beyond the original context of the stretched ropes, which is 256

@@ -17,12 +17,12 @@ from edge_router.convert.verify import (
     Fidelity,
     Reference,
     is_absurd,
-    log_softmax,
     passages,
     scratch_bytes,
 )
 from edge_router.engine.llama import LlamaContext, LlamaModel
 from edge_router.engine.quantise import quantise
+from edge_router.engine.sampling import log_softmax
 from tests.tiny_gguf import TINY_QWEN3, write_tiny
 
 STYLE = ReactStyle()

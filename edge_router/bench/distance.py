@@ -20,7 +20,7 @@ from edge_router.bench.jobs import LadderShelf, file_key
 from edge_router.bench.store import key_of
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
-from edge_router.engine.sampling import Sampler
+from edge_router.engine.sampling import Sampler, log_softmax
 from edge_router.engine.tier import Generation, common_prefix
 from edge_router.router.baselines import LowRouter
 from edge_router.tasks.alfworld import AlfworldGame
@@ -168,11 +168,6 @@ def _along(tier: Tier, prompt: list[int], written: list[int]) -> NDArray[np.floa
         tier.decode([token])
         rows.append(log_softmax(tier.context.logits()))
     return np.stack(rows)
-
-
-def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max()
-    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
 
 
 def _text(ladder: Ladder, prompt: list[int], style: PromptStyle) -> str:

@@ -29,6 +29,7 @@ from edge_router.agent.react_style import Example, examples
 from edge_router.agent.styles import PromptStyle
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.sampling import log_softmax
 
 TEXT_FILE: Final = Path(__file__).with_name("verify_text.txt")
 PROSE, GAMES = "text", "games"
@@ -225,14 +226,6 @@ class _Sums:
 
 def _exp(value: float) -> float:
     return math.exp(min(value, 700.0)) if value == value else math.nan
-
-
-def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Log-probabilities over the last axis, in float64."""
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    result: NDArray[np.float64] = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    return result
 
 
 def is_absurd(found: dict[str, Fidelity]) -> bool:

@@ -94,3 +94,9 @@ def _nucleus(weights: NDArray[np.float32], top_p: float) -> NDArray[np.intp]:
     few = few[np.argsort(-weights[few], kind="stable")]
     cumulative = np.cumsum(weights[few], dtype=np.float64)
     return few[: int(np.searchsorted(cumulative, wanted, "left")) + 1]
+
+
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Log-probabilities along the last axis, in double precision."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))

@@ -21,7 +21,7 @@ from edge_router.agent.prompt import Prompt, make_room
 from edge_router.agent.styles import PromptStyle, style_for
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.ladder import Ladder
-from edge_router.engine.sampling import Sampler
+from edge_router.engine.sampling import Sampler, log_softmax
 from edge_router.engine.tier import Tier, common_prefix
 from edge_router.router.features import extract, with_draft
 from edge_router.tasks.base import Opening
@@ -220,12 +220,6 @@ def kl_per_token(
     with np.errstate(invalid="ignore"):
         terms = np.where(weights > 0, weights * (p - q), 0.0)
     return np.asarray(np.maximum(terms.sum(axis=-1), 0.0))
-
-
-def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Log-probabilities along the last axis, in double precision."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
 def _read_turns(tier: Tier, prompts: list[list[int]]) -> None:
