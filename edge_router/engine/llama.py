@@ -97,11 +97,12 @@ def _repacking_is_safe() -> bool:
 class LlamaModel:
     """Weights and vocabulary of one GGUF, read-only and shared by its contexts."""
 
-    def __init__(self, header: GgufHeader, handle: int) -> None:
+    def __init__(self, header: GgufHeader, handle: int, on_cpu: bool = True) -> None:
         api = library()
         self._api = api
         self.handle = handle
         self.header = header
+        self.on_cpu = on_cpu
         self.path = header.path
         self.metadata = header.metadata
         self._vocab = api.llama_model_get_vocab(handle)
@@ -149,7 +150,7 @@ class LlamaModel:
         handle = api.llama_model_load_from_file(os.fsencode(header.path), params)
         if not handle:
             raise UserError(f"llama.cpp cannot load {header.path}: {library_log.reason()}")
-        return cls(header, handle)
+        return cls(header, handle, on_cpu=n_gpu_layers == 0)
 
     @property
     def chat_template(self) -> str | None:
@@ -270,6 +271,10 @@ class LlamaContext:
         params.kv_unified = kv_unified
         params.n_threads = params.n_threads_batch = threads
         params.type_k = params.type_v = _F16
+        # On CPUs llama.cpp's flash attention reads spans of 2 to 63 tokens row by row, and an
+        # agent's replies are that short: docs/measurements.md has both ways at many lengths.
+        if model.on_cpu:
+            params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.no_perf = True
         if on_node is not None:
             params.cb_eval = self._on_node = on_node  # kept: llama.cpp holds a bare pointer
