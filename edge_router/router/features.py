@@ -181,7 +181,7 @@ class FeatureExtractor:
         table, rest = logits[: self._cut].reshape(LANE, self._lanes), logits[self._cut :]
         maxima = np.maximum.reduce(table, axis=0, out=self._maxima)
         # Four lanes have maxima as large as any other lane's: the four largest are in them.
-        best = maxima.argpartition(self._lanes - TOP)[-TOP:]
+        best = _largest_at(maxima)
         top = _largest(np.concatenate((table[:, best].ravel(), rest)))
         kept = (maxima >= top[0] - self._cutoff).nonzero()[0]
         if len(kept) * SPARSE <= self._lanes:
@@ -220,6 +220,21 @@ class FeatureExtractor:
             if math.isfinite(mean):  # not so where a logit is -inf: -inf * 0
                 return z * math.exp(-largest), max(0.0, math.log(z) - mean)
         return _shifted(logits, largest, self._scratch)
+
+
+def _largest_at(maxima: NDArray[np.float32]) -> list[int]:
+    """Where the TOP largest are, fewer where the rest is -inf.
+
+    Four argmax take a tenth of the 50 microseconds of an argpartition.
+    """
+    values: dict[int, np.float32] = {}
+    for _ in range(TOP):
+        at = int(maxima.argmax())
+        values.setdefault(at, maxima[at])
+        maxima[at] = -np.inf
+    for at, value in values.items():
+        maxima[at] = value
+    return list(values)
 
 
 def _largest(logits: NDArray[np.float32]) -> list[float]:
