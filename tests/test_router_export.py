@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_the_score_of_a_front_by_hand() -> None:
 def test_supervision_finds_the_steps_at_which_the_tiers_disagree(state: int) -> None:
     torch.set_num_threads(1)
     forest, games = toy_forest()
-    recipe = sft.Recipe(tau=0.5, passes=40, batch=64, chances=(0.0, 0.3))
+    recipe = sft.Recipe(label="kl", tau=0.5, passes=40, batch=64, chances=(0.0, 0.3))
     net = sft.train(forest, games, Shape(2, "prompt", state=state), recipe)
     walks = walk(forest, games, NetPolicy(net))
     assert walks.won.all()
@@ -168,6 +169,19 @@ def test_supervision_finds_the_steps_at_which_the_tiers_disagree(state: int) -> 
     assert np.array_equal(walks.tiers == 1, sensitive)
     again = sft.train(forest, games, Shape(2, "prompt", state=state), recipe)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("label", "odds"), [("action", (math.exp(-3), math.exp(3))), ("kl", (1.0, 1.0))]
+)
+def test_labels_weigh_by_rarity_and_where_they_are_fixed_by_the_dial(
+    label: str, odds: tuple[float, float]
+) -> None:
+    forest, _ = toy_forest()
+    teacher = sft.Teacher(forest, sft.Recipe(label=label), np.arange(forest.size))
+    found, dials = np.array([0, 1, 1, -1]), np.array([0.0, 0.0, 1.0, 1.0])
+    by_hand = [1.0, odds[0] / math.sqrt(2), odds[1] / math.sqrt(2), 0.0]
+    assert teacher.weights(found, dials).numpy() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_the_dial_sets_how_much_counts_as_sensitive() -> None:

@@ -176,11 +176,11 @@ class Run:
         for shape in self.seed_shapes:
             net = sft.train(self.rollouts.forest, games, shape, self.options.sft)
             _save(net, self.folder / f"sft-{name_of(shape)}.pt")
-            table.append(self._judged(net, select, f"{name_of(shape)}, kl by dial"))
+            table.append(self._judged(net, select, name_of(shape)))
         if self.options.ablate:
             for what, recipe in ablations(self.options.sft):
                 net = sft.train(self.rollouts.forest, games, self.seed_shapes[0], recipe)
-                table.append(self._judged(net, select, what, by_threshold=True))
+                table.append(self._judged(net, select, what, by_threshold=recipe.tau is not None))
         self.keep_note("sft", {"networks": table}, started)
 
     def _judged(
@@ -274,12 +274,12 @@ THRESHOLDS = (0.05, 0.2, 0.5, 0.8, 0.95)
 
 def ablations(recipe: sft.Recipe) -> Iterable[tuple[str, sft.Recipe]]:
     """Other labels, other measures of the KL, and tau fixed at several quantiles."""
-    yield "label: action differs", replace(recipe, label="action")
-    yield "label: oracle", replace(recipe, label="oracle")
+    for label in ("kl", "oracle"):
+        yield f"label: {label}, by dial", replace(recipe, label=label)
     for tau in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
-        yield f"label: kl sum, tau {tau:g}", replace(recipe, tau=tau)
+        yield f"label: kl sum, tau {tau:g}", replace(recipe, label="kl", tau=tau)
     for measure in ("mean", "max"):
-        yield f"label: kl {measure}, tau 0.9", replace(recipe, measure=measure, tau=0.9)
+        yield f"label: kl {measure}, tau 0.9", replace(recipe, label="kl", measure=measure, tau=0.9)
 
 
 def name_of(shape: Shape) -> str:

@@ -1,9 +1,17 @@
 """Supervision: a step is sensitive if the tiers disagree there, whatever came of it.
 
-Cross-entropy on labels from KL(dearest || cheaper), weighted by class. One
-network covers the whole front: each step of each pass is shown with a dial of
-its own, and the dial sets the share of steps that count as sensitive (tau is
-that quantile of the KL). `tau` fixes the quantile instead.
+Cross-entropy, weighted by class, on one of three labels (see `labels`). One network
+covers the whole front: each step of each pass is shown with a dial of its own.
+
+    action   the tiers' actions differ; the dial multiplies the odds of it, from e^-odds
+             at 0 to e^odds at 1, which moves the network's threshold along the front
+    oracle   likewise
+    kl       KL(dearest || cheaper) is at least tau, a quantile that follows the dial, so
+             that it sets the share of steps that count; `tau` fixes the quantile instead
+
+The paper labels by KL. Here labels by action make the better front, because thoughts
+that differ in their words raise the KL of steps that come to the same; every run trains on
+the others as well and keeps the comparison.
 
 The episodes behind the labels are walks of chance through the known tree, so
 that the features of the route (who wrote the last steps) vary as they will.
@@ -32,7 +40,8 @@ LEAST, MOST = 0.01, 0.5  # share of steps that are sensitive at dial 0 and at di
 class Recipe:
     """How a network is supervised."""
 
-    label: str = "kl"  # or "action", "oracle"
+    label: str = "action"  # or "kl", "oracle"
+    odds: float = 3.0  # ln of what the dial multiplies the odds of "action" and "oracle" by
     measure: str = "sum"  # of the KL over the step's tokens: sum, mean or max
     tau: float | None = None  # quantile of the KL; None: set by the dial
     balance: float = 0.5  # class weights are frequencies to the power of minus this
@@ -56,7 +65,7 @@ def train(forest: Forest, games: Ints, shape: Shape, recipe: Recipe) -> RouterNe
     taken = walks.taken
     net = RouterNet(shape)
     net.fit_normalisation(_with_dials(walks.features, rng)[taken])
-    teacher = _Teacher(forest, recipe, np.unique(walks.rows[taken]))
+    teacher = Teacher(forest, recipe, np.unique(walks.rows[taken]))
     episodes = walks.rows.shape[1]
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=1e-3)
     total = recipe.passes * -(-episodes // recipe.batch)
@@ -88,7 +97,7 @@ def _with_dials(features: Floats, rng: np.random.Generator) -> Floats:
     return out
 
 
-class _Teacher:
+class Teacher:
     """Labels for rows under dials, and what each class weighs."""
 
     def __init__(self, forest: Forest, recipe: Recipe, rows: Ints) -> None:
@@ -110,23 +119,25 @@ class _Teacher:
         tau = np.maximum(self._sorted[np.clip(at, 0, last)].astype(np.float64), 1e-6)
         return labels.by_kl(self._kl[rows], tau)
 
-    def weights(self, found: Ints) -> Tensor:
-        """Class weights from the labels of a batch; their mean over its steps is 1."""
-        counts = np.bincount(found[found >= 0], minlength=self._tiers).astype(np.float64)
-        weights = np.where(counts > 0, np.maximum(counts, 1.0) ** -self._recipe.balance, 0.0)
-        return torch.from_numpy(
-            weights * counts.sum() / max(1e-9, (weights * counts).sum())
-        ).float()
+    def weights(self, found: Ints, dials: NDArray[np.floating]) -> Tensor:
+        """What each label (n,) weighs: by how rare its class is, and by the dial (n,)."""
+        labelled = found >= 0
+        counts = np.bincount(found[labelled], minlength=self._tiers).astype(np.float64)
+        weights = np.where(labelled, np.maximum(counts, 1.0)[found] ** -self._recipe.balance, 0.0)
+        if self._fixed is not None:
+            weights *= np.where(found > 0, np.exp(self._recipe.odds * (2.0 * dials - 1.0)), 1.0)
+        return torch.from_numpy(weights).float()
 
 
 def _loss(
-    net: RouterNet, walks: Walks, part: Ints, teacher: _Teacher, rng: np.random.Generator
+    net: RouterNet, walks: Walks, part: Ints, teacher: Teacher, rng: np.random.Generator
 ) -> Tensor:
     features = _with_dials(walks.features[:, part], rng)
     rows, taken = walks.rows[:, part], walks.taken[:, part]
     logits = net.sequence(torch.from_numpy(features))[torch.from_numpy(taken)]
     found = teacher.label(rows[taken], features[:, :, DIAL][taken])
-    target = torch.from_numpy(found)
-    return nn.functional.cross_entropy(
-        logits, target, weight=teacher.weights(found), ignore_index=labels.UNLABELLED
+    weights = teacher.weights(found, features[:, :, DIAL][taken])
+    each = nn.functional.cross_entropy(
+        logits, torch.from_numpy(found), ignore_index=labels.UNLABELLED, reduction="none"
     )
+    return (each * weights).sum() / weights.sum().clamp_min(1e-9)
