@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from edge_router.bench.statistics import wilson
 from edge_router.costs import CostProfile
 from edge_router.errors import UserError
+from edge_router.router.parse import make_router
 from edge_router.tasks.game_files import split_games
 from train.router import front
 from train.router.explore import Plan
@@ -21,12 +21,15 @@ from train.router.games import FileGame, Game, from_files
 from train.router.pipeline import Run
 from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
+from train.router.show import default_row, markdown, on_screen
 from train.router.table import Asked, Row, compare, oracle_is_beaten
 from train.router.verify import verify
 
 DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CHANCES = (0.1, 0.2, 0.4)
 OFFICIAL = "valid_seen"
+MATCHED_ON = 300  # select games on which thresholds are fitted to the router's share
+HALVINGS = 7
 
 
 @dataclass(frozen=True)
@@ -98,30 +101,32 @@ def policies(run: Run) -> list[Asked]:
     return asked
 
 
-def _share(run: Run, spec: str) -> float:
-    return _point(run, spec).share
-
-
-def _point(run: Run, spec: str, dial: float = 0.5) -> front.Point:
-    from functools import partial
-
-    from edge_router.router.parse import make_router
-
-    rollouts = run.rollouts
+def _share(run: Run, spec: str, games: int | None = None) -> float:
+    """Share of dear steps of a router on the select games, or the first of them."""
+    rollouts, judges = run.rollouts, run.sets.select[:games]
+    rollouts.play(judges, [(spec, 0.5)], f"share of {spec.partition(':')[0]}")
     policy = RouterPolicy(partial(make_router, spec), run.setting.names, rollouts.forest)
-    return front.point(rollouts.forest, run.select_games(), policy, dial, rollouts.expand)
+    return front.point(rollouts.forest, rollouts.take(judges), policy, 0.5, rollouts.expand).share
 
 
 def matched(run: Run, kind: str, share: float) -> str:
-    """The threshold router of a kind that sends about `share` of the steps to the dearest tier.
+    """The threshold router of a kind that sends `share` of the steps to the dearest tier.
 
-    The threshold is that quantile of its statistic along the cheapest tier's own episodes on the
-    select games; what share comes of it on other games stands in the table.
+    The threshold is a quantile of its statistic along the cheapest tier's own episodes on the
+    select games, found by halving until the share that comes of it there fits; what share
+    comes of it on other games stands in the table.
     """
-    feature = {"entropy": "entropy", "margin": "margin", "draft": "draft_min_p"}[kind]
-    values = run.statistic(feature)
-    quantile = 1.0 - share if kind == "entropy" else share
-    return f"{kind}:{float(np.quantile(values, quantile)):.6g}"
+    values = run.statistic({"entropy": "entropy", "margin": "margin", "draft": "draft_min_p"}[kind])
+    least, most, part = 0.0, 1.0, share
+    for _ in range(HALVINGS):
+        quantile = 1.0 - part if kind == "entropy" else part
+        spec = f"{kind}:{float(np.quantile(values, quantile)):.6g}"
+        found = _share(run, spec, MATCHED_ON)
+        if abs(found - share) < 0.05 * share:
+            break
+        least, most = (part, most) if found < share else (least, part)
+        part = min((least + most) / 2, 2 * part)
+    return spec
 
 
 def _table(
@@ -141,7 +146,12 @@ def _table(
         beaten = oracle_is_beaten(rows, rollouts.forest, rollouts.take(games))
     if beaten:
         raise RuntimeError(f"the oracle's bound was beaten: {beaten[:3]}")
-    console.print(show(rows, f"{name}, {len(games)} games, kv {kv}", wish))
+    title = f"{name}, {len(games)} games, kv {kv}"
+    profiles = [profile for profile, _ in wish.profiles]
+    console.print(on_screen(rows, title, profiles))
+    (run.folder / f"table-{name}-{kv.replace(':', '-')}.md").write_text(
+        markdown(rows, title, profiles), encoding="utf-8"
+    )
     table = {"games": name, "kv": kv, "rows": [_with_tests(row, rows) for row in rows]}
     return table, rows
 
@@ -155,38 +165,3 @@ def _with_tests(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         "against_high": dict(zip(("more", "fewer", "p"), row.against(high), strict=True)),
         "router_against_it": dict(zip(("more", "fewer", "p"), ours.against(row), strict=True)),
     }
-
-
-def default_row(rows: Sequence[Row]) -> Row:
-    """The trained router at the dial that users start with."""
-    trained = [r for r in rows if r.dial == 0.5 and r.name.startswith("SFT + GRPO")]
-    return trained[0]
-
-
-def show(rows: Sequence[Row], title: str, wish: Wish) -> Table:
-    view = Table(title=title)
-    high, ours = next(r for r in rows if r.spec == "high"), default_row(rows)
-    view.add_column("policy")
-    for heading in ("won", "95 %", "dear", "steps", "tokens", "vs high", "router vs it"):
-        view.add_column(heading, justify="right")
-    for name, _ in wish.profiles:
-        view.add_column(f"s/game {name}", justify="right")
-    for row in rows:
-        low, top = wilson(sum(row.won), len(row.won))
-        cells = [
-            f"{100 * row.success:.1f} %",
-            f"{100 * low:.1f}-{100 * top:.1f}",
-            f"{100 * row.share:.1f} %",
-            f"{sum(row.steps) / len(row.steps):.1f}",
-            f"{row.tokens / len(row.won):.0f}",
-            _pair(row.against(high)) if row is not high else "",
-            _pair(ours.against(row)) if row is not ours else "",
-        ]
-        cells += [f"{row.seconds[n]:.2f}" if n in row.seconds else "" for n, _ in wish.profiles]
-        view.add_row(row.name, *cells)
-    return view
-
-
-def _pair(test: tuple[int, int, float]) -> str:
-    more, fewer, p = test
-    return f"+{more} -{fewer} p {p:.2g}"

@@ -1,0 +1,61 @@
+"""The table of policies as a person reads it: on a terminal, and in Markdown for a model's card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from edge_router.bench.statistics import wilson
+from train.router.table import Row
+
+HEADINGS = ("policy", "won", "95 %", "dear", "steps", "tokens", "vs high", "router vs it")
+
+
+def default_row(rows: Sequence[Row]) -> Row:
+    """The trained router at the dial that users start with."""
+    trained = [r for r in rows if r.dial == 0.5 and r.name.startswith("SFT + GRPO")]
+    return trained[0]
+
+
+def on_screen(rows: Sequence[Row], title: str, profiles: Sequence[str]) -> Table:
+    view = Table(title=title)
+    for heading in _headings(profiles):
+        view.add_column(heading, justify="left" if heading == "policy" else "right")
+    for cells in _cells(rows, profiles):
+        view.add_row(*cells)
+    return view
+
+
+def markdown(rows: Sequence[Row], title: str, profiles: Sequence[str]) -> str:
+    headings = _headings(profiles)
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *_cells(rows, profiles)]
+    return f"**{title}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _headings(profiles: Sequence[str]) -> list[str]:
+    return [*HEADINGS, *(f"s/game {name}" for name in profiles)]
+
+
+def _cells(rows: Sequence[Row], profiles: Sequence[str]) -> list[list[str]]:
+    high, ours = next(r for r in rows if r.spec == "high"), default_row(rows)
+    return [[row.name, *_figures(row, high, ours, profiles)] for row in rows]
+
+
+def _figures(row: Row, high: Row, ours: Row, profiles: Sequence[str]) -> list[str]:
+    low, top = wilson(sum(row.won), len(row.won))
+    return [
+        f"{100 * row.success:.1f} %",
+        f"{100 * low:.1f}-{100 * top:.1f}",
+        f"{100 * row.share:.1f} %",
+        f"{sum(row.steps) / len(row.steps):.1f}",
+        f"{row.tokens / len(row.won):.0f}",
+        _pair(row.against(high)) if row is not high else "",
+        _pair(ours.against(row)) if row is not ours else "",
+        *(f"{row.seconds[n]:.2f}" if n in row.seconds else "" for n in profiles),
+    ]
+
+
+def _pair(test: tuple[int, int, float]) -> str:
+    more, fewer, p = test
+    return f"+{more} -{fewer} p {p:.2g}"
