@@ -63,9 +63,9 @@ class Recipe:
     passes: int = 3
     clip: float = 0.2
     rate: float = 1e-3
-    kl: float = 0.01  # weight of KL(policy || supervised)
+    kl: float = 0.03  # weight of KL(policy || supervised)
     entropy: float = 0.003
-    lambda_least: float = 0.02
+    lambda_least: float = 0.003
     lambda_most: float = 1.0
     spread: str = "batch"  # or "group"
     contested: float = 0.5  # share of groups from games whose outcome depends on the router
