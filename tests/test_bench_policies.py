@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ from edge_router.bench.policies import Policies, Settings, read_plans
 from edge_router.bench.records import GameRecord, StepRecord
 from edge_router.bench.results import read_results
 from edge_router.bench.rows import Row, parse_rows
+from edge_router.bench.run_policies import PolicyOptions, settings_of
 from edge_router.bench.store import Store
 from edge_router.bench.stored_work import StoredWork
 from edge_router.bench.summary import summaries
+from edge_router.bench.synthetic import Shape
 from edge_router.cli import main
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
+from edge_router.models import LadderFile
 from edge_router.tasks.game_files import SHIPPED, GameRef, split_games
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
@@ -109,6 +113,56 @@ def test_games_are_played_anew_when_anything_that_decides_them_changes(
     ]
 
 
+def ladder_in(folder: Path, shape: Shape, prompt: str) -> Path:
+    """A ladder.toml beside tiny tiers; "" names no prompt style."""
+    folder.mkdir()
+    lines = ["[ladder]", 'name = "tiny"', f'prompt = "{prompt}"' if prompt else ""]
+    for name, path in write_tiny_ladder(folder, shape, ("q4_k_m", "q8_0")).items():
+        lines += ["[[tier]]", f'name = "{name}"', f'file = "{path.name}"']
+    (folder / "ladder.toml").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.mark.parametrize("command", ["policies", "tiers"])
+def test_games_are_played_in_the_prompt_style_that_the_ladder_names(
+    command: str, tmp_path: Path
+) -> None:
+    """The same weights, which say "household" themselves, or by their ladder.toml, or by both."""
+    told = {
+        "gguf": ladder_in(tmp_path / "gguf", SHORT, ""),
+        "toml": ladder_in(tmp_path / "toml", TINY_QWEN3, "household"),
+        "both": ladder_in(tmp_path / "both", SHORT, "household"),
+    }
+    found, counts = {}, []
+    for name, folder in told.items():
+        short = ["--split=generated", "--games=1", "--max-steps=2", "--threads=1", "--ctx=1024"]
+        kept = [f"--store={tmp_path / 'store.sqlite'}", f"--json={tmp_path / name}.json"]
+        routers = ["--routers=high"] if command == "policies" else []
+        result = run(["bench", command, f"--model={folder}", *short, *kept, *routers])
+        assert result.exit_code == 0, result.output
+        data = read_results(tmp_path / f"{name}.json")
+        assert data["settings"]["prompt"] == "household"
+        found[name] = [
+            (r["row"], r["tokens_read"], r["steps"], r.get("distance"))
+            for r in data["tables"][command]
+        ]
+        counts.append(len(stored(tmp_path / "store.sqlite")))
+    assert found["gguf"] == found["toml"] == found["both"]
+    assert counts[0] < counts[1] == counts[2]  # other files are other results, a name is not
+
+
+def test_results_are_kept_apart_by_the_prompt_style(specs: list[TierSpec], tmp_path: Path) -> None:
+    def key(prompt: str) -> str:
+        settings = settings_of(PolicyOptions(), LadderFile("", Path(), tuple(specs), prompt=prompt))
+        work = StoredWork(Store(tmp_path / "s.sqlite"), Crew(Backend()))
+        policies = Policies(specs, GAMES[:1], settings, work)
+        return policies._jobs(Row("play", "high", "handoff"))[0].key()
+
+    assert key("") == key("household") != key("react")
+    with pytest.raises(UserError, match="no prompt style 'poem'"):
+        key("poem")
+
+
 def test_a_game_that_the_engine_rejects_is_counted_and_the_run_goes_on(
     options: list[str], tmp_path: Path
 ) -> None:
@@ -162,6 +216,33 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_finishes(
     after = stored(store)
     assert len(after) == 24
     assert {key: after[key] for key in before} == before
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("delay", [0.02, 0.3])
+def test_ctrl_c_after_the_last_game_shows_no_traceback(
+    options: list[str], tmp_path: Path, jobs: int, delay: float
+) -> None:
+    """While processes end, and while Python does: then the table is out, and the signal ends it."""
+    store = tmp_path / "store.sqlite"
+    program = [sys.executable, "-m", "edge_router.cli", *options]
+    program += ["--games=2", "--routers=high", "--max-steps=1", f"--jobs={jobs}"]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        give_up = time.monotonic() + 120
+        while not (store.exists() and len(stored_or_nothing(store)) == 2):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < give_up
+            time.sleep(0.005)
+        time.sleep(delay)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert process.returncode in (130, -signal.SIGINT, 0)
+    if process.returncode == 130:
+        assert "edge-router: interrupted" in err
 
 
 def stored_or_nothing(path: Path) -> dict[str, str]:

@@ -35,6 +35,7 @@ from train.router.policies import FixedPolicy, RouterPolicy
 from train.router.setting import Setting
 from train.router.store import Store
 from train.router.tree import Explorer, GameTree, UnexploredError
+from train.router.workers import Task, Workers
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")
@@ -106,6 +107,29 @@ def test_a_walk_through_the_tree_is_a_played_episode(setting: Setting, kv: str) 
     assert [n.writings[0].text for n in nodes] == [a.draft for a in asked]
     assert [n.reply for n in nodes[1:]] == [s.observation for s in played[:-1]]
     assert np.array_equal(walks.features[:, 0], seen)
+
+
+def test_histories_are_written_in_the_prompt_style_that_the_ladder_names(
+    setting: Setting, tmp_path: Path
+) -> None:
+    """The same weights, which say "household" themselves or by the ladder's name for it."""
+    paths = write_tiny_ladder(tmp_path, TINY_QWEN3, NAMES)
+    plain = Setting(
+        tuple(TierSpec(n, paths[n]) for n in NAMES), max_steps=STEPS, prompt="household"
+    )
+    with Workers(plain, 0) as workers:
+        task = Task(GAME, (), Plan((), 0))
+        ((_, theirs),) = workers.run([task])
+    with Workers(setting, 0) as workers:
+        ((_, ours),) = workers.run([task])
+    assert [n.prompt_tokens for n in theirs] == [n.prompt_tokens for n in ours]
+    assert [n.writings for n in theirs] == [n.writings for n in ours]
+
+
+def test_rollouts_are_kept_apart_by_the_prompt_style(setting: Setting) -> None:
+    household, react = replace(setting, prompt="household"), replace(setting, prompt="react")
+    assert setting.identity() == household.identity() != react.identity()
+    assert "prompt" not in household.told()  # stores of before the style was told stay valid
 
 
 def test_with_exact_kv_histories_do_not_depend_on_the_order_either(setting: Setting) -> None:

@@ -7,6 +7,7 @@ every other model is taken for a general instruct model and gets "react".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from edge_router.agent.household_style import compact, compact_opening
@@ -70,6 +71,17 @@ class ReactStyle:
 STYLES: Final[dict[str, type[PromptStyle]]] = {
     style.name: style for style in (HouseholdStyle, ReactStyle)
 }
+
+
+def prompt_override(prompt: str, files: Sequence[dict[str, str]]) -> str:
+    """`prompt`, or "" where every file's metadata asks for that style by itself.
+
+    Results that are kept by what they depend on are then found again whether a ladder names its
+    model's own style or leaves it out. Raises `UserError` for a style that there is not.
+    """
+    if prompt and all(style_for(m).name == style_for(m, prompt).name for m in files):
+        return ""
+    return prompt
 
 
 def style_for(metadata: dict[str, str], prompt: str = "") -> PromptStyle:

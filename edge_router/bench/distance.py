@@ -89,7 +89,7 @@ def measure_distance(job: DistanceJob) -> GameDistance:
             play_episode(task, best, LowRouter(), job.options, [])
         finally:
             task.close()
-        style = style_for(best.vocab.metadata)
+        style = style_for(best.vocab.metadata, job.options.prompt)
         tiers = tuple(_compare(best, other, style) for other in others)
     return GameDistance(job.game.id, tiers)
 

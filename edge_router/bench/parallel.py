@@ -25,6 +25,7 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any, Final, Generic, TypeVar
 
+from edge_router.agent.interrupts import interrupts_held
 from edge_router.errors import UserError
 
 Item = TypeVar("Item")
@@ -62,6 +63,7 @@ class Crew:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._companion: _Companion | None = None
+        self._loky = False  # whether its processes were started
 
     def run(
         self, work: Callable[[Item], Result], items: Sequence[Item]
@@ -84,6 +86,7 @@ class Crew:
         if self.backend.jobs == 1 and self.backend.scheduler is None:
             yield from self._one_by_one(guarded, pending)
             return
+        self._loky |= self.backend.scheduler is None
         with _joblib_backend(self.backend) as jobs:
             while pending:
                 try:
@@ -109,10 +112,14 @@ class Crew:
             yield result
 
     def close(self) -> None:
-        """End the processes, whatever they are doing."""
-        if self._companion is not None:
-            self._companion.end()
-            self._companion = None
+        """End the processes, whatever they are doing; a Ctrl-C meanwhile counts afterwards."""
+        with interrupts_held():
+            if self._companion is not None:
+                self._companion.end()
+                self._companion = None
+            if self._loky:
+                _end_loky()
+                self._loky = False
 
     def __enter__(self) -> Crew:
         return self
@@ -186,6 +193,16 @@ def _dask_client(scheduler: str) -> AbstractContextManager[Any]:
         return client
     except (OSError, ValueError) as error:
         raise UserError(f"there is no dask scheduler at {scheduler}: {error}") from error
+
+
+def _end_loky() -> None:
+    """End loky's processes, which it keeps for later.
+
+    Else it waits for them when Python ends, and a Ctrl-C then shows as a traceback.
+    """
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
 def _worker_deaths() -> tuple[type[BaseException], ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_router.agent.episode import Options
+from edge_router.agent.styles import prompt_override, style_for
 from edge_router.bench.jobs import ladder_fingerprint
 from edge_router.bench.outputs import Outputs
 from edge_router.bench.parallel import Backend, Crew
@@ -74,6 +75,7 @@ def run_policies(options: PolicyOptions, outputs: Outputs) -> int:
         )
         try:
             played = policies.play(rows)
+            work.crew.close()  # a Ctrl-C while processes end is told like any other
         except KeyboardInterrupt:
             print(f"edge-router: {interrupted(work)}", file=sys.stderr)
             return 130
@@ -106,7 +108,8 @@ def chosen_games(options: PolicyOptions) -> list[GameRef]:
 
 
 def settings_of(options: PolicyOptions, ladder: LadderFile) -> Settings:
-    require_same_model([read_header(spec.path) for spec in ladder.tiers])
+    headers = [read_header(spec.path) for spec in ladder.tiers]
+    require_same_model(headers)
     for temperature in (options.temperature, options.retry_temperature):
         Sampler(temperature)  # refuses what is out of range
     return Settings(
@@ -115,6 +118,7 @@ def settings_of(options: PolicyOptions, ladder: LadderFile) -> Settings:
             seed=options.seed,
             temperature=options.temperature,
             constrain=options.constrain,
+            prompt=prompt_override(ladder.prompt, [header.metadata for header in headers]),
             fingerprints=False,
         ),
         n_ctx=options.ctx or default_context(ladder.tiers),
@@ -167,6 +171,9 @@ def told(
         "retry_temperature": options.retry_temperature,
         "constrain": options.constrain,
         "n_ctx": settings.n_ctx,
+        "prompt": style_for(
+            read_header(ladder.tiers[0].path).metadata, settings.options.prompt
+        ).name,
         "jobs": options.jobs,
         "costs": None if profile is None else profile.model,
     }

@@ -47,6 +47,7 @@ def run_tiers(options: PolicyOptions, outputs: Outputs) -> int:
                 for g in games
             ]  # fmt: skip
             found = work.results(jobs, measure_distance, GameDistance, crashed)
+            work.crew.close()  # a Ctrl-C while processes end is told like any other
         except KeyboardInterrupt:
             print(f"edge-router: {interrupted(work)}", file=sys.stderr)
             return 130

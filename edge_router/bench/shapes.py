@@ -61,7 +61,7 @@ def find_subject(
     if not all(path.is_file() for path in ladder_paths(found, place, wanted).values()):
         tell(f"writing {found.name} with random weights into {place}")
     try:
-        paths = write_ladder(found, place, wanted, threads=threads)
+        paths = write_ladder(found, place, wanted, threads=threads, tell=tell)
     except OSError as error:
         raise UserError(f"{place} cannot take {found.name}: {error.strerror or error}") from error
     return Subject(found.name, tuple(TierSpec(name, path) for name, path in paths.items()))

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,7 +22,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.engine.quantise import quantise
+from edge_router.bench.parallel import Backend, Crash, Crew
+from edge_router.engine.imatrix import ImportanceMatrix
+from edge_router.engine.quantise import NEEDS_IMPORTANCE, quantise
 from edge_router.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,24 +92,63 @@ def write_ladder(
     *,
     seed: int = 0,
     threads: int | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Path]:
     """Write `shape` into `folder` at every precision of `tiers`; what is there already is kept.
 
-    The F16 file is removed at the end unless "f16" is among the tiers.
+    `tell` gets a line for each file made. The F16 file is removed at the end unless "f16" is
+    among the tiers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = ladder_paths(shape, folder, tiers, seed=seed)
     if all(p.is_file() for p in paths.values()):
         return paths
     full = folder / f"{shape.name}-random{seed}-f16.gguf"
+    started = time.perf_counter()
     if not full.is_file():
         write_f16(shape, full, seed=seed)
-    for tier, path in paths.items():
-        if tier != "f16" and not path.is_file():
-            quantise(full, path, tier, threads=threads)
+        tell(f"f16: {time.perf_counter() - started:.0f} s")
+    missing = [(t, p) for t, p in paths.items() if t != "f16" and not p.is_file()]
+    jobs = [_Quantise(shape, full, path, tier, threads) for tier, path in missing]
+    try:
+        with Crew(Backend()) as crew:  # llama.cpp does not hear Ctrl-C; a process can be ended
+            for index, result in crew.run(_quantise, jobs):
+                if isinstance(result, Crash):
+                    raise UserError(f"{jobs[index].target} was not made: {result.reason}")
+                tell(f"{jobs[index].tier}: {result:.0f} s")
+    finally:
+        for _, path in missing:
+            for partial in folder.glob(f".{path.name}.*.partial"):
+                partial.unlink()
     if "f16" not in tiers:
         full.unlink()
     return paths
+
+
+@dataclass(frozen=True)
+class _Quantise:
+    """A tier to be made."""
+
+    shape: Shape
+    source: Path
+    target: Path
+    tier: str
+    threads: int | None
+
+
+def _quantise(job: _Quantise) -> float:
+    """Make the tier; how long it took, in seconds."""
+    alike = columns_alike(job.shape) if job.tier in NEEDS_IMPORTANCE else None
+    return quantise(job.source, job.target, job.tier, importance=alike, threads=job.threads).seconds
+
+
+def columns_alike(shape: Shape) -> ImportanceMatrix:
+    """An importance matrix of ones, for the precisions that are not made without one.
+
+    No column of random weights matters more than another, and speed does not depend on it.
+    """
+    means = {n: np.ones(d[1], np.float32) for n, d in _tensor_shapes(shape) if len(d) == 2}
+    return ImportanceMatrix(means, tokens=1)
 
 
 def write_f16(shape: Shape, path: Path, *, seed: int = 0) -> Path:

@@ -50,7 +50,8 @@ def run(
     """Run the stages in their order and return the exit code."""
     if task not in TASKS:
         raise UserError(f"there is no task {task!r}; tasks are {', '.join(TASKS)}")
-    setting = Setting(resolve(model, tiers).tiers, kv=str(KvMode.parse(kv)))
+    ladder = resolve(model, tiers)
+    setting = Setting(ladder.tiers, kv=str(KvMode.parse(kv)), prompt=ladder.prompt)
     if len(setting.tiers) < 2:
         raise UserError("a ladder of one tier has nothing to route; give two tiers or more")
     for tier in setting.tiers:

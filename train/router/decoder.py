@@ -49,11 +49,12 @@ class Reading:
 class Decoder:
     """Reads histories with a ladder, one after the other."""
 
-    def __init__(self, ladder: Ladder) -> None:
+    def __init__(self, ladder: Ladder, prompt: str = "") -> None:
+        """`prompt` names the style; "" is what the GGUF says. Raises UserError if unknown."""
         if not ladder.reread:
             raise ValueError("histories need Ladder.load(reread=True)")
         self.ladder = ladder
-        self.style: PromptStyle = style_for(ladder.vocab.metadata)
+        self.style: PromptStyle = style_for(ladder.vocab.metadata, prompt)
         vocab = ladder.vocab
         self._template = ChatTemplate(
             vocab.chat_template,

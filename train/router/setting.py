@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 
+from edge_router.agent.styles import prompt_override
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
@@ -28,6 +29,7 @@ class Setting:
     kv: str = "handoff"
     max_steps: int = 50
     threads: int = 1
+    prompt: str = ""  # the prompt style, as ladder.toml names it; "" is what the GGUF says
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,12 +49,16 @@ class Setting:
 
     def told(self) -> dict[str, object]:
         """All that a step's outcome depends on besides its history."""
+        style = prompt_override(
+            self.prompt, [read_header(tier.path).metadata for tier in self.tiers]
+        )
         return {
             "tiers": [list(pair) for pair in zip(self.names, self.fingerprints, strict=True)],
             "kv": self.kv,
             "context": self.n_ctx,
             "max_steps": self.max_steps,
             "features": [SCHEMA, len(ALL_NAMES)],
+            **({"prompt": style} if style else {}),  # only where it is not the model's own
         }
 
     def identity(self) -> str:

@@ -105,7 +105,7 @@ class Workers:
 
     def _here(self, task: Task) -> list[Node]:
         if self._decoder is None:
-            self._decoder = Decoder(self.setting.load())
+            self._decoder = Decoder(self.setting.load(), self.setting.prompt)
         return _work(self._decoder, self.setting.max_steps, task)
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ def _serve(pipe: Connection, setting: Setting) -> None:
             task = pipe.recv()
             try:
                 if decoder is None:
-                    decoder = Decoder(stack.enter_context(setting.load()))
+                    decoder = Decoder(stack.enter_context(setting.load()), setting.prompt)
                 answer: object = _work(decoder, setting.max_steps, task)
             except UserError as error:
                 answer = error
