@@ -252,7 +252,7 @@ def calibrate(
 
     \b
     edge-router calibrate
-    edge-router calibrate --shape qwen3-1.7b --precisions q3_k_m,q4_k_m,q8_0
+    edge-router calibrate --shape qwen3-1.7b --precisions iq1_s,q8_0
     """
     from edge_router.bench.calibrate import CalibrationOptions
     from edge_router.bench.outputs import Outputs

@@ -218,15 +218,14 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_finishes(
     assert {key: after[key] for key in before} == before
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("delay", [0.02, 0.3])
 def test_ctrl_c_after_the_last_game_shows_no_traceback(
-    options: list[str], tmp_path: Path, jobs: int, delay: float
+    options: list[str], tmp_path: Path, delay: float
 ) -> None:
     """While processes end, and while Python does: then the table is out, and the signal ends it."""
     store = tmp_path / "store.sqlite"
     program = [sys.executable, "-m", "edge_router.cli", *options]
-    program += ["--games=2", "--routers=high", "--max-steps=1", f"--jobs={jobs}"]
+    program += ["--games=2", "--routers=high", "--max-steps=1", "--jobs=2"]
     with subprocess.Popen(
         program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -321,17 +320,26 @@ def test_the_oracle_plays_its_plans_and_needs_them(policies: Policies, tmp_path:
         policies.play([oracle])
     plans = {"schema": "edge-router/plans/1", "plans": {GAMES[1].id: [0, 1]}}
     (tmp_path / "plans.json").write_text(json.dumps(plans))
-    policies.plans = read_plans(tmp_path / "plans.json")
+    policies.plans = read_plans(tmp_path / "plans.json", policies.names)
     for game, router in zip(GAMES, ("plan:", "plan:0.1", "plan:"), strict=True):
         known(policies, replace(oracle, router=router), 0, [record(game, True, 1)])
     assert [o.won for o in policies.play([oracle])[0].outcomes] == [True] * 3
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"schema": "x", "plans": {}}', "no json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        '{"schema": "x", "plans": {}}',
+        "no json",
+        '{"schema": "edge-router/plans/1", "tiers": ["a"], "plans": {}}',
+    ],
+)
 def test_a_file_without_plans_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "plans").write_text(content)
     with pytest.raises(UserError, match="holds no plans"):
-        read_plans(tmp_path / "plans")
+        read_plans(tmp_path / "plans", ["q4_k_m", "q8_0"])
 
 
 def test_rows_are_compared_with_high_under_their_own_kv_mode(policies: Policies) -> None:
@@ -375,3 +383,30 @@ def test_bad_input_is_told_in_one_sentence_before_anything_is_played(
     assert says in result.stderr.splitlines()[-1]
     assert result.stdout == ""
     assert not (tmp_path / "store.sqlite").exists() or not stored(tmp_path / "store.sqlite")
+
+
+@pytest.mark.slow
+def test_dask_plays_the_same_games_with_the_same_outcome(tmp_path: Path) -> None:
+    """Four games of the embedded ladder on two local dask workers, and in a process here."""
+    distributed = pytest.importorskip("distributed")
+    command = ["bench", "policies", "--split=generated", "--games=4", "--routers=auto"]
+    command += ["--max-steps=8", "--threads=1"]
+    tables = {}
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        for name, more in {
+            "dask": f"--dask={cluster.scheduler_address}",
+            "here": "--jobs=1",
+        }.items():
+            kept = [f"--store={tmp_path / name}.sqlite", f"--json={tmp_path / name}.json"]
+            result = run([*command, more, *kept])
+            assert result.exit_code == 0, result.output
+            tables[name] = table(tmp_path / f"{name}.json")
+    assert len(tables["dask"]) == 2
+    for row, one in tables["dask"].items():
+        other = tables["here"][row]
+        assert one["games"] == 4
+        assert one["crashed"] == 0
+        for what in ("won", "steps", "tokens_read", "share"):
+            assert one[what] == other[what]

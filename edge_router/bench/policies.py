@@ -195,8 +195,8 @@ class Policies:
         return PlayedRow(row, tuple(Outcome(tuple(attempts[g.id])) for g in self.games), note)
 
 
-def read_plans(path: Path) -> Plans:
-    """An oracle's plans: game id -> tier of each step. Raises UserError.
+def read_plans(path: Path, names: Sequence[str]) -> Plans:
+    """An oracle's plans for tiers called `names`: game id -> tier of each step. Raises UserError.
 
     `{"schema": "edge-router/plans/1", "plans": {"<task folder>/<trial folder>": [0, 1, 0]}}`
     A game without a plan is played on the cheapest tier.
@@ -205,6 +205,8 @@ def read_plans(path: Path) -> Plans:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != PLANS:
             raise ValueError(f"its schema is not {PLANS}")
+        if data.get("tiers", list(names)) != list(names):
+            raise ValueError(f"they are for the tiers {data['tiers']}, not {list(names)}")
         return {str(game): tuple(map(int, plan)) for game, plan in data["plans"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} holds no plans for an oracle: {error}") from error

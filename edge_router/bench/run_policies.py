@@ -71,7 +71,9 @@ def run_policies(options: PolicyOptions, outputs: Outputs) -> int:
         policies = Policies(
             *(ladder.tiers, games, settings, work),
             profile=profile,
-            plans=read_plans(options.oracle) if options.oracle else None,
+            plans=read_plans(options.oracle, [spec.name for spec in ladder.tiers])
+            if options.oracle
+            else None,
         )
         try:
             played = policies.play(rows)

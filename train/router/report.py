@@ -19,6 +19,7 @@ from train.router import front
 from train.router.explore import Plan
 from train.router.games import FileGame, Game, from_files
 from train.router.pipeline import Run
+from train.router.plans import plans_path, write_plans
 from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
 from train.router.show import default_row, markdown, on_screen
@@ -152,6 +153,9 @@ def _table(
     (run.folder / f"table-{name}-{kv.replace(':', '-')}.md").write_text(
         markdown(rows, title, profiles), encoding="utf-8"
     )
+    plans = plans_path(run.folder, name, kv)
+    if write_plans(plans, setting, games, rows[-1]):
+        run.say(f"the oracle's plans are in {plans}")
     table = {"games": name, "kv": kv, "rows": [_with_tests(row, rows) for row in rows]}
     return table, rows
 

@@ -47,6 +47,7 @@ class Row:
     rejected: int = 0  # tokens of drafts that were not kept
     seconds: dict[str, float] = field(default_factory=dict)  # a game, by cost profile
     episodes: list[tuple[str, ...]] = field(default_factory=list, repr=False)  # actions
+    plans: list[tuple[int, ...]] = field(default_factory=list, repr=False)  # the oracle's tiers
 
     @property
     def success(self) -> float:
@@ -195,6 +196,7 @@ def _oracle_row(forest: Forest, games: Ints) -> Row:
         row.steps.append(len(found.path))
         row.dear.append(sum(tier > 0 for _, tier in found.path))
         row.cost.append(found.best if won else 0.0)
+        row.plans.append(tuple(tier for _, tier in found.path))
         nodes = [(tree.nodes[key], tier) for key, tier in found.path]
         row.tokens += sum(node.writings[tier].decoded for node, tier in nodes)
         row.episodes.append(tuple(node.writings[tier].action for node, tier in nodes))

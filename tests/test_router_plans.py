@@ -1,0 +1,70 @@
+"""The oracle's plans play in bench policies as they were found in the rollouts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edge_router.bench.results import read_results
+from edge_router.cli import main
+from edge_router.models import resolve
+from edge_router.tasks.game_files import SHIPPED, find_games
+from tests.toy_forest import ToyGame, toy_tree
+from train.router.explore import Plan
+from train.router.forest import Forest
+from train.router.games import drawn, from_files
+from train.router.plans import plans_path, write_plans
+from train.router.rollouts import Rollouts
+from train.router.setting import Setting
+from train.router.table import Asked, _oracle_row, compare
+
+STEPS = 8
+
+
+def test_a_plan_is_the_tier_of_each_step_of_the_cheapest_win() -> None:
+    forest = Forest(2)
+    forest.add_tree(toy_tree(ToyGame("toy/a", (False, True, False, True))))
+    forest.add_tree(toy_tree(ToyGame("toy/b", (False, False, False, False))))
+    row = _oracle_row(forest, [0, 1])  # type: ignore[arg-type]
+    assert row.plans == [(0, 1, 0, 1), (0, 0, 0, 0)]
+
+
+def test_games_that_are_drawn_as_needed_have_no_plans(tmp_path: Path) -> None:
+    row = _oracle_row(Forest(2), [])  # type: ignore[arg-type]
+    path = plans_path(tmp_path, "test", "handoff:16")
+    assert path.name == "plans-test-handoff-16.json"
+    assert not write_plans(path, Setting(resolve(None, ()).tiers), drawn("test", 2), row)
+    assert not path.exists()
+
+
+@pytest.mark.slow
+def test_plans_found_in_rollouts_play_on_the_real_engine_as_told(tmp_path: Path) -> None:
+    """The embedded ladder: the same games won, in as many steps, by the tiers of the plans."""
+    for file in sorted(SHIPPED.glob("*/*/game.tw-pddl"))[:60:30]:
+        shutil.copytree(file.parent, tmp_path / "games" / file.parent.relative_to(SHIPPED))
+    games = from_files(find_games(tmp_path / "games"))
+    setting = Setting(resolve(None, ()).tiers, max_steps=STEPS)
+    with Rollouts(setting, tmp_path / "rollouts.sqlite", 0) as rollouts:
+        rollouts.collect(games, Plan(random=(), search=12))
+        oracle = compare(rollouts, games, [Asked("high", "high")], {})[-1]
+    assert write_plans(tmp_path / "plans.json", setting, games, oracle)
+    plans = json.loads((tmp_path / "plans.json").read_text())["plans"]
+    assert len(plans) == sum(oracle.won) > 0
+
+    command = ["bench", "policies", "--routers=oracle", f"--oracle={tmp_path / 'plans.json'}"]
+    command += [f"--folder={tmp_path / 'games'}", f"--max-steps={STEPS}", "--threads=1"]
+    command += [f"--store={tmp_path / 'store.sqlite'}", f"--json={tmp_path / 'p.json'}"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    rows = {row["row"]: row for row in read_results(tmp_path / "p.json")["tables"]["policies"]}
+    assert rows["oracle"]["won"] == sum(oracle.won)
+    with sqlite3.connect(tmp_path / "store.sqlite") as database:
+        kept = database.execute("SELECT result FROM results WHERE what LIKE 'plan:%'")
+        records = [json.loads(text) for (text,) in kept]
+    played = {r["game"]: [setting.names.index(s["tier"]) for s in r["steps"]] for r in records}
+    assert {game: played[game] for game in plans} == plans

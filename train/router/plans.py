@@ -1,0 +1,36 @@
+"""The oracle's plans, for `edge-router bench policies --oracle`: played, instead of believed.
+
+A plan is the tier of each step of the cheapest win that was found in a game's rollouts. Only
+games in files have one: their ids are those that the benchmark plays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_router.bench.policies import PLANS
+from edge_router.bench.results import write_json
+from train.router.games import FileGame, Game
+from train.router.setting import Setting
+from train.router.table import Row
+
+
+def plans_path(folder: Path, games: str, kv: str) -> Path:
+    """`plans-valid_seen-handoff.json`; the KV mode "handoff:16" is written handoff-16."""
+    return folder / f"plans-{games}-{kv.replace(':', '-')}.json"
+
+
+def write_plans(path: Path, setting: Setting, games: Sequence[Game], oracle: Row) -> bool:
+    """Write the plans of the games in files that the oracle wins; whether there were such games.
+
+    `oracle` is the row of the same games. A game without a win has no plan: the benchmark plays
+    it on the cheapest tier.
+    """
+    files = [(i, game) for i, game in enumerate(games) if isinstance(game, FileGame)]
+    if not files:
+        return False
+    plans = {game.id: list(oracle.plans[i]) for i, game in files if oracle.won[i]}
+    told = {"tiers": list(setting.names), "kv": setting.kv, "games": len(files)}
+    write_json(path, {"schema": PLANS, **told, "plans": plans})
+    return True
