@@ -89,3 +89,10 @@ def test_a_plan_is_followed_and_then_the_cheapest_tier_plays() -> None:
     assert bench_router("plan:").decide(NOTHING).tier == 0
     with pytest.raises(UserError, match="2 tiers"):
         router.reset(("a", "b"), 0)
+
+
+def test_a_router_in_a_file_is_called_by_its_file_and_folder() -> None:
+    assert Row("matched", "onnx:/a/b/mine/router.onnx", dial=0.3).label == (
+        "matched:onnx:mine/router.onnx@0.3"
+    )
+    assert Row("play", "onnx:router.onnx").label == "onnx:router.onnx"
