@@ -6,7 +6,10 @@ writes a checkpoint of that shape with random BF16 weights in shards of 1 GB (ke
 FOLDER for the next time), converts it in a process of its own and watches that
 process and its children: anonymous memory (what must be there) and resident
 memory with mapped files (what the system may take back). Results go to the
-screen and to FOLDER/measured.json. Needs the machine for itself.
+screen and to FOLDER/measured.json. Needs the machine for itself, and on disk 11 GB for
+qwen3-1.7b with three tiers; each phase is told as it ends. Interrupted, the checkpoint
+is not written again, but a ladder is: remove its folder first, because half a conversion
+has no time to tell.
 """
 
 from __future__ import annotations
@@ -204,7 +207,9 @@ def convert(checkpoint: Path, out: Path, tiers: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shape", default="qwen3-1.7b", choices=sorted(SHAPES))
     parser.add_argument("--tiers", default="q3_k_m,q4_k_m,q8_0")
