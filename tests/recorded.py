@@ -32,7 +32,10 @@ FOREVER = 1000.0  # seconds: a pace that holds the player until a test lets it g
 @cache
 def won() -> Trace:
     """A game won in seven steps, three of them not by the cheapest tier."""
-    return read_trace(TRACES / "won.jsonl")
+    trace = read_trace(TRACES / "won.jsonl")
+    # Recorded before traces told what a KV cache takes; this is what it took.
+    tiers = tuple(replace(tier, kv_bytes=3_145_728) for tier in trace.started.tiers)
+    return replace(trace, started=replace(trace.started, tiers=tiers))
 
 
 @cache

@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 from edge_router.agent.episode import Options
 from edge_router.bench import doctor
 from edge_router.bench.distance import DistanceJob, measure_distance
-from edge_router.bench.doctor import kv_bytes
 from edge_router.bench.plots import plot
 from edge_router.bench.results import read_results
 from edge_router.bench.sheets import Sheet, number
@@ -23,6 +22,7 @@ from edge_router.bench.views import sheets_of
 from edge_router.cli import main
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier import TierSpec
+from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import UserError
 from edge_router.models import find_ladder
 from edge_router.tasks.game_files import split_games

@@ -316,3 +316,11 @@ def test_a_tier_carries_the_fingerprint_of_its_file(
     tier = make_ladder("q8_0").tiers[0]
     assert len(tier.fingerprint) == 64
     assert tier.size_bytes == tiny_paths["q8_0"].stat().st_size
+
+
+def test_a_tier_tells_what_its_cache_takes(make_ladder: LadderMaker) -> None:
+    tier = make_ladder("q8_0").tiers[0]
+    tier.decode([5] * N_CTX)
+    held = len(tier.context.state())  # llama.cpp's own figure: the numbers, and some bookkeeping
+    numbers = tier.kv_bytes * N_CTX / tier.context.cells
+    assert numbers <= held < numbers * 1.05 + 1000

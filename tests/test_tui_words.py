@@ -30,6 +30,7 @@ from tui.words import (
     number,
     outcome,
     percent,
+    router_name,
     troubles,
 )
 
@@ -272,6 +273,32 @@ def test_nothing_is_wider_or_higher_than_its_panel(width: int, height: int) -> N
                 rows = draw(s, width, height).split()
                 assert len(rows) <= height
                 assert max((row.cell_len for row in rows), default=0) <= width, draw
+
+
+@pytest.mark.parametrize(
+    ("width", "told"),
+    [
+        (80, "○ 5.2  ◑ 5.2  ● 5.2 MB, 3.1 MB of each to remember the text"),
+        (60, "○ 5.2  ◑ 5.2  ● 5.2 MB, 3.1 MB each for the text"),
+        (46, "○ 5.2  ◑ 5.2  ● 5.2 MB, text incl."),
+        (36, "○ 5.2  ◑ 5.2  ● 5.2 MB"),
+    ],
+)
+def test_memory_counts_weights_and_what_the_text_takes(width: int, told: str) -> None:
+    from tui.draw_sofar import draw_sofar
+
+    tiers = tuple(replace(tier, kv_bytes=3_145_728) for tier in STARTED.tiers)
+    rows = draw_sofar(Screenful(episode=episode((replace(STARTED, tiers=tiers),))), width, 12)
+    (memory,) = (row for row in rows.plain.splitlines() if row.startswith("memory"))
+    assert memory.removeprefix("memory").strip() == told
+    rows = draw_sofar(Screenful(episode=episode((STARTED,))), width, 12)
+    assert "memory    ○ 2.1  ◑ 2.1  ● 2.1 MB\n" in rows.plain  # an older trace tells the files'
+
+
+def test_a_trained_router_is_named_by_its_folder_and_file() -> None:
+    assert router_name("onnx:/home/x/household/router.onnx") == "onnx:household/router.onnx"
+    assert router_name("onnx:router.onnx") == "onnx:router.onnx"
+    assert router_name("entropy:0.3") == "entropy:0.3"
 
 
 def test_a_model_cannot_steer_the_terminal_through_the_transcript() -> None:

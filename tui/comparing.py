@@ -17,7 +17,7 @@ from tui.panels import Head, KeyBar, Panel, PrecisionStrip, Times, Why
 from tui.replaying import ReplayApp
 from tui.screenful import Ahead
 from tui.transcript import Transcript
-from tui.words import milliseconds
+from tui.words import milliseconds, router_name
 
 
 class CompareApp(ReplayApp):
@@ -63,7 +63,8 @@ class CompareApp(ReplayApp):
         for number, timeline in enumerate(self.timelines):
             s = self.screenful_of(timeline)
             run = base.query_one(f"#run{number}")
-            s.title = f"{self._names[number]}  ·  router {timeline.trace.started.router}"
+            router = router_name(timeline.trace.started.router)
+            s.title = f"{self._names[number]}  ·  router {router}"
             s.ahead = Ahead(timeline.tiers, self._parts_at)
             run.query_one(Transcript).show(s)
             for panel in run.query(Panel):

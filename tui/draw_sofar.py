@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from rich.text import Text
 
 from tui.draw import badge, block, line, pad
@@ -26,7 +28,7 @@ def draw_sofar(s: Screenful, width: int, height: int) -> Text:
     if s.played:
         games = "game" if s.played == 1 else "games"
         lines.append(_meter(s, "success", f"{s.won} of {s.played} {games} won"))
-    lines.append(_memory(s))
+    lines.append(_memory(s, width))
     if s.dial is not None:
         lines.append(_next(s))
         pace = f"at least {s.pace:g} s a step on screen" if s.pace else "full speed"
@@ -94,15 +96,32 @@ def _saved(s: Screenful, width: int) -> Text:
     return _meter(s, "handover", told)
 
 
-def _memory(s: Screenful) -> Text:
+def _memory(s: Screenful, width: int) -> Text:
+    """What each tier takes: its weights and the KV cache of its context."""
     assert s.episode.started is not None
     tiers = s.episode.started.tiers
-    sizes = [megabytes(tier.size_bytes) for tier in tiers]
+    cache = max((tier.kv_bytes for tier in tiers), default=0)  # of one shape, so all alike
+    sizes = [megabytes(tier.size_bytes + tier.kv_bytes) for tier in tiers]
     unit = sizes[-1].rpartition(" ")[2]
     if all(size.endswith(unit) for size in sizes):  # told once
         sizes[:-1] = [size.rpartition(" ")[0] for size in sizes[:-1]]
-    parts = [(f"{sign(i, s.count)} {size}  ", s.colour(i)) for i, size in enumerate(sizes)]
-    return _meter(s, "memory", *parts)
+    parts = [(f"{sign(i, s.count)} {size}", s.colour(i)) for i, size in enumerate(sizes)]
+    drawn = _meter(s, "memory", *separated(parts))
+    if cache:
+        room = width - drawn.cell_len
+        of, each = (" of it", "") if s.count == 1 else (" of each", " each")
+        told = f", {megabytes(cache)}{of} to remember the text"
+        short = f", {megabytes(cache)}{each} for the text"
+        drawn.append(next((x for x in (told, short, ", text incl.") if len(x) <= room), ""))
+    return drawn
+
+
+def separated(parts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The parts with two spaces between them."""
+    for number, part in enumerate(parts):
+        if number:
+            yield "  ", ""
+        yield part
 
 
 def _next(s: Screenful) -> Text:

@@ -8,7 +8,7 @@ from edge_router.agent.events import Routed
 from tui.draw import badge, block, line, wrapped
 from tui.draw_strip import height_of, limits_of
 from tui.screenful import Screenful
-from tui.words import because, certainty, comparison, number, troubles
+from tui.words import because, certainty, comparison, number, router_name, troubles
 
 
 def draw_why(s: Screenful, width: int, height: int) -> Text:
@@ -28,7 +28,9 @@ def draw_why(s: Screenful, width: int, height: int) -> Text:
         lines += [line((f"! {trouble}", s.look.bad)) for trouble in troubles(routed.features)]
     if routed.forced:
         lines += wrapped(Text(routed.reason.partition("; ")[2], s.look.soft), width)
-    lines += wrapped(Text(f"router {started.router}: {_decided(routed)}", s.look.soft), width)
+    lines += wrapped(
+        Text(f"router {router_name(started.router)}: {_decided(routed)}", s.look.soft), width
+    )
     if step.started is not None:
         prompt = (
             f"prompt {step.started.prompt_tokens} tokens, {step.started.new_tokens} of them new"

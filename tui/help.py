@@ -30,6 +30,9 @@ by you. The line is the limit: doubt that reaches it calls for a more precise co
 router's own measure (entropy in nats, 1 - margin, or a probability); unless it is a probability, \
 the limit is drawn in the middle and doubt d at d / (d + limit).
 
+Memory is a copy's weights and its KV cache (what the model keeps of the text it has read), which \
+has room for the whole context from the beginning.
+
 Times are the model's alone, without the game's. "about" and "estimate" mark what was not measured \
 but calculated from this run's own speeds: what the most precise copy would have taken for the \
 same steps, and what handing over saved."""

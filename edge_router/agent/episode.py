@@ -269,6 +269,7 @@ class _Episode:
                         file=tier.path.name,
                         fingerprint=tier.fingerprint if options.fingerprints else "",
                         size_bytes=tier.size_bytes,
+                        kv_bytes=tier.kv_bytes,
                     )
                     for tier in self.ladder.tiers
                 ),

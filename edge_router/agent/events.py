@@ -23,6 +23,7 @@ class TierInfo:
     file: str  # file name without its folder
     fingerprint: str  # sha256 of the file
     size_bytes: int
+    kv_bytes: int = 0  # memory of its KV cache; 0 is unknown
 
 
 @dataclass(frozen=True)

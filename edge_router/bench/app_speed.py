@@ -122,8 +122,9 @@ def show(figures: dict[str, Any], console: Console) -> None:
     """Print the figures as a table."""
     machine = figures["machine"]
     console.print(f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_before']}")
-    table = Table("", "app off", "app on", "on / off", "off", "on", "on / off")
-    table.title = "Decode speed (tok/s) and whole episode (s)"
+    columns = ("tok/s", "tok/s", "decode speed\non / off", "s", "s", "whole episode\non / off")
+    heads = (f"app off\n{columns[0]}", f"app on\n{columns[1]}", columns[2])
+    table = Table("", *heads, f"app off\n{columns[3]}", f"app on\n{columns[4]}", columns[5])
     for number, pair in enumerate(figures["pairs"], 1):
         off, on = pair["off"], pair["on"]
         table.add_row(

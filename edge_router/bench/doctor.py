@@ -18,10 +18,11 @@ from edge_router.bench.jobs import ladder_fingerprint
 from edge_router.bench.machine_details import available_bytes, load_average, memory_bytes
 from edge_router.costs import ladder_profile, profile_path
 from edge_router.engine.fingerprint import require_same_model
-from edge_router.engine.gguf_file import GgufHeader, read_header
+from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import default_context
 from edge_router.engine.llama import system_info
 from edge_router.engine.machine import cpu_model, physical_cores
+from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import UserError
 from edge_router.folders import cache_folder, data_folder
 from edge_router.models import LadderFile
@@ -127,21 +128,6 @@ def _memory(ladder: LadderFile) -> Iterator[Finding]:
     fits = needed < free
     advice = "" if fits else "give fewer tiers, a smaller --ctx, or close other programs"
     yield Finding(f"ladder {name}", told, advice, stops=not fits)
-
-
-def kv_bytes(header: GgufHeader, n_ctx: int) -> int:
-    """Bytes of an F16 KV cache; 0 where the header does not tell."""
-    kind = header.architecture
-
-    def number(key: str) -> int:
-        text = header.metadata.get(f"{kind}.{key}", "0")
-        return int(text) if text.isdecimal() else 0
-
-    heads = number("attention.head_count_kv") or number("attention.head_count")
-    width = number("attention.key_length")
-    if not width and number("attention.head_count"):
-        width = number("embedding_length") // number("attention.head_count")
-    return 2 * 2 * number("block_count") * heads * width * n_ctx
 
 
 # -- files ----------------------------------------------------------------------------------------

@@ -286,6 +286,7 @@ class LlamaContext:
                 f"llama.cpp cannot make a context of {n_ctx} tokens for {model.path}:"
                 f" {library_log.reason()}"
             )
+        self.cells = int(api.llama_n_ctx(self.handle))  # of the cache: n_ctx rounded up
         self._memory = api.llama_get_memory(self.handle)
         self._batch = _Batch(api, self.n_batch)
         self._free = weakref.finalize(self, _free_context, api, self.handle, self._batch.struct)

@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.generate import StopReason
 from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import UserError
 
 
@@ -64,6 +65,11 @@ class Tier:
     def fingerprint(self) -> str:
         """SHA-256 of the GGUF; read on first use, which takes a second per gigabyte."""
         return file_sha256(self.path)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Memory that the context's KV cache takes, empty or full."""
+        return kv_bytes(self.model.header, self.context.cells)
 
     def truncate(self, n: int) -> None:
         """Keep the first `n` tokens at most."""

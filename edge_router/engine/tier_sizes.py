@@ -4,12 +4,16 @@ llama.cpp mixes types within a tier (more bits for the output matrix and some
 of the attention), so bits a weight are not those of the type in its name. The
 figures are those of its own list for an 8B model, rounded up; a small model,
 much of which is vocabulary, comes out a little larger still.
+
+Beside its weights every tier that is loaded has a KV cache, `kv_bytes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
+
+from edge_router.engine.gguf_file import GgufHeader
 
 BITS_A_WEIGHT: Final[Mapping[str, float]] = {
     "iq1_s": 2.0,
@@ -51,3 +55,18 @@ def estimated_bytes(tier: str, parameters: int) -> int:
     """Bytes of a tier's file, rather too many than too few."""
     bits = BITS_A_WEIGHT.get(tier, BITS_A_WEIGHT["f32"])
     return int(parameters * bits / 8 * _SMALL_MODEL) + min(_METADATA, parameters)
+
+
+def kv_bytes(header: GgufHeader, n_ctx: int) -> int:
+    """Bytes of an F16 KV cache of `n_ctx` tokens; 0 where the header does not tell."""
+    kind = header.architecture
+
+    def number(key: str) -> int:
+        text = header.metadata.get(f"{kind}.{key}", "0")
+        return int(text) if text.isdecimal() else 0
+
+    heads = number("attention.head_count")
+    usual = number("embedding_length") // heads if heads else 0
+    widths = (number(f"attention.{key}_length") or usual for key in ("key", "value"))
+    numbers = number("block_count") * (number("attention.head_count_kv") or heads) * sum(widths)
+    return 2 * numbers * n_ctx
