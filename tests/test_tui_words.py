@@ -13,9 +13,11 @@ from edge_router.agent.events import Latency, Routed, StepFinished
 from tests.recorded import not_won, won
 from tests.sample_episode import EPISODE, FINISHED, STARTED, step_events
 from tui.comparing import complete, verdict
+from tui.draw_head import headline
 from tui.draw_strip import Columns, columns, draw_strip, height_of, limits_of
 from tui.draw_time import draw_time
 from tui.draw_transcript import blocks
+from tui.draw_why import draw_why
 from tui.episode import Episode, first_difference
 from tui.estimate import always_dearest, handed_over
 from tui.look import SIGNS, Look, sign
@@ -71,6 +73,10 @@ def test_troubles_are_told_and_nothing_else() -> None:
     ]
     assert troubles({"refused_run": 1.0}) == ["5 or more commands in a row were refused"]
     assert troubles({"refused_run": 0.0, "repeats": 0.0}) == []
+    assert troubles({"draft_repeats": 0.2, "draft_refused": 0.4}) == [
+        "the draft's command has been given once before",
+        "the draft's command has been refused 2 times before",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -96,13 +102,33 @@ def test_units_suit_their_size() -> None:
     [
         (routed(), "the smallest copy's doubt is under the limit"),
         (routed(tier_index=2, score=0.9), "the smallest copy's doubt is over the limit"),
+        (routed(decide_at="draft"), "the router trusts its draft"),
+        (routed(tier_index=2, decide_at="draft"), "the router doubts the smallest copy's draft"),
+        (routed(tier_index=2, decide_at="draft", forced=True), "you forced it"),
         (routed(tier_index=2, forced=True), "you forced it"),
         (routed(score=None, thresholds=(), reason="always the cheapest"),
-         "the router takes always the cheapest"),
+         "the router always takes the cheapest"),
+        (routed(score=None, thresholds=(), reason="the last command was refused", tier_index=2),
+         "the last command was refused"),
     ],
 )  # fmt: skip
 def test_a_decision_has_a_reason_anyone_can_read(decision: Routed, told: str) -> None:
     assert because(decision, STARTED) == told
+
+
+def test_a_router_that_reads_the_draft_tells_of_the_draft_and_not_of_the_next_token() -> None:
+    chances = {"p1": 0.95, "p2": 0.05, "draft_min_p": 0.41, "action_min_p": 0.9998}
+    decided = routed(
+        tier="q8_0", tier_index=2, score=0.99, thresholds=(0.5,), reason="p(dearer) 0.99 >= 0.50",
+        decide_at="draft", draft="bring soap\n> go to sofa 1", features=chances,
+    )  # fmt: skip
+    s = Screenful(episode=episode((STARTED, decided)))
+    told = draw_why(s, 60, 20).plain
+    assert "the router doubts the smallest copy's draft." in told
+    assert "q3_k_m's draft: least sure word 41 %" in told
+    assert "least sure word of its command: 99.98 %" in told
+    assert "next token" not in told
+    assert "q8_0 writes step 1: the router doubts the smallest copy's draft." in headline(s).plain
 
 
 def test_every_ending_has_a_sentence() -> None:

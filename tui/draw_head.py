@@ -53,7 +53,7 @@ def about(s: Screenful, width: int) -> Text:
     copies = {2: "two", 3: "three", 4: "four", 5: "five"}.get(count, str(count))
     longest = (
         f"One language model plays, stored in {copies} copies of different precision: smaller is"
-        " cheaper but rougher. Before every step a router picks the copy that writes it."
+        " cheaper but rougher. For every step a router picks the copy that writes it."
     )
     long = (
         f"One language model in {copies} copies, from small and rough to large and precise;"

@@ -8,7 +8,16 @@ from edge_router.agent.events import Routed
 from tui.draw import badge, block, line, wrapped
 from tui.draw_strip import height_of, limits_of
 from tui.screenful import Screenful
-from tui.words import because, certainty, comparison, number, router_name, troubles
+from tui.words import (
+    because,
+    certainty,
+    comparison,
+    draft_certainty,
+    number,
+    percent,
+    router_name,
+    troubles,
+)
 
 
 def draw_why(s: Screenful, width: int, height: int) -> Text:
@@ -23,8 +32,7 @@ def draw_why(s: Screenful, width: int, height: int) -> Text:
         lines += wrapped(Text(because(routed, started) + "."), width)
     lines += gauge(s, routed, width)
     if routed.features:
-        who = started.tiers[0].name
-        lines += wrapped(Text(f"{who} is {certainty(routed.features)}"), width)
+        lines += wrapped(Text(_sureness(started.tiers[0].name, routed)), width)
         lines += [line((f"! {trouble}", s.look.bad)) for trouble in troubles(routed.features)]
     if routed.forced:
         lines += wrapped(Text(routed.reason.partition("; ")[2], s.look.soft), width)
@@ -37,10 +45,18 @@ def draw_why(s: Screenful, width: int, height: int) -> Text:
         )
         lines.append(line((prompt, s.look.soft)))
     if routed.features:
-        chances = _chances(s, routed, width)
-        lines += chances if len(lines) + len(chances) <= height else []
+        if routed.decide_at == "prompt":  # of the draft, many tokens count and not the first
+            chances = _chances(s, routed, width)
+            lines += chances if len(lines) + len(chances) <= height else []
         lines += _numbers(s, routed)
     return block(lines, width, height)
+
+
+def _sureness(cheapest: str, routed: Routed) -> str:
+    """How sure the cheapest tier was of what the router looked at."""
+    if routed.decide_at == "draft":
+        return f"{cheapest}'s draft: {draft_certainty(routed.features)}"
+    return f"{cheapest} is {certainty(routed.features)}"
 
 
 def _decided(routed: Routed) -> str:
@@ -80,11 +96,26 @@ def _numbers(s: Screenful, routed: Routed) -> list[Text]:
     """The rest of what the router knows, for those who want it."""
     told = routed.features
     rows = [
-        ("entropy", f"{number(told.get('entropy', 0.0))} nats"),
-        ("margin of the best token", number(told.get("margin", 0.0))),
-        ("as unsure as between", f"{told.get('effective_tokens', 0.0):.2f} equal tokens"),
+        *(_of_the_draft(told) if routed.decide_at == "draft" else _of_the_prompt(told)),
         ("dearer copies up to now", f"{100 * told.get('dear_share', 0.0):.0f} % of the steps"),
         ("steps used of the limit", f"{100 * told.get('step', 0.0):.0f} %"),
         ("dial", f"{told.get('dial', 0.0):.2f}"),
     ]
     return [line((f"{name}: {value}", s.look.soft)) for name, value in rows]
+
+
+def _of_the_prompt(told: dict[str, float]) -> list[tuple[str, str]]:
+    return [
+        ("entropy", f"{number(told.get('entropy', 0.0))} nats"),
+        ("margin of the best token", number(told.get("margin", 0.0))),
+        ("as unsure as between", f"{told.get('effective_tokens', 0.0):.2f} equal tokens"),
+    ]
+
+
+def _of_the_draft(told: dict[str, float]) -> list[tuple[str, str]]:
+    return [
+        ("least sure word of its command", percent(told.get("action_min_p", 0.0))),
+        ("mean -ln p of its tokens", f"{number(told.get('draft_nll', 0.0))} nats"),
+        ("largest entropy", f"{number(told.get('draft_entropy', 0.0))} nats"),
+        ("least margin", number(told.get("draft_margin", 0.0))),
+    ]

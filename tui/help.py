@@ -16,13 +16,17 @@ WORDS = """\
 A language model plays a game of finding and carrying things in a household. The model lies on \
 disk in several copies of different precision (quantisation): fewer bits a number make a copy \
 smaller and often faster, and a little less reliable. Most steps are easy, and the smallest copy \
-writes them as well as any. So before every step a small router looks at how much doubt the \
+writes them as well as any. So for every step a small router looks at how much doubt the \
 smallest copy has, and picks the copy that writes the step.
 
 One step: the smallest copy reads what is new (prefill); the router decides (route); if another \
 copy is chosen, it is handed what the smallest has read (handoff: a copy of the KV cache, instead \
 of reading it all again) and reads the last words itself (catch-up); then it writes a thought and \
 a command (decode), and the game answers.
+
+Some routers, also the one that comes with the model, decide later: the smallest copy writes the \
+whole step on trial, and the router reads how sure it was of every word (a token: a word or a \
+piece of one) of this draft. A draft that it trusts is the step; else the chosen copy writes anew.
 
 Circles are copies: the fuller, the more precise. The strip shows a column a step: as high as the \
 doubt, in the colour and with the circle of the copy that wrote it. A circle in reverse was forced \

@@ -68,18 +68,26 @@ def certainty(features: dict[str, float]) -> str:
     return f"unsure between {len(choice)} tokens{more}: " + " / ".join(f"{p:.2f}" for p in choice)
 
 
+def draft_certainty(features: dict[str, float]) -> str:
+    """How sure the cheapest tier was of what it had written when the router was asked."""
+    return f"least sure word {percent(features.get('draft_min_p', 0.0))}"
+
+
 def troubles(features: dict[str, float]) -> list[str]:
-    """What went wrong just before, as far as the router knows it."""
+    """What went wrong just before, or was tried before, as far as the router knows it."""
     told = []
     run = round(features.get("refused_run", 0.0) * _RUN_CAP)
     if run == 1:
         told.append("the last command was refused")
     elif run > 1:
         told.append(f"{run}{' or more' if run == _RUN_CAP else ''} commands in a row were refused")
-    repeats = round(features.get("repeats", 0.0) * _RUN_CAP)
-    if repeats:
-        times = "once" if repeats == 1 else f"{repeats} times"
-        told.append(f"the last command had been given {times} before")
+    for key, what in (
+        ("repeats", "the last command had been given"),
+        ("draft_repeats", "the draft's command has been given"),
+        ("draft_refused", "the draft's command has been refused"),
+    ):
+        if times := round(features.get(key, 0.0) * _RUN_CAP):
+            told.append(f"{what} {'once' if times == 1 else f'{times} times'} before")
     return told
 
 
@@ -91,6 +99,8 @@ def because(routed: Routed, started: EpisodeStarted) -> str:
     if count == 1:
         return "there is only one copy"
     cheapest = f"the {word(0, count)} copy"
+    if routed.decide_at == "draft":
+        return f"the router doubts {cheapest}'s draft" if tier else "the router trusts its draft"
     if routed.score is not None and routed.thresholds:
         if tier == 0:
             return f"{cheapest}'s doubt is under the limit"
@@ -99,7 +109,8 @@ def because(routed: Routed, started: EpisodeStarted) -> str:
         return "it was drawn by lot"
     if routed.probability is not None:
         return f"the router sees {percent(routed.probability)} need for more precision"
-    return f"the router takes {routed.reason}"
+    always, _, what = routed.reason.partition("always ")
+    return f"the router always takes {what}" if what and not always else routed.reason
 
 
 def comparison(routed: Routed) -> str:
