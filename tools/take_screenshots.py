@@ -1,0 +1,112 @@
+"""Take the pictures of the app that README and docs/tui.md show, with the shipped ladder.
+
+    python -m tools.take_screenshots [--game 56] [--step 11]
+
+plays the game on the embedded model with the router that comes with it (`--router auto`),
+stops after the step and writes docs/tui-running.svg; then plays it with `--router low` as
+well and writes docs/tui-compare.svg, both runs at the step where they part. Times are those
+of this machine at this moment: take them while nothing else runs. Look at them afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from textual.pilot import Pilot
+
+from edge_router.agent.episode import Options
+from edge_router.agent.session import Session
+from edge_router.agent.trace import TraceWriter, read_trace
+from edge_router.engine.ladder import Ladder, default_context
+from edge_router.models import find_ladder
+from edge_router.router.parse import make_router
+from edge_router.tasks.game_files import GENERATED, split_games
+from tui.commands import DEFAULT_PACE
+from tui.comparing import CompareApp, complete
+from tui.episode import first_difference
+from tui.frame import Frame
+from tui.live import LiveApp
+from tui.screenful import Status
+
+DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+SIZE: Final = (120, 40)
+_LONG: Final = 1000.0  # seconds a step: the app then waits for the key for one
+
+
+def session(router: str | None = None) -> Session:
+    """The embedded ladder under a router, or under its own."""
+    ladder = find_ladder("household")
+    load = partial(Ladder.load, ladder.tiers, n_ctx=default_context(ladder.tiers))
+    options = Options(prompt=ladder.prompt)
+    return Session(split_games(GENERATED), load, make_router(router or ladder.router), options)
+
+
+async def until(pilot: Pilot[int], condition: Callable[[], bool]) -> None:
+    """Let the app work until the condition holds."""
+    give_up = time.monotonic() + 120
+    while not condition():
+        if time.monotonic() > give_up:
+            raise TimeoutError("the app did not get there")
+        await pilot.pause(0.02)
+    await pilot.pause()
+
+
+def save(app: Frame, name: str, title: str) -> None:
+    path = DOCS / name
+    path.write_text(app.export_screenshot(title=title), encoding="utf-8")
+    print(path)
+
+
+async def picture_of_running(game: int, step: int) -> None:
+    """The live app after `step` steps, going on."""
+    with session() as playing:
+        app = LiveApp(playing, playing.games[game], pace=_LONG)
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: app.status is Status.RUNNING)
+            for count in range(1, step + 1):
+                await pilot.press("n")
+                await until(pilot, lambda: len(app.episode.done_steps) >= count)  # noqa: B023
+            await pilot.press("space")
+            # The pace is that of a user; the player notices only when its present wait is over.
+            app.player._pace = DEFAULT_PACE
+            app.show()
+            await pilot.pause()
+            save(app, "tui-running.svg", "edge-router play")
+            app.finish_work()
+
+
+async def picture_of_comparing(game: int) -> None:
+    """The game with the cheapest tier alone and routed, where the two part."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("low.jsonl", "routed.jsonl")]
+        for path, router in zip(paths, ("low", None), strict=True):
+            with session(router) as playing, TraceWriter(path) as writer:
+                playing.play(playing.games[game], [writer])
+        traces = [read_trace(path) for path in paths]
+    app = CompareApp(traces, [path.name for path in paths], paused=True)
+    parts_at = first_difference(*map(complete, traces))
+    async with app.run_test(size=SIZE) as pilot:
+        app.action_go_to(app.timelines[0].steps if parts_at is None else parts_at)
+        await pilot.pause()
+        save(app, "tui-compare.svg", "edge-router replay low.jsonl routed.jsonl")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--game", type=int, default=56, help="index of a shipped game")
+    parser.add_argument("--step", type=int, default=11, help="step to stop after")
+    options = parser.parse_args()
+    asyncio.run(picture_of_running(options.game, options.step))
+    asyncio.run(picture_of_comparing(options.game))
+
+
+if __name__ == "__main__":
+    main()
