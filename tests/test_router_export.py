@@ -136,16 +136,26 @@ def test_the_file_tells_what_it_was_made_from(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_the_middle_of_the_dial_is_the_best_play_within_a_fifth_of_the_steps() -> None:
+@pytest.mark.parametrize(
+    ("high", "middle"),
+    [
+        (0.95, (0.25, 0.08)),  # as good as the dearest tier alone, at the smallest share
+        (0.955, (0.5, 0.15)),
+        (0.99, (0.5, 0.15)),  # not to be had within a fifth of the steps: the best within
+    ],
+)
+def test_the_middle_of_the_dial_plays_like_the_dearest_tier_or_the_best_within_a_fifth_of_the_steps(
+    high: float, middle: tuple[float, float]
+) -> None:
     points = [
         Point(0.0, 0.01, 0.80, 10),
         Point(0.25, 0.08, 0.95, 10),
-        Point(0.5, 0.15, 0.951, 10),  # hardly better for twice the cost
+        Point(0.5, 0.15, 0.96, 10),
         Point(0.75, 0.35, 0.99, 10),
         Point(1.0, 0.60, 0.99, 10),
     ]
-    table = {dial: (inner, share) for dial, inner, share in calibrate(points)}
-    assert table[0.5] == (0.25, 0.08)
+    table = {dial: (inner, share) for dial, inner, share in calibrate(points, high)}
+    assert table[0.5] == middle
     assert table[0.0] == (0.0, 0.01)
     assert table[1.0] == (1.0, 0.6)
 

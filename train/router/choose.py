@@ -1,9 +1,9 @@
 """From trained networks to the router that is shipped: choose, calibrate the dial, write, compare.
 
 The network with the best front on the select games is taken. Its own dial is
-then bent so that 0.5, which users start with, is where it plays as well as it
-can with no more than a fifth of the steps on dearer tiers; a table in the file
-tells what share to expect at each dial.
+then bent so that 0.5, which users start with, is where it first plays as well as
+the dearest tier alone, or as well as it can with no more than a fifth of the steps
+on dearer tiers; a table in the file tells what share to expect at each dial.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from train.router.pipeline import Run, load_network, name_of, real_episodes
 DIALS = tuple(i / 10 for i in range(11))  # the network's own dials that are measured
 SHOWN = tuple(i / 10 for i in range(11))  # the user's dials in the table
 BUDGET = 0.2  # largest share of dear steps at the default dial
-NEARLY = 0.004  # a success this close to the best counts as equal: one game of 300
 
 
 class ParityError(RuntimeError):
@@ -37,11 +36,12 @@ def export(run: Run) -> dict[str, Any]:
     scores = {entry["what"]: entry["score"] for entry in run.note("grpo")["networks"]}
     name = max(scores, key=lambda key: scores[key])
     select = run.select_games()
+    high = run.alone(select, len(run.setting.tiers) - 1)
     told: dict[str, Any] = {"chosen": name, "scores": scores}
     for kind, file in (("grpo", "router.onnx"), ("sft", "sft.onnx")):
         net = load_network(run.folder / f"{kind}-{name}.pt")
         points = front.front(run.rollouts.forest, select, net, DIALS, run.rollouts.expand)
-        table = calibrate(points)
+        table = calibrate(points, high)
         told[kind] = {"points": [asdict(p) for p in points], "dial": table}
         card = Card(
             tiers=run.setting.names,
@@ -56,11 +56,14 @@ def export(run: Run) -> dict[str, Any]:
     return told
 
 
-def calibrate(points: Sequence[Point]) -> list[tuple[float, float, float]]:
-    """(dial, the network's dial, share of dear steps) for the user's dials from 0 to 1."""
+def calibrate(points: Sequence[Point], high: float) -> list[tuple[float, float, float]]:
+    """(dial, the network's dial, share of dear steps) for the user's dials from 0 to 1.
+
+    `high` is the success of the dearest tier alone, on the same games as `points`.
+    """
     inner = np.array([p.dial for p in points])
     shares = np.array([p.share for p in points])
-    middle = float(np.clip(_middle(points), 0.05, 0.95))
+    middle = float(np.clip(_middle(points, high), 0.05, 0.95))
     bent = np.interp(SHOWN, (0.0, 0.5, 1.0), (0.0, middle, 1.0))
     told = np.interp(bent, inner, shares)
     return [
@@ -69,11 +72,11 @@ def calibrate(points: Sequence[Point]) -> list[tuple[float, float, float]]:
     ]
 
 
-def _middle(points: Sequence[Point]) -> float:
+def _middle(points: Sequence[Point], high: float) -> float:
     """The network's dial that the user's 0.5 stands for."""
     within = [p for p in points if p.share <= BUDGET] or [min(points, key=lambda p: p.share)]
-    best = max(p.success for p in within)
-    return min((p for p in within if p.success >= best - NEARLY), key=lambda p: p.share).dial
+    enough = min(high, max(p.success for p in within))
+    return min((p for p in within if p.success >= enough), key=lambda p: p.share).dial
 
 
 def _require_parity(run: Run, net: RouterNet, file: str) -> float:

@@ -122,7 +122,7 @@ class Run:
         judged = replace(self.options.plan, random=(), search=0)
         rollouts.collect(self.sets.select, judged, "games to select on")
         games = self._collected()
-        low, high = (self._alone(games, tier) for tier in (0, len(self.setting.tiers) - 1))
+        low, high = (self.alone(games, tier) for tier in (0, len(self.setting.tiers) - 1))
         self.keep_note(
             "collect",
             {
@@ -163,7 +163,8 @@ class Run:
         )
         return walks.features[walks.taken][:, ALL_NAMES.index(name)]
 
-    def _alone(self, games: Ints, tier: int) -> float:
+    def alone(self, games: Ints, tier: int) -> float:
+        """Success of one tier that writes every step."""
         walks = walk(self.rollouts.forest, games, FixedPolicy(tier), expand=self.rollouts.expand)
         return float(walks.won.mean())
 
@@ -193,7 +194,7 @@ class Run:
             points = [front.point(forest, select, p, 0.5, expand) for p in policies]
         else:
             points = front.front(forest, select, net, expand=expand)
-        score = front.score(points, self._alone(select, 0))
+        score = front.score(points, self.alone(select, 0))
         shown = ", ".join(f"{100 * p.success:.1f} % at {100 * p.share:.0f} %" for p in points)
         self.say(f"{what}: score {score:.4f} ({shown})")
         return {"what": what, "score": score, "points": [asdict(p) for p in points]}
