@@ -15,7 +15,7 @@ from tests.sample_episode import EPISODE, FINISHED, STARTED, step_events
 from tui.comparing import complete, verdict
 from tui.draw_head import headline
 from tui.draw_strip import Columns, columns, draw_strip, height_of, limits_of
-from tui.draw_time import draw_time
+from tui.draw_time import draw_time, legend
 from tui.draw_transcript import blocks
 from tui.draw_why import draw_why
 from tui.episode import Episode, first_difference
@@ -125,10 +125,16 @@ def test_a_router_that_reads_the_draft_tells_of_the_draft_and_not_of_the_next_to
     s = Screenful(episode=episode((STARTED, decided)))
     told = draw_why(s, 60, 20).plain
     assert "the router doubts the smallest copy's draft." in told
-    assert "q3_k_m's draft: least sure word 41 %" in told
+    assert "the draft's least sure word: 41 %\n" in draw_why(s, 36, 3).plain + "\n"
     assert "least sure word of its command: 99.98 %" in told
     assert "next token" not in told
     assert "q8_0 writes step 1: the router doubts the smallest copy's draft." in headline(s).plain
+
+
+def test_the_legend_of_times_has_room_for_drafts_at_80_columns() -> None:
+    drafted = replace(finished(0, 2), latency=replace(finished(0, 2).latency, draft_ms=3.0))
+    told = legend(Screenful(), [drafted], 36)
+    assert told.plain == "░read │pick ▚try ▒hand ▓catch █write"
 
 
 def test_every_ending_has_a_sentence() -> None:

@@ -55,7 +55,7 @@ def draw_why(s: Screenful, width: int, height: int) -> Text:
 def _sureness(cheapest: str, routed: Routed) -> str:
     """How sure the cheapest tier was of what the router looked at."""
     if routed.decide_at == "draft":
-        return f"{cheapest}'s draft: {draft_certainty(routed.features)}"
+        return draft_certainty(routed.features)
     return f"{cheapest} is {certainty(routed.features)}"
 
 

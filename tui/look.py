@@ -30,7 +30,7 @@ class Stage:
 STAGES = (
     Stage("prefill_ms", "reads", "prefill", "read", "░"),
     Stage("route_ms", "decides", "route", "pick", "│"),
-    Stage("draft_ms", "drafts", "draft", "draft", "▚"),
+    Stage("draft_ms", "drafts", "draft", "try", "▚"),
     Stage("handoff_ms", "hands over", "handoff", "hand", "▒"),
     Stage("catchup_ms", "catches up", "catch-up", "catch", "▓"),
     Stage("decode_ms", "writes", "decode", "write", "█"),

@@ -70,7 +70,7 @@ def certainty(features: dict[str, float]) -> str:
 
 def draft_certainty(features: dict[str, float]) -> str:
     """How sure the cheapest tier was of what it had written when the router was asked."""
-    return f"least sure word {percent(features.get('draft_min_p', 0.0))}"
+    return f"the draft's least sure word: {percent(features.get('draft_min_p', 0.0))}"
 
 
 def troubles(features: dict[str, float]) -> list[str]:
