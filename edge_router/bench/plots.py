@@ -18,6 +18,9 @@ from edge_router.errors import UserError
 Data = Mapping[str, Any]
 # Okabe and Ito's colours, told apart by everybody.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Tol's muted ones for the rows of a long table, which the markers tell apart as well.
+MORE: Final = ("#332288", "#999933", "#882255", "#44AA99", "#CC6677", "#117733", "#AA4499")
+FEWEST: Final = 20  # games that must still be going for a step's share to mean something
 
 
 def require_matplotlib() -> None:
@@ -55,11 +58,14 @@ def plot(data: Data, path: Path) -> None:
 def _policies(data: Data, figure: Any) -> None:
     """Front of success and cost, seconds by stage, and where in a game dearer tiers are used."""
     rows = [r for r in data["tables"]["policies"] if r["how"] != "expert"]
-    figure.set_size_inches(15, 5.2)
+    figure.set_size_inches(15, 6.2)
     front, stages, steps = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
     _front(data, rows, front)
     _stages(rows, stages)
     _by_step(rows, steps)
+    figure.legend(
+        *front.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=7
+    )
     settings = data["settings"]
     figure.suptitle(
         f"{settings['model']}, {settings['games']} games of {settings['split']}; "
@@ -92,7 +98,6 @@ def _front(data: Data, rows: Sequence[Data], axes: Any) -> None:
     axes.set_xlabel(f"seconds a game ({measured})")
     axes.set_ylabel("games won, % (95 % intervals)")
     axes.set_title("Success and cost")
-    axes.legend(fontsize=7)
     axes.grid(alpha=0.3)
 
 
@@ -110,7 +115,8 @@ def _stages(rows: Sequence[Data], axes: Any) -> None:
     axes.tick_params(axis="y", labelsize=7)
     axes.set_xlabel("seconds a game (measured)")
     axes.set_title("Where the time goes")
-    axes.legend(fontsize=7)
+    axes.set_xlim(0, 1.35 * max(left))  # room for the legend beside the bars
+    axes.legend(fontsize=7, loc="right")
 
 
 def _by_step(rows: Sequence[Data], axes: Any) -> None:
@@ -121,7 +127,9 @@ def _by_step(rows: Sequence[Data], axes: Any) -> None:
         if row["how"] not in ("play", "oracle") or row["router"] in ("low", "high"):
             continue
         played = [sum(at) for at in zip(*counts, strict=True)]
-        shares = [100 * (n - low) / n for n, low in zip(played, counts[0], strict=True) if n]
+        enough = min(FEWEST, max(played, default=0))
+        pairs = zip(played, counts[0], strict=True)
+        shares = [100 * (n - low) / n for n, low in pairs if n >= max(1, enough)]
         steps = range(1, len(shares) + 1)
         line = "-" if row["kv"] == "handoff" else ":"
         axes.step(steps, shares, line, where="mid", color=colours[row["row"]], label=_name(row))
@@ -129,14 +137,13 @@ def _by_step(rows: Sequence[Data], axes: Any) -> None:
     axes.set_xlabel("step of the game")
     axes.set_ylabel("% of games not on the cheapest tier")
     axes.set_title("Precision by step")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7)
 
 
 def _colours(rows: Sequence[Data]) -> dict[str, str]:
     """One colour a router; KV modes are told apart by the marker."""
     labels = dict.fromkeys(str(row["row"]) for row in rows)
-    return {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(labels)}
+    palette = COLOURS + MORE
+    return {label: palette[i % len(palette)] for i, label in enumerate(labels)}
 
 
 def _name(row: Data) -> str:
