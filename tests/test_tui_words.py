@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_router.agent.events import Latency, Routed, StepFinished
+from edge_router.router.base import router_name
 from tests.recorded import not_won, won
 from tests.sample_episode import EPISODE, FINISHED, STARTED, step_events
 from tui.comparing import complete, verdict
@@ -32,7 +33,6 @@ from tui.words import (
     number,
     outcome,
     percent,
-    router_name,
     troubles,
 )
 

@@ -11,13 +11,14 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from edge_router.agent.trace import Trace
+from edge_router.router.base import router_name
 from tui.episode import Episode, first_difference
 from tui.frame import Key
 from tui.panels import Head, KeyBar, Panel, PrecisionStrip, Times, Why
 from tui.replaying import ReplayApp
 from tui.screenful import Ahead
 from tui.transcript import Transcript
-from tui.words import milliseconds, router_name
+from tui.words import milliseconds
 
 
 class CompareApp(ReplayApp):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from edge_router.agent.events import Routed
+from edge_router.router.base import router_name
 from tui.draw import badge, block, line, wrapped
 from tui.draw_strip import height_of, limits_of
 from tui.screenful import Screenful
@@ -15,7 +16,6 @@ from tui.words import (
     draft_certainty,
     number,
     percent,
-    router_name,
     troubles,
 )
 

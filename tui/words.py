@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Routed
 from tui.episode import Episode
 from tui.look import word
@@ -48,12 +46,6 @@ def megabytes(size: int) -> str:
     if size >= 10**9:
         return f"{size / 1e9:.2f} GB"
     return f"{size / 1e6:.1f} MB" if size < 10**8 else f"{size / 1e6:.0f} MB"
-
-
-def router_name(spec: str) -> str:
-    """A router's spec; of the path to a trained one only folder and file, enough for a screen."""
-    kind, _, path = spec.partition(":")
-    return f"{kind}:{'/'.join(PurePath(path).parts[-2:])}" if kind == "onnx" else spec
 
 
 def certainty(features: dict[str, float]) -> str:

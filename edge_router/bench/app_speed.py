@@ -122,9 +122,9 @@ def show(figures: dict[str, Any], console: Console) -> None:
     """Print the figures as a table."""
     machine = figures["machine"]
     console.print(f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_before']}")
-    columns = ("tok/s", "tok/s", "decode speed\non / off", "s", "s", "whole episode\non / off")
-    heads = (f"app off\n{columns[0]}", f"app on\n{columns[1]}", columns[2])
-    table = Table("", *heads, f"app off\n{columns[3]}", f"app on\n{columns[4]}", columns[5])
+    speeds = ("app off\ntok/s", "app on\ntok/s", "decode speed\non / off")
+    seconds = ("app off\ns", "app on\ns", "whole episode\non / off")
+    table = Table("", *speeds, *seconds)
     for number, pair in enumerate(figures["pairs"], 1):
         off, on = pair["off"], pair["on"]
         table.add_row(

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from edge_router.bench.routers import bench_router
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
+from edge_router.router.base import router_name
 
 AUTO: Final = "auto"
 DERIVED: Final = ("matched", "retry")
@@ -39,7 +39,7 @@ class Row:
     @property
     def label(self) -> str:
         """How a person names the row."""
-        router = _short(self.router)
+        router = router_name(self.router)
         router = router if self.dial is None else f"{router}@{self.dial:g}"
         if self.how in ("oracle", "expert"):
             return self.how
@@ -109,12 +109,6 @@ def _split_dial(word: str) -> tuple[str, float | None]:
     if not at or not 0 <= dial <= 1:
         raise UserError(f"--routers {word}: a dial lies between 0 and 1")
     return router, dial
-
-
-def _short(router: str) -> str:
-    """A router in a file by the file's name and folder: tables have no room for whole paths."""
-    kind, _, path = router.partition(":")
-    return f"{kind}:{'/'.join(Path(path).parts[-2:])}" if kind == "onnx" and path else router
 
 
 def _once(row: Row, first_kv: str) -> Row:

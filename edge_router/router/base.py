@@ -8,6 +8,7 @@ listener ("entropy 1.32 >= 0.80").
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal, Protocol
 
 import numpy as np
@@ -104,3 +105,9 @@ class Router(Protocol):
 def decide_at(router: Router) -> DecideAt:
     """When a router wants to be asked: before any token is written, unless it says otherwise."""
     return "draft" if getattr(router, "decide_at", "prompt") == "draft" else "prompt"
+
+
+def router_name(spec: str) -> str:
+    """A router's spec; of the path to a trained one only folder and file: all that has room."""
+    kind, _, path = spec.partition(":")
+    return f"{kind}:{'/'.join(PurePath(path).parts[-2:])}" if kind == "onnx" else spec

@@ -10,6 +10,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from train.router.setting import results_stem
+
 matplotlib.use("Agg")
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
@@ -86,9 +88,8 @@ def fronts(folder: Path) -> list[Path]:
         figure = Figure(figsize=(8, 5.5), layout="constrained")
         axis = figure.subplots()
         _front(axis, table["rows"])
-        kv = table["kv"].replace(":", "-")
         axis.set_title(f"{table['games']}, {table['rows'][0]['games']} games, kv {table['kv']}")
-        path = folder / f"router-front-{table['games']}-{kv}.png"
+        path = folder / f"router-front-{results_stem(table['games'], table['kv'])}.png"
         figure.savefig(path, dpi=110)
         paths.append(path)
     return paths

@@ -12,13 +12,13 @@ from pathlib import Path
 from edge_router.bench.policies import PLANS
 from edge_router.bench.results import write_json
 from train.router.games import FileGame, Game
-from train.router.setting import Setting
+from train.router.setting import Setting, results_stem
 from train.router.table import Row
 
 
 def plans_path(folder: Path, games: str, kv: str) -> Path:
     """`plans-valid_seen-handoff.json`; the KV mode "handoff:16" is written handoff-16."""
-    return folder / f"plans-{games}-{kv.replace(':', '-')}.json"
+    return folder / f"plans-{results_stem(games, kv)}.json"
 
 
 def write_plans(path: Path, setting: Setting, games: Sequence[Game], oracle: Row) -> bool:

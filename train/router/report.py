@@ -22,6 +22,7 @@ from train.router.pipeline import Run
 from train.router.plans import plans_path, write_plans
 from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
+from train.router.setting import results_stem
 from train.router.show import default_row, markdown, on_screen
 from train.router.table import Asked, Row, compare, oracle_is_beaten
 from train.router.verify import verify
@@ -150,7 +151,7 @@ def _table(
     title = f"{name}, {len(games)} games, kv {kv}"
     profiles = [profile for profile, _ in wish.profiles]
     console.print(on_screen(rows, title, profiles))
-    (run.folder / f"table-{name}-{kv.replace(':', '-')}.md").write_text(
+    (run.folder / f"table-{results_stem(name, kv)}.md").write_text(
         markdown(rows, title, profiles), encoding="utf-8"
     )
     plans = plans_path(run.folder, name, kv)

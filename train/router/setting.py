@@ -69,3 +69,8 @@ class Setting:
         return Ladder.load(
             self.tiers, kv=self.kv, n_ctx=self.n_ctx, n_threads=self.threads, reread=True
         )
+
+
+def results_stem(games: str, kv: str) -> str:
+    """What the files about a set of games under a KV mode are called: "valid_seen-handoff-16"."""
+    return f"{games}-{kv.replace(':', '-')}"
