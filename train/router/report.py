@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from edge_router.bench.results import write_text
 from edge_router.costs import CostProfile
 from edge_router.errors import UserError
 from edge_router.router.parse import make_router
@@ -151,9 +152,8 @@ def _table(
     title = f"{name}, {len(games)} games, kv {kv}"
     profiles = [profile for profile, _ in wish.profiles]
     console.print(on_screen(rows, title, profiles))
-    (run.folder / f"table-{results_stem(name, kv)}.md").write_text(
-        markdown(rows, title, profiles), encoding="utf-8"
-    )
+    table_file = run.folder / f"table-{results_stem(name, kv)}.md"
+    write_text(table_file, markdown(rows, title, profiles))
     plans = plans_path(run.folder, name, kv)
     if write_plans(plans, setting, games, rows[-1]):
         run.say(f"the oracle's plans are in {plans}")
