@@ -17,8 +17,16 @@ from pathlib import Path
 from typing import Any
 
 
+ASKS, KNOWS_IT = b"\x1b[?2026$p", "\x1b[?2026;2$y"  # synchronised updates (DEC mode 2026)
+
+
 class Terminal:
-    """A process on a pseudo-terminal of 120 x 40; `output` is all that it wrote."""
+    """A process on a pseudo-terminal of 120 x 40; `output` is all that it wrote.
+
+    `synchronises`: it knows synchronised updates, and says so as soon as it reads the question.
+    """
+
+    synchronises = False
 
     def __init__(self, command: Sequence[str], cwd: Path, stderr: int | None = None) -> None:
         self._leader, follower = pty.openpty()
@@ -69,7 +77,10 @@ class Terminal:
 
     def _read(self, seconds: float) -> None:
         while self._leader >= 0 and select.select([self._leader], [], [], seconds)[0]:
+            asked = self.output.count(ASKS)
             self.output += os.read(self._leader, 65536)
+            if self.synchronises and self.output.count(ASKS) > asked:
+                self.press(KNOWS_IT)
             seconds = 0.0
 
 
