@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-
 ASKS, KNOWS_IT = b"\x1b[?2026$p", "\x1b[?2026;2$y"  # synchronised updates (DEC mode 2026)
 
 

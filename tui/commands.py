@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,9 @@ def play(session: Session, first: GameRef, *, pace: float = DEFAULT_PACE) -> int
     # While the screen is drawn, the player waits for the interpreter's lock between two tokens:
     # for 5 ms unless told otherwise.
     sys.setswitchinterval(0.0005)
+    # Looking through all modules for garbage takes 60 ms and holds that lock as well.
+    gc.collect()
+    gc.freeze()
     app = LiveApp(session, first, pace=pace)
     try:
         code = app.run()

@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,7 @@ from typing import ClassVar
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.filter import ANSIToTruecolor, LineFilter
 
 from tui.help import HelpScreen
 from tui.look import Look
@@ -133,6 +135,15 @@ class Frame(App[int]):
         if not text_only:
             for panel in base.query(Panel):
                 panel.show(s)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Without the one that looks for the terminal's own colours in every line of every redraw:
+        the screen below help, picker and palette has none.
+        """
+        filters = super().get_line_filters()
+        if len(self.screen_stack) > 1:
+            return filters
+        return [f for f in filters if not isinstance(f, ANSIToTruecolor)]
 
     @property
     def look(self) -> Look:

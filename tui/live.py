@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from pathlib import Path
 from typing import ClassVar
@@ -22,11 +23,11 @@ from tui.playable import Playable
 from tui.player import Failed, Happening, Player
 from tui.screenful import Screenful, Status
 
-# How often what has happened is drawn, and every how many frames when it is nothing but text.
-# More often would take processor time from a model that decodes on the same cores: a frame with
-# a line of new text costs 1 to 2 ms, one with all panels 4 to 8.
-FRAMES_PER_SECOND = 10
-TEXT_EVERY = 2
+# How often it is looked whether something has happened, and the seconds between two frames at
+# least. More often would take processor time from a model that decodes on the same cores: a frame
+# with a line of new text costs 2 ms, one with all panels 6 to 8.
+LOOKS_PER_SECOND = 8
+FRAME_SECONDS = 0.24
 DIAL_STEP = 0.05
 PACES = (0.0, 0.5, 1.0, 1.5, 3.0, 6.0)
 PATIENCE = 0.5  # seconds that quitting waits for the step in hand before the screen is given back
@@ -82,24 +83,26 @@ class LiveApp(Frame):
         self.episode = Episode()
         self._starting = True
         self._leaving = False
-        self._won = self._played = self._skipped = 0
+        self._won = self._played = 0
+        self._drawn = 0.0  # when the last frame was
         self.player = Player(session, self._happened.append, pace=pace)
 
     def on_unmount(self) -> None:
         self.player.close()
 
     def on_mount(self) -> None:  # Textual calls that of `Frame` by itself
-        self.set_interval(1 / FRAMES_PER_SECOND, self.catch_up)
+        self.set_interval(1 / LOOKS_PER_SECOND, self.catch_up)
         self.player.start(self.game)
         self.show()
 
     def catch_up(self) -> None:
         """Take in what has happened since the last frame, and draw it at once."""
+        now = time.monotonic()
+        if not self._happened or (now < self._drawn + FRAME_SECONDS and not self._leaving):
+            return
+        self._drawn = now
         count = len(self._happened)  # the player may add to them meanwhile
         text_only = all(isinstance(self._happened[i], TextDecoded) for i in range(count))
-        self._skipped = (self._skipped + 1) % TEXT_EVERY
-        if not count or (text_only and self._skipped):
-            return
         for _ in range(count):
             self._take_in(self._happened.popleft())
         self.show(text_only=text_only)

@@ -1,14 +1,17 @@
-"""The panels: a `draw_*` function each, redrawn only when what it would draw has changed."""
+"""The panels: a `draw_*` function each, of which only those lines are redrawn that have changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 
 from rich.cells import cell_len
+from rich.style import Style
 from rich.text import Text
 from textual.events import Click, Resize
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
+from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.draw_head import draw_head
@@ -17,6 +20,7 @@ from tui.draw_strip import columns, draw_strip
 from tui.draw_time import draw_time
 from tui.draw_why import draw_why
 from tui.screenful import Screenful
+from tui.strips import strip_of
 
 Draw = Callable[[Screenful, int, int], Text]
 
@@ -32,26 +36,37 @@ class Panel(Widget):
         self.border_title = self.title or None
         self._shown: Screenful | None = None
         self._text = Text()
+        self._lines: list[Strip] = []
+        self._ground = Style()
 
     def show(self, s: Screenful) -> None:
-        """Draw `s`; sends nothing to the terminal when it looks the same."""
+        """Draw `s`; sends to the terminal the lines that look different."""
         self._shown = s
         self._draw_again()
 
     def on_resize(self, _event: Resize) -> None:
         self._draw_again()
 
-    def render(self) -> Text:
-        return self._text
+    def render_line(self, y: int) -> Strip:
+        line = self._lines[y] if y < len(self._lines) else Strip([])
+        return line.adjust_cell_length(self.content_size.width).apply_style(self._ground)
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._ground = self.rich_style  # asked for on every line, and slow to find out
 
     def _draw_again(self) -> None:
         width, height = self.content_size
         if self._shown is None or width <= 0 or height <= 0:
             return
         text = type(self).draw(self._shown, width, height)
-        if text != self._text or text.spans != self._text.spans:
-            self._text = text
-            self.refresh()
+        if text == self._text and text.spans == self._text.spans:
+            return
+        before, self._text = self._lines, text
+        self._lines = [strip_of(line) for line in text.split("\n", allow_blank=True)]
+        for y, (old, new) in enumerate(zip_longest(before, self._lines)):
+            if old != new:
+                self.refresh(Region(0, y, width, 1))
 
 
 class Head(Panel):
