@@ -1,20 +1,20 @@
-"""Measure what the app costs the model: the speed of the same game with the app on and off.
+"""Measure what the app costs the model: how fast it writes with the app on and with it off.
 
-`edge-router play` runs as users run it (`bench.played`), in turn
+The app opens in a real terminal as `edge-router play --pace 0` opens it, and plays the
+same game several times. Step by step the app runs or its thread is held still, in fours:
+on, off, off, on, then the other way round, then held all the time (`bench.app_clock`). So
+the two are compared within one process and some seconds, and what two runs of a program
+have of their own, or a machine that changes its speed, does not decide.
 
-- off: `--json`, which shows next to nothing;
-- on: the app, with `--pace 0`, so that it has no rest between steps.
-
-Two speeds are compared: decoding as the traces tell it (tokens over decode time),
-and the whole episode by a clock outside, which counts whatever else the app might
-take. Ratios are medians over pairs of runs beside each other, and the spread of the
-runs without the app tells how small a difference can be seen at all.
+The ratio of four steps is the speed of the two with the app by that of the two without.
+Told is the median, with the percentile bootstrap's interval; the same of the fours that
+are held throughout says how much the method sees where there is nothing. What the app
+takes of a processor is told as well.
 
 Run it on an idle machine. Random weights at a real shape are written once (0.6B: a
-minute and 1.0 GB) and kept. They never end a step, so every step decodes its 96
-tokens; the prompt is the short one of the embedded model, because reading the 1100
-tokens of the worked example would take most of the time and say nothing here.
-How far it is, and how long each run took, is shown as it goes.
+minute and 1.0 GB) and kept. They never end a step, so every step writes its 96 tokens;
+the prompt is the short one of the embedded model, because reading the 1100 tokens of
+the worked example would take most of the time and say nothing here.
 
     python -m edge_router.bench.app_speed --json app-speed.json
     python -m edge_router.bench.app_speed --tier q4_k_m=A.gguf --prompt react
@@ -23,14 +23,11 @@ How far it is, and how long each run took, is shown as it goes.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,116 +35,99 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_router.agent.styles import STYLES
-from edge_router.bench.played import Played, play
+from edge_router.bench.app_clock import Plan, Step
+from edge_router.bench.app_terminal import watch
+from edge_router.bench.machine_details import load_average
 from edge_router.bench.results import write_json
 from edge_router.bench.shapes import find_subject
+from edge_router.bench.statistics import Estimate, median
 from edge_router.bench.synthetic import SHAPES
 from edge_router.engine.machine import cpu_model, physical_cores
-from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
 
-Play = Callable[[bool], Played]  # plays once, with the app or without
+Tell = Callable[[str], None]
+FOUR = 4  # steps that are compared with each other
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One run without and one with the app, beside each other."""
-
-    off: Played
-    on: Played
-
-    @property
-    def decode_ratio(self) -> float:
-        """Speed with the app by speed without; 1 means that it costs nothing."""
-        return self.on.tokens_per_second / self.off.tokens_per_second
-
-    @property
-    def episode_ratio(self) -> float:
-        return self.off.episode_s / self.on.episode_s
+def measure(plan: Plan, tell: Tell) -> list[Step]:
+    """All steps of the plan; those up to Ctrl-C when somebody presses it."""
+    steps: list[Step] = []
+    count, began = plan.games * plan.max_steps, time.monotonic()
+    try:
+        for step in watch(plan):
+            steps.append(step)
+            left = (time.monotonic() - began) / len(steps) * (count - len(steps))
+            if len(steps) % FOUR == 0:
+                tell(f"step {len(steps)} of {count}; about {left:.0f} s to go")
+    except KeyboardInterrupt:
+        tell(f"interrupted after {len(steps)} steps")
+    return steps
 
 
-def measure_pair(play_once: Play, *, app_first: bool) -> Pair:
-    """Play with and without the app. Raises `UserError` when a run fails or they differ."""
-    order = (True, False) if app_first else (False, True)
-    ends = {with_app: play_once(with_app) for with_app in order}
-    off, on = ends[False], ends[True]
-    if off.tokens != on.tokens:
-        raise UserError(f"the runs differ ({off.tokens} and {on.tokens} tokens)")
-    return Pair(off, on)
+def fours(steps: Sequence[Step], *, compared: bool) -> list[Sequence[Step]]:
+    """Steps that belong together, but for the first, which warm up: those in which the app ran
+    half of the time (`compared`), or those in which it was held throughout.
+    """
+    whole = [steps[i : i + FOUR] for i in range(FOUR, len(steps) - FOUR + 1, FOUR)]
+    return [four for four in whole if any(step.app_runs for step in four) is compared]
 
 
-def measure(arguments: Sequence[str], rounds: int, tell: Callable[[str], None]) -> dict[str, Any]:
-    """All pairs and their ratios; a run before them warms up."""
-    load, runs, began = os.getloadavg()[0], 1 + 2 * rounds, time.monotonic()
-    done = 0
+def ratio(four: Sequence[Step]) -> float:
+    """Speed with the app by speed without; of four held steps that of the outer by the inner."""
+    is_held = not any(step.app_runs for step in four)
+    counts_as_on = (True, False, False, True) if is_held else [step.app_runs for step in four]
+    on, off = (
+        [step for step, is_on in zip(four, counts_as_on, strict=True) if is_on is wanted]
+        for wanted in (True, False)
+    )
+    return speed(on) / speed(off)
 
-    def play_once(with_app: bool) -> Played:
-        nonlocal done
-        which = "app on" if with_app else "app off"
-        tell(f"run {done + 1} of {runs}, {which} ...")
-        played = play(arguments, with_app=with_app)
-        done += 1
-        left = (time.monotonic() - began) / done * (runs - done)
-        tell(
-            f"  {played.tokens} tokens at {played.tokens_per_second:.1f} tok/s, episode"
-            f" {played.episode_s:.1f} s; about {left:.0f} s to go"
-        )
-        return played
 
-    play_once(False)
-    pairs = [measure_pair(play_once, app_first=bool(n % 2)) for n in range(rounds)]
+def speed(steps: Sequence[Step]) -> float:
+    """Tokens a second."""
+    return sum(step.tokens for step in steps) / sum(step.seconds for step in steps)
+
+
+def figures_of(steps: Sequence[Step]) -> dict[str, Any]:
+    """What is told of the steps, as plain data. Raises `UserError` when they are too few."""
+    compared, control = fours(steps, compared=True), fours(steps, compared=False)
+    if not compared or not control:
+        raise UserError(f"{len(steps)} steps are too few; 12 are the least, 100 tell something")
+    counted = [step for four in compared for step in four]
+    ons, offs = ([s for s in counted if s.app_runs is runs] for runs in (True, False))
+    shares = [on.app_seconds / on.seconds for on in ons if on.app_seconds is not None]
     return {
-        "machine": {"cpu": cpu_model(), "cores": physical_cores(), "load_before": round(load, 2)},
-        "arguments": list(arguments),
-        "pairs": [
-            asdict(p) | {"decode_ratio": p.decode_ratio, "episode_ratio": p.episode_ratio}
-            for p in pairs
-        ],
-        "decode_ratio": _summary([pair.decode_ratio for pair in pairs]),
-        "episode_ratio": _summary([pair.episode_ratio for pair in pairs]),
-        "off_spread": _spread([pair.off.tokens_per_second for pair in pairs]),
+        "steps": [asdict(step) for step in steps],
+        "on_by_off": asdict(median([ratio(four) for four in compared])),
+        "off_by_off": asdict(median([ratio(four) for four in control])),
+        "off_tokens_per_second": statistics.median(speed([step]) for step in offs),
+        "on_tokens_per_second": statistics.median(speed([step]) for step in ons),
+        "app_share_of_a_core": statistics.median(shares) if shares else None,
     }
-
-
-def _summary(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-
-
-def _spread(values: Sequence[float]) -> float:
-    """Difference of the fastest and the slowest, as a share of the median."""
-    return (max(values) - min(values)) / statistics.median(values)
 
 
 def show(figures: dict[str, Any], console: Console) -> None:
     """Print the figures as a table."""
-    machine = figures["machine"]
-    console.print(f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_before']}")
-    speeds = ("app off\ntok/s", "app on\ntok/s", "decode speed\non / off")
-    seconds = ("app off\ns", "app on\ns", "whole episode\non / off")
-    table = Table("", *speeds, *seconds)
-    for number, pair in enumerate(figures["pairs"], 1):
-        off, on = pair["off"], pair["on"]
+    machine, steps = figures["machine"], [Step(**step) for step in figures["steps"]]
+    load = "" if machine["load_before"] is None else f", load {machine['load_before']}"
+    console.print(f"{machine['cpu']}, {machine['cores']} cores{load}; {figures['model']}")
+    table = Table("ratio of speeds", "times four steps", "median", "95 % interval", "all")
+    for name, key in (("app on / off", "on_by_off"), ("off / off", "off_by_off")):
+        estimate = Estimate(**figures[key])
+        ratios = [ratio(four) for four in fours(steps, compared=key == "on_by_off")]
         table.add_row(
-            str(number),
-            f"{off['tokens_per_second']:.1f}",
-            f"{on['tokens_per_second']:.1f}",
-            f"{pair['decode_ratio']:.3f}",
-            f"{off['episode_s']:.2f}",
-            f"{on['episode_s']:.2f}",
-            f"{pair['episode_ratio']:.3f}",
+            name,
+            str(len(ratios)),
+            f"{estimate.value:.3f}",
+            f"{estimate.low:.3f} to {estimate.high:.3f}",
+            f"{min(ratios):.3f} to {max(ratios):.3f}",
         )
     console.print(table)
-    for name, what in (("decode_ratio", "decode speed"), ("episode_ratio", "whole episode")):
-        ratio = figures[name]
-        console.print(
-            f"{what}, on / off: median {ratio['median']:.3f}"
-            f" ({ratio['lowest']:.3f} to {ratio['highest']:.3f})"
-        )
-    tokens = figures["pairs"][0]["off"]["tokens"]
-    console.print(
-        f"{tokens} tokens a run; the runs without the app differ among themselves by"
-        f" {100 * figures['off_spread']:.1f} %"
-    )
+    off, on = figures["off_tokens_per_second"], figures["on_tokens_per_second"]
+    console.print(f"tokens a second, medians: app off {off:.1f}, on {on:.1f}")
+    if (share := figures["app_share_of_a_core"]) is not None:
+        taken = f"{100 * share:.1f} % of a core"
+        console.print(f"the app's threads took {taken} while text was written")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,43 +138,36 @@ def _parser() -> argparse.ArgumentParser:
     add("--tier", action="append", default=[], metavar="NAME=PATH", help="measure this instead")
     add("--prompt", choices=list(STYLES), default="household", help="how the game is put")
     add("--router", default="low", help="who writes the steps")
-    add("--max-steps", type=int, default=2, help="steps a run; random weights write 96 tokens each")
-    add("--rounds", type=int, default=6, help="pairs of runs; an even number balances the order")
+    add("--games", type=int, default=12, help="how often the game is played")
+    add("--max-steps", type=int, default=8, help="steps a game, a multiple of 4")
     add("--threads", type=int, help="default: every physical core")
     add("--json", type=Path, help="write the figures to this file as well")
     return parser
 
 
-def describe_ladder(tiers: Sequence[TierSpec], prompt: str, folder: Path) -> None:
-    """Write the ladder.toml by which `--model FOLDER` plays these files in a prompt style."""
-    lines = ["[ladder]", 'name = "app-speed"', f"prompt = {json.dumps(prompt)}"]
-    for tier in tiers:
-        file = json.dumps(str(tier.path.absolute()))
-        lines += ["[[tier]]", f"name = {json.dumps(tier.name)}", f"file = {file}"]
-    (folder / "ladder.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _run(options: argparse.Namespace, tell: Callable[[str], None]) -> dict[str, Any]:
-    if options.rounds < 1:
-        raise UserError("--rounds must be at least 1")
-    shape = None if options.tier else options.shape
+def _run(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
+    if options.games < 1 or options.max_steps < 1 or options.max_steps % FOUR:
+        raise UserError("--games must be at least 1, and --max-steps a multiple of 4")
     subject = find_subject(
         None,
         options.tier,
-        shape,
+        None if options.tier else options.shape,
         None,
         folder=options.model_dir,
         threads=options.threads,
         tell=tell,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        describe_ladder(subject.tiers, options.prompt, Path(folder))
-        arguments = [f"--model={folder}", "--split=generated", f"--router={options.router}"]
-        arguments.append(f"--max-steps={options.max_steps}")
-        if options.threads:
-            arguments.append(f"--threads={options.threads}")
-        figures = measure(arguments, options.rounds, tell)
-    return figures | {"model": subject.name, "prompt": options.prompt}
+    plan = Plan(
+        tiers=[f"{tier.name}={tier.path.absolute()}" for tier in subject.tiers],
+        prompt=options.prompt,
+        router=options.router,
+        games=options.games,
+        max_steps=options.max_steps,
+        threads=options.threads or 0,
+    )
+    machine = {"cpu": cpu_model(), "cores": physical_cores(), "load_before": load_average()}
+    told = {"machine": machine, "model": subject.name, "plan": asdict(plan)}
+    return told | figures_of(measure(plan, tell))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

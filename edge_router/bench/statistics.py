@@ -97,3 +97,11 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimat
 def mean(values: Sequence[float]) -> Estimate | None:
     """Mean over games, None where there are none."""
     return ratio(values, [1.0] * len(values))
+
+
+def median(values: Sequence[float]) -> Estimate:
+    """Median of at least one value, with the interval of the percentile bootstrap."""
+    all_values = np.asarray(values, float)
+    drawn = np.random.default_rng(0).integers(0, all_values.size, (RESAMPLES, all_values.size))
+    low, high = np.percentile(np.median(all_values[drawn], axis=1), [2.5, 97.5])
+    return Estimate(float(np.median(all_values)), float(low), float(high))
