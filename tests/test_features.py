@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from edge_router.errors import UserError
-from edge_router.router.base import Draft, StepContext, TokenStats
+from edge_router.router.base import Draft, StepContext, TokenStats, Wording
 from edge_router.router.features import (
     ALL_NAMES,
     HEAVY,
@@ -134,7 +134,9 @@ def test_a_draft_is_told_as_documented() -> None:
         TokenStats(p=0.25, entropy=0.6, margin=0.25),
     )
     features = extract(np.zeros(3, np.float32), CONTEXT)
-    told = with_draft(features, Draft(tokens, action=2, repeats=2, refused=9, novel=1))
+    wording = Wording(off_thought=1, off_reply=9, age=2, on_last=True, follows=False, ahead=-7)
+    draft = Draft(tokens, action=2, repeats=2, refused=9, novel=1, wording=wording)
+    told = with_draft(features, draft)
     assert (told.schema, told.names) == (SCHEMA, ALL_NAMES)
     assert np.array_equal(told.vector[: len(NAMES)], features.vector)
     assert dict(zip(ALL_NAMES, told.vector.tolist(), strict=True)) == pytest.approx(
@@ -151,8 +153,21 @@ def test_a_draft_is_told_as_documented() -> None:
             "draft_repeats": 0.4,
             "draft_refused": 1.0,
             "draft_novel": 0.25,
+            "off_thought": 0.25,
+            "off_reply": 1.0,
+            "target_age": math.log(3) / 5,
+            "on_last": 1.0,
+            "follows": 0.0,
+            "ahead": -1.0,
         }
     )
+
+
+@pytest.mark.parametrize("age", [None, 1000])
+def test_a_target_never_named_counts_as_named_long_ago(age: int | None) -> None:
+    features = extract(np.zeros(3, np.float32), CONTEXT)
+    draft = Draft((), action=0, repeats=0, refused=0, novel=0, wording=Wording(age=age))
+    assert with_draft(features, draft)["target_age"] == 1.25
 
 
 def test_an_empty_draft_has_features_too() -> None:

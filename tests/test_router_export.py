@@ -160,6 +160,18 @@ def test_the_middle_of_the_dial_plays_like_the_dearest_tier_or_the_best_within_a
     assert table[1.0] == (1.0, 0.6)
 
 
+def test_of_equally_good_dials_the_middle_is_the_one_that_lets_go_of_the_fewest_games() -> None:
+    points = [
+        Point(0.0, 0.01, 0.80, 10, missed=16),
+        Point(0.3, 0.12, 0.97, 10, missed=2),  # as good by games that the dearest tier loses
+        Point(0.4, 0.15, 0.96, 10, missed=0),
+        Point(0.5, 0.18, 0.96, 10, missed=0),
+        Point(1.0, 0.30, 0.97, 10, missed=0),
+    ]
+    table = {dial: (inner, share) for dial, inner, share in calibrate(points, 0.96)}
+    assert table[0.5] == (0.4, 0.15)
+
+
 def test_the_score_of_a_front_by_hand() -> None:
     """Low wins half for nothing, one point wins all at a share of 0.2: a straight line between."""
     points = [Point(0.5, 0.2, 1.0, 10), Point(0.7, 0.2, 0.6, 10), Point(1.0, 0.5, 0.9, 10)]

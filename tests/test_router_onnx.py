@@ -171,7 +171,7 @@ def test_files_that_are_no_onnx_are_refused(tmp_path: Path) -> None:
         (
             {"edge_router.schema": "edge-router/features/0"},
             "was trained on features 'edge-router/features/0' but this version computes "
-            "'edge-router/features/2'",
+            "'edge-router/features/3'",
         ),
         ({"edge_router.features": json.dumps(NAMES[1:])}, "lacks entropy; train it again"),
         ({"edge_router.features": json.dumps([*NAMES, "mood"])}, "has unknown mood;"),

@@ -169,8 +169,8 @@ class _Episode:
         return self._write(step, prompt, 0, shown=False)
 
     def _with_draft(self, features: Features, draft: Generation, prompt: Prompt) -> Features:
-        action = self.style.parse(draft.text).action
-        facts = draft_of(self.ladder.vocab, self.sampler, action, self.history, prompt.tokens)
+        step = self.style.parse(draft.text)
+        facts = draft_of(self.ladder.vocab, self.sampler, step, self.history, prompt.tokens)
         return with_draft(features, facts)
 
     def _settle(
@@ -231,8 +231,9 @@ class _Episode:
     ) -> None:
         self.steps.append(finished)
         min_p, nll = self.sampler.confidence()
-        self.history.steps.append(
+        self.history.add(
             Past(
+                text=finished.text,
                 action=finished.action,
                 reply=finished.observation,
                 refused=finished.refused,
@@ -256,6 +257,7 @@ class _Episode:
         )
         prompt = Prompt(template, vocab, self.style.opening(opening))
         self._require_room(prompt)
+        self.history.begin(opening.task)
         self._emit(
             EpisodeStarted(
                 task=self.task.name,

@@ -1,4 +1,4 @@
-"""What an episode tells a router besides logits: facts about its earlier steps, without text.
+"""What an episode tells a router besides logits: facts about its earlier steps, as numbers.
 
 The episode loop and the training's rollouts both keep a `History`, so a router
 is asked in play with the very numbers it was trained on.
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.agent.parse import MARKER
+from edge_router.agent.parse import MARKER, Parsed
+from edge_router.agent.wording import Said
 from edge_router.engine.llama import LlamaModel
 from edge_router.engine.sampling import Sampler
 from edge_router.router.base import Draft, StepContext, TokenStats
@@ -23,6 +24,7 @@ from edge_router.router.features import confidence, extractor_for
 class Past:
     """One earlier step: what was done, what came of it, and how sure its writer was."""
 
+    text: str  # all that was written, thought and action
     action: str
     reply: str
     refused: bool
@@ -40,6 +42,15 @@ class History:
     max_steps: int
     dial: float = 0.5
     steps: list[Past] = field(default_factory=list)
+    said: Said = field(default_factory=Said)
+
+    def begin(self, goal: str) -> None:
+        self.said.add(goal)
+
+    def add(self, past: Past) -> None:
+        self.steps.append(past)
+        self.said.add(past.text)
+        self.said.add(past.reply)
 
     def context(self, prompt_tokens: int) -> StepContext:
         """The facts before the next step, whose prompt has so many tokens."""
@@ -101,17 +112,22 @@ class WatchedSampler(Sampler):
 
 
 def draft_of(
-    model: LlamaModel, sampler: WatchedSampler, action: str, history: History, prompt: Sequence[int]
+    model: LlamaModel,
+    sampler: WatchedSampler,
+    step: Parsed,
+    history: History,
+    prompt: Sequence[int],
 ) -> Draft:
-    """The facts about the draft that `sampler` has just watched; its parsed action is `action`."""
+    """The facts about the draft that `sampler` has just watched, which reads as `step`."""
     begins = action_begins(model, sampler.tokens)
     known = set(prompt)
     return Draft(
         tokens=tuple(sampler.stats),
         action=begins,
-        repeats=history.uses(action),
-        refused=history.refusals(action),
+        repeats=history.uses(step.action),
+        refused=history.refusals(step.action),
         novel=sum(t not in known for t in sampler.tokens[begins:] if not model.is_eog(t)),
+        wording=history.said.compare(step, history.steps[-1].action if history.steps else ""),
     )
 
 

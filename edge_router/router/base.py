@@ -27,6 +27,18 @@ class TokenStats:
 
 
 @dataclass(frozen=True)
+class Wording:
+    """What a draft's words have to do with what was said before (see `agent.wording`)."""
+
+    off_thought: int = 0  # things of the action that its thought does not name
+    off_reply: int = 0  # things of the thought that the last reply does not name
+    age: int | None = None  # things said since the action's target was named; None: it never was
+    on_last: bool = False  # the thought's last thing was one of the last action's
+    follows: bool = False  # its target once stood right behind the last action's target
+    ahead: int = 0  # things by which its target was first named after the last action's
+
+
+@dataclass(frozen=True)
 class Draft:
     """The text-free facts about what the cheapest tier wrote for a step on trial."""
 
@@ -35,6 +47,7 @@ class Draft:
     repeats: int  # how often its action has been given before in this episode
     refused: int  # and how often the reply to it was "Nothing happens."
     novel: int  # tokens of its action that stand nowhere in the prompt
+    wording: Wording = Wording()
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class StepContext:
 class Features:
     """One step's features: `vector` follows `names`, both fixed by `schema`."""
 
-    schema: str  # e.g. "edge-router/features/2"
+    schema: str  # e.g. "edge-router/features/3"
     names: tuple[str, ...]
     vector: NDArray[np.float32]  # shape (len(names),)
 

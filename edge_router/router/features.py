@@ -44,6 +44,19 @@ A router that decides at the draft reads more: what the cheapest tier wrote on t
     draft_refused     refusals of its action in this episode / 5, at most 1
     draft_novel       tokens of its action that stand nowhere in the prompt / 4, at most 1
 
+and what its words have to do with what was said before ("things" and the action's target as in
+`agent.wording`).
+
+    off_thought       things of the action that its thought does not name / 4, at most 1
+    off_reply         things of the thought that the last reply does not name / 4, at most 1
+    target_age        ln(1 + things said since its target was last named) / 5, at most 1.25,
+                      which is also what a target that was never named gets
+    on_last           1 when the thought's last thing was one of the last action's, else 0
+    follows           1 when its target once stood right behind the last action's target, as in
+                      a list that is worked through, else 0
+    ahead             things by which its target was first named after the last action's / 4,
+                      from -1 to 1; 0 where one of them never was
+
 No feature but last_tier, dear_share, dear_steps, last_min_p, last_nll and dial depends on who
 wrote the earlier steps: the others follow from the text so far, so they can be kept with it.
 """
@@ -58,9 +71,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.errors import UserError
-from edge_router.router.base import Draft, Features, StepContext, TokenStats
+from edge_router.router.base import Draft, Features, StepContext, TokenStats, Wording
 
-SCHEMA = "edge-router/features/2"
+SCHEMA = "edge-router/features/3"
 NAMES: tuple[str, ...] = (
     "entropy",
     "p1",
@@ -98,6 +111,12 @@ DRAFT_NAMES: tuple[str, ...] = (
     "draft_repeats",
     "draft_refused",
     "draft_novel",
+    "off_thought",
+    "off_reply",
+    "target_age",
+    "on_last",
+    "follows",
+    "ahead",
 )
 ALL_NAMES = NAMES + DRAFT_NAMES
 # Features that depend on who wrote the earlier steps, or on the user.
@@ -106,6 +125,9 @@ TOP = 4
 LOG_ODDS_CAP = 30.0
 RUN_CAP = 5
 NOVEL_CAP = 4
+OFF_CAP = 4
+AHEAD_CAP = 4
+NEVER = 1.25  # ln(1 + 500) / 5, nearly: further back makes no difference
 NLL_CAP = 10.0
 P_FLOOR = 1e-9  # -ln p of a token that was ruled out and written all the same: 20.7 nats
 
@@ -306,9 +328,23 @@ def with_draft(features: Features, draft: Draft) -> Features:
         min(draft.repeats, RUN_CAP) / RUN_CAP,
         min(draft.refused, RUN_CAP) / RUN_CAP,
         min(draft.novel, NOVEL_CAP) / NOVEL_CAP,
+        *_wording(draft.wording),
     )
     vector = np.concatenate((features.vector, np.array(told, np.float32)))
     return Features(features.schema, ALL_NAMES, vector)
+
+
+def _wording(wording: Wording) -> tuple[float, ...]:
+    """In the order and scale of the table above."""
+    age = NEVER if wording.age is None else min(NEVER, math.log1p(wording.age) / 5.0)
+    return (
+        min(wording.off_thought, OFF_CAP) / OFF_CAP,
+        min(wording.off_reply, OFF_CAP) / OFF_CAP,
+        age,
+        float(wording.on_last),
+        float(wording.follows),
+        max(-AHEAD_CAP, min(AHEAD_CAP, wording.ahead)) / AHEAD_CAP,
+    )
 
 
 def _nll(token: TokenStats) -> float:

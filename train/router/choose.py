@@ -1,9 +1,11 @@
 """From trained networks to the router that is shipped: choose, calibrate the dial, write, compare.
 
 The network with the best front on the select games is taken. Its own dial is
-then bent so that 0.5, which users start with, is where it first plays as well as
-the dearest tier alone, or as well as it can with no more than a fifth of the steps
-on dearer tiers; a table in the file tells what share to expect at each dial.
+then bent so that 0.5, which users start with, is where it plays as well as the
+dearest tier alone, or as well as it can with no more than a fifth of the steps
+on dearer tiers. Where several dials do, the one counts that loses the fewest of
+the games that the dearest tier wins: games won by luck elsewhere are no reason to
+let go of those. A table in the file tells what share to expect at each dial.
 """
 
 from __future__ import annotations
@@ -36,12 +38,12 @@ def export(run: Run) -> dict[str, Any]:
     scores = {entry["what"]: entry["score"] for entry in run.note("grpo")["networks"]}
     name = max(scores, key=lambda key: scores[key])
     select = run.select_games()
-    high = run.alone(select, len(run.setting.tiers) - 1)
+    held = run.won_alone(select, len(run.setting.tiers) - 1)
     told: dict[str, Any] = {"chosen": name, "scores": scores}
     for kind, file in (("grpo", "router.onnx"), ("sft", "sft.onnx")):
         net = load_network(run.folder / f"{kind}-{name}.pt")
-        points = front.front(run.rollouts.forest, select, net, DIALS, run.rollouts.expand)
-        table = calibrate(points, high)
+        points = front.front(run.rollouts.forest, select, net, DIALS, run.rollouts.expand, held)
+        table = calibrate(points, float(held.mean()))
         told[kind] = {"points": [asdict(p) for p in points], "dial": table}
         card = Card(
             tiers=run.setting.names,
@@ -76,7 +78,8 @@ def _middle(points: Sequence[Point], high: float) -> float:
     """The network's dial that the user's 0.5 stands for."""
     within = [p for p in points if p.share <= BUDGET] or [min(points, key=lambda p: p.share)]
     enough = min(high, max(p.success for p in within))
-    return min((p for p in within if p.success >= enough), key=lambda p: p.share).dial
+    as_good = (p for p in within if p.success >= enough)
+    return min(as_good, key=lambda p: (p.missed, p.share)).dial
 
 
 def _require_parity(run: Run, net: RouterNet, file: str) -> float:

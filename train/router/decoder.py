@@ -85,7 +85,8 @@ class Decoder:
             )
             logits.append(np.stack(sampler.logits))
             watched.append(sampler)
-        draft = draft_of(self.ladder.vocab, watched[0], writings[0].action, history, prompts[-1])
+        step = self.style.parse(writings[0].text)
+        draft = draft_of(self.ladder.vocab, watched[0], step, history, prompts[-1])
         whole = with_draft(features, draft)
         best = watched[-1].tokens
         measured = [

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from train.router.forest import Expand, Forest, Ints, Policy, walk
 from train.router.network import NetPolicy, RouterNet
@@ -23,6 +24,7 @@ class Point:
     share: float  # of all steps, how many were not the cheapest tier's
     success: float
     steps: float  # a game
+    missed: int = 0  # games lost that the policy it is held against has won
 
 
 def point(
@@ -31,8 +33,9 @@ def point(
     policy: Policy,
     dial: float,
     expand: Expand | None = None,
+    held: NDArray[np.bool_] | None = None,
 ) -> Point:
-    """Play the games once."""
+    """Play the games once; `held` (games,) tells which of them another policy has won."""
     walks = walk(forest, games, policy, dials=dial, expand=expand)
     dear = ((walks.tiers > 0) & walks.taken).sum()
     steps = walks.taken.sum()
@@ -41,6 +44,7 @@ def point(
         share=float(dear / max(1, steps)),
         success=float(walks.won.mean()),
         steps=float(steps / max(1, len(games))),
+        missed=0 if held is None else int((held & ~walks.won).sum()),
     )
 
 
@@ -50,9 +54,10 @@ def front(
     net: RouterNet,
     dials: Sequence[float] = DIALS,
     expand: Expand | None = None,
+    held: NDArray[np.bool_] | None = None,
 ) -> list[Point]:
     """A network's points at several dials, decided greedily as in play."""
-    return [point(forest, games, NetPolicy(net), dial, expand) for dial in dials]
+    return [point(forest, games, NetPolicy(net), dial, expand, held) for dial in dials]
 
 
 def score(points: Sequence[Point], low: float) -> float:

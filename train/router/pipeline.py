@@ -163,10 +163,14 @@ class Run:
         )
         return walks.features[walks.taken][:, ALL_NAMES.index(name)]
 
+    def won_alone(self, games: Ints, tier: int) -> NDArray[np.bool_]:
+        """(games,): which of them one tier wins that writes every step."""
+        policy, expand = FixedPolicy(tier), self.rollouts.expand
+        return walk(self.rollouts.forest, games, policy, expand=expand).won
+
     def alone(self, games: Ints, tier: int) -> float:
         """Success of one tier that writes every step."""
-        walks = walk(self.rollouts.forest, games, FixedPolicy(tier), expand=self.rollouts.expand)
-        return float(walks.won.mean())
+        return float(self.won_alone(games, tier).mean())
 
     # -- sft -----------------------------------------------------------------------------
 

@@ -113,9 +113,11 @@ class Explorer:
             done = answer.done or len(written) == self._max_steps
         replies = [node.reply for node in path[1:]] + [reply] * bool(path)
         history = History(self._max_steps)
+        history.begin(opening.task)
         for node, w, said in zip(path, written, replies, strict=True):
-            history.steps.append(
+            history.add(
                 Past(
+                    text=w.text,
                     action=w.action,
                     reply=said,
                     refused=said == REFUSED,
