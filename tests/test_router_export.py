@@ -43,7 +43,7 @@ def network(shape: Shape) -> RouterNet:
     net = RouterNet(shape)
     net.fit_normalisation(features().reshape(-1, len(ALL_NAMES)))
     for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.7)
+        torch.nn.init.normal_(parameter, std=0.6)
     return net.eval()
 
 

@@ -148,9 +148,9 @@ SPARSE = 8
 # one (in the few lanes that hold any) and every STRIDE-th of the lighter ones stands for its
 # neighbours. A light token has at most e^-10 of the best one's weight, so the estimate of their
 # sum S (in weights of the best token) has a standard error of at most
-# sqrt(STRIDE * e^-10 * S): 0.6 % of the mass where S is a tenth of it.
+# sqrt(STRIDE * e^-10 * S): 1.2 % of the mass where S is a tenth of it.
 HEAVY = 10.0
-STRIDE = 8
+STRIDE = 31  # not a power of two: a vocabulary padded or built in blocks must not be in step
 # Between these exp needs no shift by the maximum: n * e^60 fits a float32 with room, and
 # everything down to 27 nats below e^-60 is still a normal number.
 UNSHIFTED = 60.0
@@ -202,30 +202,26 @@ class FeatureExtractor:
             return top, *_shifted(logits, top[0])
         table, rest = logits[: self._cut].reshape(LANE, self._lanes), logits[self._cut :]
         maxima = np.maximum.reduce(table, axis=0, out=self._maxima)
-        # Four lanes have maxima as large as any other lane's: the four largest are in them.
-        best = _largest_at(maxima)
-        top = _largest(np.concatenate((table[:, best].ravel(), rest)))
-        kept = (maxima >= top[0] - self._cutoff).nonzero()[0]
-        if len(kept) * SPARSE <= self._lanes:
-            return top, *_shifted(np.concatenate((table[:, kept].ravel(), rest)), top[0])
-        heavy = (maxima >= top[0] - HEAVY).nonzero()[0]
-        if len(heavy) * SPARSE <= self._lanes:
-            near = np.concatenate((table[:, heavy].ravel(), rest))
-            return top, *self._sampled(near, logits, top[0])
+        largest = _finite(float(np.maximum(maxima.max(), rest.max(initial=-np.inf))))
+        for reach, sample in ((self._cutoff, False), (HEAVY, True)):
+            lanes = maxima >= largest - reach
+            if np.count_nonzero(lanes) * SPARSE > self._lanes:
+                continue
+            near = np.concatenate((table[:, lanes.nonzero()[0]].ravel(), rest))
+            near = near[near > largest - reach]
+            near.sort()
+            top = near[: -TOP - 1 : -1].tolist()
+            if len(top) < TOP:
+                top = self._top(table, rest)
+            light = logits[::STRIDE] if sample else None
+            return top, *_near(near, light, largest)
         with np.errstate(invalid="ignore"):
-            return top, *self._dense(logits, top[0])
+            return self._top(table, rest), *self._dense(logits, largest)
 
-    def _sampled(
-        self, near: NDArray[np.float32], logits: NDArray[np.float32], largest: float
-    ) -> tuple[float, float]:
-        """Weight and entropy from the heavy tokens, all in `near`, and a sample of the light."""
-        heavy = near[near > largest - HEAVY] - np.float32(largest)
-        light = np.maximum(logits[::STRIDE] - np.float32(largest), np.float32(-FLOOR))
-        weights, light_weights = np.exp(heavy), np.exp(light)
-        light_weights *= light <= -HEAVY
-        total = float(weights.sum()) + STRIDE * float(light_weights.sum())
-        mean = float(heavy.dot(weights)) + STRIDE * float(light.dot(light_weights))
-        return total, max(0.0, math.log(total) - mean / total)
+    def _top(self, table: NDArray[np.float32], rest: NDArray[np.float32]) -> list[float]:
+        """The largest logits; `_maxima` holds the lanes' own."""
+        # Four lanes have maxima as large as any other lane's: the four largest are in them.
+        return _largest(np.concatenate((table[:, _largest_at(self._maxima)].ravel(), rest)))
 
     def _dense(self, logits: NDArray[np.float32], largest: float) -> tuple[float, float]:
         """Weight and entropy from all logits, without a pass for the shift where it is safe."""
@@ -242,6 +238,22 @@ class FeatureExtractor:
             if math.isfinite(mean):  # not so where a logit is -inf: -inf * 0
                 return z * math.exp(-largest), max(0.0, math.log(z) - mean)
         return _shifted(logits, largest, self._scratch)
+
+
+def _near(
+    near: NDArray[np.float32], light: NDArray[np.float32] | None, largest: float
+) -> tuple[float, float]:
+    """Weight and entropy from the tokens in `near`, and a sample of those HEAVY nats down."""
+    below = near - np.float32(largest)
+    weights = np.exp(below)
+    total, mean = float(weights.sum()), float(below.dot(weights))
+    if light is not None:
+        below = np.maximum(light - np.float32(largest), np.float32(-FLOOR))
+        weights = np.exp(below)
+        weights *= below <= -HEAVY
+        total += STRIDE * float(weights.sum())
+        mean += STRIDE * float(below.dot(weights))
+    return total, max(0.0, math.log(total) - mean / total)
 
 
 def _largest_at(maxima: NDArray[np.float32]) -> list[int]:
@@ -264,12 +276,18 @@ def _largest(logits: NDArray[np.float32]) -> list[float]:
     count = min(TOP, len(logits))
     top: list[float] = np.partition(logits, len(logits) - count)[-count:].tolist()
     # NaN counts as largest of all; -inf below a finite one is a token that is ruled out.
-    if any(math.isnan(logit) for logit in top) or not math.isfinite(max(top)):
+    _finite(math.nan if any(map(math.isnan, top)) else max(top))
+    return sorted(top, reverse=True)
+
+
+def _finite(largest: float) -> float:
+    """The largest logit. Raises UserError when there is none: NaN, +inf, or -inf throughout."""
+    if not math.isfinite(largest):
         raise UserError(
             "the cheapest tier's logits are not finite numbers: its GGUF is damaged or its "
             "precision too low; make or download the file again"
         )
-    return sorted(top, reverse=True)
+    return largest
 
 
 def _shifted(
@@ -313,18 +331,19 @@ def confidence(tokens: Sequence[TokenStats]) -> tuple[float, float]:
 def with_draft(features: Features, draft: Draft) -> Features:
     """The features of a step whose draft has been written: `ALL_NAMES`."""
     tokens = draft.tokens
+    nlls = list(map(_nll, tokens))
     # An empty draft (the model ended at once) still has its end of generation.
-    action = tokens[draft.action :] or tokens
-    least, mean = confidence(tokens)
+    begins = draft.action if draft.action < len(tokens) else 0
+    total = sum(nlls)
     told = (
         len(tokens) / 10.0,
-        least,
-        mean,
-        min(NLL_CAP, sum(map(_nll, tokens))),
-        max((t.entropy for t in tokens), default=0.0),
-        min((t.margin for t in tokens), default=1.0),
-        confidence(action)[0],
-        min(NLL_CAP, sum(map(_nll, action))),
+        min([t.p for t in tokens], default=1.0),
+        total / max(1, len(tokens)),
+        min(NLL_CAP, total),
+        max([t.entropy for t in tokens], default=0.0),
+        min([t.margin for t in tokens], default=1.0),
+        min([t.p for t in tokens[begins:]], default=1.0),
+        min(NLL_CAP, sum(nlls[begins:])),
         min(draft.repeats, RUN_CAP) / RUN_CAP,
         min(draft.refused, RUN_CAP) / RUN_CAP,
         min(draft.novel, NOVEL_CAP) / NOVEL_CAP,
