@@ -202,12 +202,17 @@ class FeatureExtractor:
             return top, *_shifted(logits, top[0])
         table, rest = logits[: self._cut].reshape(LANE, self._lanes), logits[self._cut :]
         maxima = np.maximum.reduce(table, axis=0, out=self._maxima)
-        largest = _finite(float(np.maximum(maxima.max(), rest.max(initial=-np.inf))))
+        largest = maxima.max()
+        if len(rest):
+            largest = np.maximum(largest, rest.max())
+        largest = _finite(float(largest))
         for reach, sample in ((self._cutoff, False), (HEAVY, True)):
             lanes = maxima >= largest - reach
             if np.count_nonzero(lanes) * SPARSE > self._lanes:
                 continue
-            near = np.concatenate((table[:, lanes.nonzero()[0]].ravel(), rest))
+            near = table.take(lanes.nonzero()[0], axis=1).ravel()
+            if len(rest):
+                near = np.concatenate((near, rest))
             near = near[near > largest - reach]
             near.sort()
             top = near[: -TOP - 1 : -1].tolist()
