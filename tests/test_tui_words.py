@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_router.agent.events import Latency, Routed, StepFinished
-from edge_router.router.base import router_name
+from edge_router.bench.decisions import CONTEXT
+from edge_router.router.base import Draft, Wording, router_name
+from edge_router.router.features import extract, with_draft
 from tests.recorded import not_won, won
 from tests.sample_episode import EPISODE, FINISHED, STARTED, step_events
 from tui.comparing import complete, verdict
@@ -34,6 +37,7 @@ from tui.words import (
     outcome,
     percent,
     troubles,
+    wording,
 )
 
 
@@ -64,6 +68,23 @@ def routed(**changes: object) -> Routed:
 )
 def test_certainty_is_told_in_words(chances: tuple[float, ...], told: str) -> None:
     assert certainty(dict(zip(("p1", "p2", "p3", "p4"), chances, strict=True))) == told
+
+
+@pytest.mark.parametrize(
+    ("age", "told"),
+    [(0, "0 words back"), (1, "1 word back"), (12, "12 words back"), (None, "never or long ago")],
+)
+def test_the_wording_of_a_draft_is_told_in_words(age: int | None, told: str) -> None:
+    features = extract(np.zeros(3, np.float32), CONTEXT)
+    draft = Draft((), 0, 0, 0, 0, Wording(age=age, follows=age == 12))
+    seen = with_draft(features, draft)
+    lines = dict(wording(dict(zip(seen.names, map(float, seen.vector), strict=True))))
+    assert lines["what its command is about was named"] == told
+    assert lines["and stood next to what the last one was about"] == ("yes" if age == 12 else "no")
+
+
+def test_traces_from_before_the_wording_was_read_say_nothing_of_it() -> None:
+    assert wording({"draft_min_p": 0.5}) == []
 
 
 def test_troubles_are_told_and_nothing_else() -> None:

@@ -17,6 +17,7 @@ from tui.words import (
     number,
     percent,
     troubles,
+    wording,
 )
 
 
@@ -118,4 +119,5 @@ def _of_the_draft(told: dict[str, float]) -> list[tuple[str, str]]:
         ("mean -ln p of its tokens", f"{number(told.get('draft_nll', 0.0))} nats"),
         ("largest entropy", f"{number(told.get('draft_entropy', 0.0))} nats"),
         ("least margin", number(told.get("draft_margin", 0.0))),
+        *wording(told),
     ]

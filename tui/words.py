@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Routed
 from tui.episode import Episode
 from tui.look import word
@@ -9,6 +11,7 @@ from tui.look import word
 SURE = 0.9  # probability of the likeliest token from which the model is called sure
 WORTH_TELLING = 0.05  # tokens less likely than this are not counted as a choice
 _RUN_CAP = 5  # what the features of refusals and repeats are divided by
+_LONG_AGO = 500  # words; where the feature ends
 
 
 def number(value: float) -> str:
@@ -81,6 +84,19 @@ def troubles(features: dict[str, float]) -> list[str]:
         if times := round(features.get(key, 0.0) * _RUN_CAP):
             told.append(f"{what} {'once' if times == 1 else f'{times} times'} before")
     return told
+
+
+def wording(features: dict[str, float]) -> list[tuple[str, str]]:
+    """How the draft's command sits with what was said before; nothing in older traces."""
+    if "target_age" not in features:
+        return []
+    age = round(math.expm1(5 * features["target_age"]))
+    named = f"{age} word{'' if age == 1 else 's'} back" if age < _LONG_AGO else "never or long ago"
+    order = "yes" if features.get("follows") else "no"
+    return [
+        ("what its command is about was named", named),
+        ("and stood next to what the last one was about", order),
+    ]
 
 
 def because(routed: Routed, started: EpisodeStarted) -> str:
