@@ -45,9 +45,11 @@ class History:
     said: Said = field(default_factory=Said)
 
     def begin(self, goal: str) -> None:
+        """The episode is about `goal`, the first thing said in it."""
         self.said.add(goal)
 
     def add(self, past: Past) -> None:
+        """A step is over: what was written and what was replied are said from now on."""
         self.steps.append(past)
         self.said.add(past.text)
         self.said.add(past.reply)

@@ -21,6 +21,7 @@ _THING = re.compile(r"\w+(?: \d+\b)?")
 
 
 def things(text: str) -> list[str]:
+    """The things of a text, in lower case and in their order."""
     return _THING.findall(text.lower())
 
 
