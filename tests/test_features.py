@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from edge_router.agent.history import WatchedSampler
+from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.router.base import Draft, StepContext, TokenStats, Wording
 from edge_router.router.features import (
@@ -307,3 +310,17 @@ def test_logits_that_rule_out_every_token_are_refused() -> None:
 def test_another_shape_is_a_mistake_of_ours() -> None:
     with pytest.raises(ValueError, match=r"shape \(4,\), not \(5,\)"):
         FeatureExtractor(5).extract(np.zeros(4, np.float32), CONTEXT)
+
+
+def test_a_measure_that_is_at_hand_serves_the_first_token_and_no_other() -> None:
+    first, second = bell(BIG, 2.5, 20.0, 18.0), bell(BIG, 2.5, 15.0, 14.5)
+    measure = FeatureExtractor(BIG).measure(first)
+    watched, told = WatchedSampler(Sampler()), WatchedSampler(Sampler())
+    watched.at_step(0)
+    told.at_step(0, measure._replace(entropy=9.0))
+    for logits in (first, second):
+        assert watched.sample(logits) == told.sample(logits)
+    assert told.stats == [replace(watched.stats[0], entropy=9.0), watched.stats[1]]
+    told.at_step(1)
+    told.sample(first)
+    assert told.stats == watched.stats[:1]

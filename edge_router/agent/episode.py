@@ -42,7 +42,7 @@ from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest
 from edge_router.errors import UserError
-from edge_router.router.base import Decision, Features, Router, decide_at
+from edge_router.router.base import Decision, Features, Measure, Router, decide_at
 from edge_router.router.features import extract, with_draft
 from edge_router.tasks.base import REFUSED, Opening, Task
 
@@ -134,7 +134,7 @@ class _Episode:
         self.history.dial = _value(self.options.dial)
         features = extract(self.ladder.logits(), self.history.context(len(prompt.tokens)))
         route_ms = _ms_since(started)
-        draft = self._draft(step, prompt) if self.at_draft else None
+        draft = self._draft(step, prompt, features) if self.at_draft else None
         started = time.perf_counter()
         if draft is not None:
             features = self._with_draft(features, draft, prompt)
@@ -164,9 +164,13 @@ class _Episode:
             self._emit(finished)
         return finished
 
-    def _draft(self, step: int, prompt: Prompt) -> Generation:
-        """The cheapest tier's text, not shown before it is decided whether it stays."""
-        return self._write(step, prompt, 0, shown=False)
+    def _draft(self, step: int, prompt: Prompt, features: Features) -> Generation:
+        """The cheapest tier's text, not shown before it is decided whether it stays.
+
+        Its first token comes from the logits that the features were taken from: 45 microseconds
+        at 152k tokens that need not be spent twice.
+        """
+        return self._write(step, prompt, 0, shown=False, first=features.measure)
 
     def _with_draft(self, features: Features, draft: Generation, prompt: Prompt) -> Features:
         step = self.style.parse(draft.text)
@@ -183,8 +187,16 @@ class _Episode:
             self._emit(TextDecoded(step, draft.text))
         return draft, None
 
-    def _write(self, step: int, prompt: Prompt, tier: int, *, shown: bool = True) -> Generation:
-        self.sampler.at_step(step)
+    def _write(
+        self,
+        step: int,
+        prompt: Prompt,
+        tier: int,
+        *,
+        shown: bool = True,
+        first: Measure | None = None,
+    ) -> Generation:
+        self.sampler.at_step(step, first)
         constraint = None
         if self.options.constrain:
             constraint = Constraint(self.task.admissible(), marker=MARKER, lead=prompt.lead)

@@ -16,7 +16,7 @@ from edge_router.agent.parse import MARKER, Parsed
 from edge_router.agent.wording import Said
 from edge_router.engine.llama import LlamaModel
 from edge_router.engine.sampling import Sampler
-from edge_router.router.base import Draft, StepContext, TokenStats
+from edge_router.router.base import Draft, Measure, StepContext, TokenStats
 from edge_router.router.features import confidence, extractor_for
 
 
@@ -97,15 +97,19 @@ class WatchedSampler(Sampler):
         )
         self.tokens: list[int] = []
         self.stats: list[TokenStats] = []
+        self._first: Measure | None = None
 
-    def at_step(self, step: int) -> None:
+    def at_step(self, step: int, first: Measure | None = None) -> None:
+        """A step begins; `first` is what the logits of its first token have been measured to."""
         super().at_step(step)
-        self.tokens, self.stats = [], []
+        self.tokens, self.stats, self._first = [], [], first
 
     def sample(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None = None) -> int:
         token = super().sample(logits, allowed)
         self.tokens.append(token)
-        self.stats.append(extractor_for(len(logits)).token(logits, token))
+        measure = self._first or extractor_for(len(logits)).measure(logits)
+        self._first = None
+        self.stats.append(measure.token(float(logits[token])))
         return token
 
     def confidence(self) -> tuple[float, float]:

@@ -7,9 +7,10 @@ listener ("entropy 1.32 >= 0.80").
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,20 @@ class TokenStats:
     p: float  # probability of the token, at temperature 1
     entropy: float  # of the distribution it came from, nats
     margin: float  # probability of the likeliest token less that of the next
+
+
+class Measure(NamedTuple):
+    """What one pass over the logits of a next-token distribution finds."""
+
+    top: list[float]  # the largest logits, descending, at most four
+    weight: float  # sum of e^(logit - largest)
+    entropy: float  # nats
+
+    def token(self, logit: float) -> TokenStats:
+        """How likely a token with this logit is."""
+        second = math.exp(self.top[1] - self.top[0]) if len(self.top) > 1 else 0.0
+        p = math.exp(logit - self.top[0]) / self.weight
+        return TokenStats(p, self.entropy, (1.0 - second) / self.weight)
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,7 @@ class Features:
     schema: str  # e.g. "edge-router/features/3"
     names: tuple[str, ...]
     vector: NDArray[np.float32]  # shape (len(names),)
+    measure: Measure | None = None  # of the logits before the step, where they were measured
 
     def __getitem__(self, name: str) -> float:
         return float(self.vector[self.names.index(name)])

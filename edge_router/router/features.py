@@ -71,7 +71,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.errors import UserError
-from edge_router.router.base import Draft, Features, StepContext, TokenStats, Wording
+from edge_router.router.base import Draft, Features, Measure, StepContext, TokenStats, Wording
 
 SCHEMA = "edge-router/features/3"
 NAMES: tuple[str, ...] = (
@@ -174,10 +174,18 @@ class FeatureExtractor:
 
         Raises UserError when the logits hold NaN or +inf, or nothing but -inf.
         """
+        return self.features(self.measure(logits), context)
+
+    def measure(self, logits: NDArray[np.float32]) -> Measure:
+        """The pass over logits of shape (n_vocab,) that features rest on. Raises as above."""
         logits = np.ascontiguousarray(logits, dtype=np.float32)
         if logits.shape != (self.n_vocab,):
             raise ValueError(f"logits of shape {logits.shape}, not ({self.n_vocab},)")
-        top, weight, entropy = self._measure(logits)
+        return Measure(*self._measure(logits))
+
+    def features(self, measure: Measure, context: StepContext) -> Features:
+        """Features of a step whose logits have been measured."""
+        top, weight, entropy = measure
         p = [math.exp(logit - top[0]) / weight for logit in top] + [0.0] * (TOP - len(top))
         gap = top[0] - top[1] if len(top) > 1 else LOG_ODDS_CAP
         distribution = (
@@ -185,15 +193,11 @@ class FeatureExtractor:
             *(min(1.0, sum(p)), math.exp(entropy)),
         )
         vector = np.array((*distribution, *_facts(context)), dtype=np.float32)
-        return Features(SCHEMA, NAMES, vector)
+        return Features(SCHEMA, NAMES, vector, measure)
 
     def token(self, logits: NDArray[np.float32], token: int) -> TokenStats:
         """How likely `token` was, from logits of shape (n_vocab,). Raises UserError as above."""
-        logits = np.ascontiguousarray(logits, dtype=np.float32)
-        top, weight, entropy = self._measure(logits)
-        second = math.exp(top[1] - top[0]) if len(top) > 1 else 0.0
-        p = math.exp(float(logits[token]) - top[0]) / weight
-        return TokenStats(p, entropy, (1.0 - second) / weight)
+        return self.measure(logits).token(float(logits[token]))
 
     def _measure(self, logits: NDArray[np.float32]) -> tuple[list[float], float, float]:
         """(largest logits in descending order, sum of e^(logit - largest), entropy in nats)."""

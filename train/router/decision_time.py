@@ -4,9 +4,10 @@
 
 Microseconds at a vocabulary of 151,936 tokens, for three shapes of next-token
 distribution (see `edge_router.bench.decisions`). A router that decides at the
-draft also reads how sure the cheapest tier was of each token it wrote; that is
-told by itself, because it is spent while the draft is decoded. Run it on an
-idle machine.
+draft reads how sure the cheapest tier was of each token it wrote, and for the
+first of them the same pass over the logits serves as the prompt's features; that
+pass is told by itself, because it is spent while the draft is decoded. So is the
+comparing of the draft's words. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -17,18 +18,28 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edge_router.agent.parse import Parsed
+from edge_router.agent.wording import Said
 from edge_router.bench.decisions import CONTEXT, PEAKS
 from edge_router.engine.machine import cpu_model
 from edge_router.errors import UserError
-from edge_router.router.base import Draft, TokenStats, decide_at
+from edge_router.router.base import Draft, Measure, TokenStats, decide_at
 from edge_router.router.features import FeatureExtractor, with_draft
 from edge_router.router.onnx_router import OnnxRouter
 
 DRAFT = Draft(tuple(TokenStats(0.99, 0.05, 0.98) for _ in range(9)), 4, 0, 0, 0)
+_LAST = "go to desk 1"
+_STEP = Parsed("no cd on desk 1, so the shelf is next", "go to shelf 2")
+_SAID = Said()
+_SAID.add("You arrive at desk 1. On the desk 1, you see a pen 1, a mug 3, and a book 2.")
+
+Logits = NDArray[np.float32]
 
 
 def measure(router: OnnxRouter, vocabulary: int, calls: int) -> dict[str, tuple[float, float]]:
@@ -41,17 +52,24 @@ def measure(router: OnnxRouter, vocabulary: int, calls: int) -> dict[str, tuple[
         logits = (rng.standard_normal(vocabulary) * 2.5).astype(np.float32)
         logits[vocabulary // 2] = peak
 
-        def decision(logits: np.ndarray = logits) -> None:
-            features = extractor.extract(logits, CONTEXT)
-            router.decide(with_draft(features, DRAFT) if at_draft else features)
-
-        found[f"features and network, {name}"] = _timed(decision, calls)
         if at_draft:
-            found[f"a token of the draft, {name}"] = _timed(
-                lambda logits=logits: extractor.token(logits, 5),  # type: ignore[misc]
-                calls,
-            )
+            work = partial(_at_the_draft, router, extractor, extractor.measure(logits))
+            token = partial(extractor.token, logits, 5)
+            found[f"a token of the draft, {name}"] = _timed(token, calls)
+        else:
+            work = partial(_at_the_prompt, router, extractor, logits)
+        found[f"features and network, {name}"] = _timed(work, calls)
+    if at_draft:
+        found["comparing the draft's words"] = _timed(partial(_SAID.compare, _STEP, _LAST), calls)
     return found
+
+
+def _at_the_prompt(router: OnnxRouter, extractor: FeatureExtractor, logits: Logits) -> None:
+    router.decide(extractor.extract(logits, CONTEXT))
+
+
+def _at_the_draft(router: OnnxRouter, extractor: FeatureExtractor, measure: Measure) -> None:
+    router.decide(with_draft(extractor.features(measure, CONTEXT), DRAFT))
 
 
 def _timed(work: Callable[[], object], calls: int) -> tuple[float, float]:
