@@ -188,7 +188,7 @@ def test_a_tokens_probability_is_that_of_the_softmax() -> None:
         p = weights / weights.sum()
         first, second, third = np.argsort(-p)[:3]
         for token in (first, third):
-            stats = extractor.token(logits, int(token))
+            stats = extractor.measure(logits).token(float(logits[token]))
             assert stats.p == pytest.approx(p[token], rel=1e-3 + 4 * sampling_error(logits))
             assert stats.margin == pytest.approx(p[first] - p[second], abs=1e-3)
 

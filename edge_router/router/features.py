@@ -195,10 +195,6 @@ class FeatureExtractor:
         vector = np.array((*distribution, *_facts(context)), dtype=np.float32)
         return Features(SCHEMA, NAMES, vector, measure)
 
-    def token(self, logits: NDArray[np.float32], token: int) -> TokenStats:
-        """How likely `token` was, from logits of shape (n_vocab,). Raises UserError as above."""
-        return self.measure(logits).token(float(logits[token]))
-
     def _measure(self, logits: NDArray[np.float32]) -> tuple[list[float], float, float]:
         """(largest logits in descending order, sum of e^(logit - largest), entropy in nats)."""
         if not self._lanes:

@@ -54,7 +54,7 @@ def measure(router: OnnxRouter, vocabulary: int, calls: int) -> dict[str, tuple[
 
         if at_draft:
             work = partial(_at_the_draft, router, extractor, extractor.measure(logits))
-            token = partial(extractor.token, logits, 5)
+            token = partial(_a_token, extractor, logits)
             found[f"a token of the draft, {name}"] = _timed(token, calls)
         else:
             work = partial(_at_the_prompt, router, extractor, logits)
@@ -62,6 +62,10 @@ def measure(router: OnnxRouter, vocabulary: int, calls: int) -> dict[str, tuple[
     if at_draft:
         found["comparing the draft's words"] = _timed(partial(_SAID.compare, _STEP, _LAST), calls)
     return found
+
+
+def _a_token(extractor: FeatureExtractor, logits: Logits) -> None:
+    extractor.measure(logits).token(float(logits[5]))
 
 
 def _at_the_prompt(router: OnnxRouter, extractor: FeatureExtractor, logits: Logits) -> None:
