@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 Z95: Final = 1.959964
 RESAMPLES: Final = 2000
@@ -87,11 +88,9 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimat
     if top.size == 0 or bottom.sum() == 0:
         return None
     value = float(top.sum() / bottom.sum())
-    drawn = np.random.default_rng(0).integers(0, top.size, (RESAMPLES, top.size))
+    drawn = _resamples(top.size)
     below = bottom[drawn].sum(axis=1)
-    values = top[drawn].sum(axis=1)[below > 0] / below[below > 0]
-    low, high = np.percentile(values, [2.5, 97.5])
-    return Estimate(value, float(low), float(high))
+    return _bootstrapped(value, top[drawn].sum(axis=1)[below > 0] / below[below > 0])
 
 
 def mean(values: Sequence[float]) -> Estimate | None:
@@ -101,7 +100,17 @@ def mean(values: Sequence[float]) -> Estimate | None:
 
 def median(values: Sequence[float]) -> Estimate:
     """Median of at least one value, with the interval of the percentile bootstrap."""
-    all_values = np.asarray(values, float)
-    drawn = np.random.default_rng(0).integers(0, all_values.size, (RESAMPLES, all_values.size))
-    low, high = np.percentile(np.median(all_values[drawn], axis=1), [2.5, 97.5])
-    return Estimate(float(np.median(all_values)), float(low), float(high))
+    known = np.asarray(values, float)
+    drawn = np.median(known[_resamples(known.size)], axis=1)
+    return _bootstrapped(float(np.median(known)), drawn)
+
+
+def _resamples(count: int) -> NDArray[np.int64]:
+    """(RESAMPLES, count) indices, drawn with replacement; the same ones every time."""
+    return np.random.default_rng(0).integers(0, count, (RESAMPLES, count))
+
+
+def _bootstrapped(value: float, values: NDArray[np.float64]) -> Estimate:
+    """`value` with the middle 95 % of the resamples' `values`."""
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
