@@ -10,7 +10,7 @@ import pytest
 from tokenizers.pre_tokenizers import Whitespace
 
 from edge_router.convert.source import open_source
-from edge_router.convert.tokens import CORPUS, check_tokens, corpus
+from edge_router.convert.tokens import CORPUS, compare_corpus, corpus, vocabulary_model
 from edge_router.convert.vocabulary import (
     CONTROL,
     UNUSED,
@@ -39,7 +39,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_the_corpus_is_read_alike(folder: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(folder)
     vocabulary = read_vocabulary(folder, tokenizer, VOCABULARY)
-    assert check_tokens(tmp_path, vocabulary, tokenizer, "llama") > 300
+    with vocabulary_model(tmp_path, vocabulary, "llama") as model:
+        assert compare_corpus(model, tokenizer, vocabulary) > 300
     assert list(tmp_path.iterdir()) == []
 
 
@@ -72,7 +73,8 @@ def test_a_checkpoint_with_a_sentencepiece_model_alone_is_read_by_sentencepiece(
     vocabulary = read_vocabulary(folder, tokenizer, VOCABULARY)
     tokenizer.backend_tokenizer.pre_tokenizer = Whitespace()
     assert tokenizer.tokenize("a  b") != load_tokenizer(folder).tokenize("a  b")
-    assert check_tokens(tmp_path, vocabulary, tokenizer, "llama") > 300
+    with vocabulary_model(tmp_path, vocabulary, "llama") as model:
+        assert compare_corpus(model, tokenizer, vocabulary) > 300
 
 
 def test_a_wrong_pretokeniser_is_noticed(tmp_path: Path) -> None:
@@ -80,8 +82,11 @@ def test_a_wrong_pretokeniser_is_noticed(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(tmp_path / "t")
     vocabulary = read_vocabulary(tmp_path / "t", tokenizer, VOCABULARY)
     vocabulary.pre = "gpt-2"
-    with pytest.raises(UserError, match=r"\(gpt-2\): .* in the checkpoint, .* in llama"):
-        check_tokens(tmp_path, vocabulary, tokenizer, "qwen2")
+    with (
+        vocabulary_model(tmp_path, vocabulary, "qwen2") as model,
+        pytest.raises(UserError, match=r"\(gpt-2\): .* in the checkpoint, .* in llama"),
+    ):
+        compare_corpus(model, tokenizer, vocabulary)
 
 
 def test_an_unknown_pretokeniser_is_refused_with_those_that_are_known(tmp_path: Path) -> None:
@@ -110,12 +115,13 @@ def test_a_tokenizer_larger_than_the_embeddings_is_refused(tmp_path: Path) -> No
 
 def test_kinds_of_tokens_are_told_apart(tmp_path: Path) -> None:
     write_tokenizer(tmp_path, "qwen2")
-    vocabulary = read_vocabulary(tmp_path, load_tokenizer(tmp_path), VOCABULARY)
+    tokenizer = load_tokenizer(tmp_path)
+    vocabulary = read_vocabulary(tmp_path, tokenizer, VOCABULARY)
     kinds = dict(zip(vocabulary.tokens, vocabulary.types, strict=True))
     assert kinds["<|im_end|>"] == CONTROL
     assert kinds["<think>"] == USER_DEFINED
     assert kinds[f"[PAD{VOCABULARY - 1}]"] == UNUSED
-    assert any("<|im_start|>" in text for text in corpus(vocabulary))
+    assert any("<|im_start|>" in text for text in corpus(vocabulary, tokenizer))
 
 
 def test_the_template_comes_along(tmp_path: Path) -> None:

@@ -149,10 +149,10 @@ class _Conversion:
             written += n_bytes
             self.progress.at(min(written, total))
 
-        kept = self.source.write(self.f16, advance, check=self.order.verify)
+        remarks = self.source.write(self.f16, advance, check=self.order.verify)
         self.progress.end()
-        for tensor in kept:
-            self.progress.note(f"{tensor} stays float32: it holds values that F16 cannot")
+        for remark in remarks:
+            self.progress.note(remark)
 
     def _collect(self, tiers: Sequence[str]) -> None:
         """Make the importance matrix, unless an interrupted run left it."""

@@ -141,13 +141,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{folder} is not a Hugging Face checkpoint: it holds no config.json; "
             "give the folder that holds config.json, the tokenizer and the .safetensors files"
         )
-    config = _read_json(path)
+    config = read_json(path)
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a model's configuration")
     return config
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What the file holds. Raises `UserError` for what is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -179,7 +180,7 @@ def _shards(folder: Path) -> tuple[Path, ...]:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    data = _read_json(index)
+    data = read_json(index)
     found = data.get("weight_map") if isinstance(data, dict) else None
     if not isinstance(found, dict) or not found:
         raise UserError(f"{index} names no weights")

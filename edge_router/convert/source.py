@@ -26,8 +26,8 @@ from edge_router.convert.architecture import (
 )
 from edge_router.convert.checkpoint import Checkpoint, sample_file
 from edge_router.convert.f16 import write_f16
-from edge_router.convert.tokens import check_tokens
-from edge_router.convert.vocabulary import load_tokenizer, read_vocabulary
+from edge_router.convert.tokens import check_vocabulary
+from edge_router.convert.vocabulary import Vocabulary, load_tokenizer, read_vocabulary
 from edge_router.engine.gguf_file import FLOAT_TYPES, GgufHeader, read_header
 from edge_router.errors import UserError
 from edge_router.parts import load_part
@@ -63,7 +63,11 @@ class Source(Protocol):
     def given(self) -> Path | None: ...
 
     def write(self, target: Path, advance: Advance, *, check: bool) -> tuple[str, ...]:
-        """Write the F16 GGUF; returns the tensors that had to stay float32."""
+        """Write the F16 GGUF; returns what the user should know of it, a sentence each.
+
+        With `check`, text that llama.cpp would read differently is refused;
+        without, it is told.
+        """
         ...
 
 
@@ -133,15 +137,26 @@ class CheckpointSource:
         folder = self.checkpoint.folder
         tokenizer = load_tokenizer(folder)
         vocabulary = read_vocabulary(folder, tokenizer, self.n_vocab)
-        if check:
-            check_tokens(target.parent, vocabulary, tokenizer, self.architecture)
+        remarks = self._compare(target.parent, vocabulary, tokenizer, check)
 
         def add_metadata(writer: GGUFWriter) -> None:
             _write_general(writer, folder, self.n_parameters)
             write_hparams(writer, self.architecture, self.hparams)
-            vocabulary.write(writer, folder)
+            vocabulary.write(writer)
 
-        return write_f16(target, self.architecture, self.planned, add_metadata, advance)
+        wide = write_f16(target, self.architecture, self.planned, add_metadata, advance)
+        held = "stays float32: it holds values that F16 cannot"
+        return (*remarks, *(f"{tensor} {held}" for tensor in wide))
+
+    def _compare(
+        self, scratch: Path, vocabulary: Vocabulary, tokenizer: Any, check: bool
+    ) -> tuple[str, ...]:
+        try:
+            return check_vocabulary(scratch, vocabulary, tokenizer, self.architecture)
+        except UserError as error:
+            if check:
+                raise UserError(f"{error} (--no-verify converts it nevertheless)") from error
+            return (str(error),)
 
 
 def _write_general(writer: GGUFWriter, folder: Path, parameters: int) -> None:

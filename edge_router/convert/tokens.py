@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from edge_router.convert.agreement import Read, parting, remarks
 from edge_router.convert.files import told
-from edge_router.convert.vocabulary import CONTROL, Vocabulary, sentencepiece_model
+from edge_router.convert.vocabulary import (
+    CONTROL,
+    Vocabulary,
+    sentencepiece_model,
+)
 from edge_router.engine.llama import LlamaModel
 from edge_router.errors import UserError
 
@@ -26,30 +32,43 @@ CORPUS: Final[tuple[str, ...]] = tuple(
 )
 
 
-def check_tokens(folder: Path, vocabulary: Vocabulary, tokenizer: Any, architecture: str) -> int:
-    """Compare over the corpus; returns the number of tokens compared.
-
-    Raises `UserError` showing the first text that llama.cpp reads differently.
-    """
+@contextmanager
+def vocabulary_model(
+    folder: Path, vocabulary: Vocabulary, architecture: str
+) -> Iterator[LlamaModel]:
+    """llama.cpp with the vocabulary alone, out of a file in `folder` that goes at the end."""
     from gguf import GGUFWriter
 
     with told(folder), TemporaryDirectory(prefix=".", suffix=".partial", dir=folder) as scratch:
         path = Path(scratch, "vocabulary.gguf")
         writer = GGUFWriter(path, architecture)
         writer.add_uint32(f"{architecture}.vocab_size", len(vocabulary.tokens))
-        vocabulary.write(writer, Path(tokenizer.name_or_path))
+        vocabulary.write(writer)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         writer.close()
         model = LlamaModel.load(path, vocab_only=True)
         try:
-            return _compare(model, tokenizer, vocabulary)
+            yield model
         finally:
             model.close()
 
 
-def _reader(tokenizer: Any, vocabulary: Vocabulary) -> Callable[[str], list[int]]:
+def check_vocabulary(
+    folder: Path, vocabulary: Vocabulary, tokenizer: Any, architecture: str
+) -> tuple[str, ...]:
+    """Compare llama.cpp with the checkpoint; returns what is otherwise, a sentence each.
+
+    Raises `UserError` for text or chats that llama.cpp reads differently.
+    """
+    with vocabulary_model(folder, vocabulary, architecture) as model:
+        compare_corpus(model, tokenizer, vocabulary)
+        lead = _lead(vocabulary, _controls(vocabulary, tokenizer))
+        return tuple(remarks(model, tokenizer, vocabulary, reader(tokenizer, vocabulary), lead))
+
+
+def reader(tokenizer: Any, vocabulary: Vocabulary) -> Read:
     """How the checkpoint reads a text.
 
     A checkpoint with a tokenizer.model and no tokenizer.json was trained with
@@ -59,70 +78,81 @@ def _reader(tokenizer: Any, vocabulary: Vocabulary) -> Callable[[str], list[int]
     folder = Path(tokenizer.name_or_path)
     if (folder / "tokenizer.json").is_file() or not (folder / "tokenizer.model").is_file():
         return lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    processor = sentencepiece_model(folder)
+    return _sentencepiece_reader(tokenizer, vocabulary.space_prefix, sentencepiece_model(folder))
+
+
+def _sentencepiece_reader(tokenizer: Any, space_prefix: bool, processor: Any) -> Read:
+    """SentencePiece between the added tokens."""
     # SentencePiece puts a space before a text; after a line feed, which merges with nothing, none
-    anchor = "" if vocabulary.space_prefix else "\n"
+    anchor = "" if space_prefix else "\n"
     known = len(processor.EncodeAsIds(anchor))
-    ids = {text: i for i, text in enumerate(vocabulary.tokens)}
-    controls = re.compile("(" + "|".join(map(re.escape, _controls(vocabulary))) + ")")
+    ids = {token.content: i for i, token in tokenizer.added_tokens_decoder.items()}
+    added = sorted(tokenizer.added_tokens_decoder.values(), key=lambda token: -len(token.content))
+    found = re.compile("(" + "|".join(map(_pattern, added)) + ")")
 
     def read(text: str) -> list[int]:
-        parts = [part for part in controls.split(text) if part]
-        return [
-            i
-            for part in parts
-            for i in (
-                [ids[part]]
-                if controls.fullmatch(part)
-                else processor.EncodeAsIds(anchor + part)[known:]
-            )
-        ]
+        read: list[int] = []
+        for n, part in enumerate(found.split(text)):
+            if n % 2:  # re.split puts what the group matched at the odd places
+                read.append(ids[part] if part in ids else ids[part.strip()])
+            elif part:
+                read.extend(processor.EncodeAsIds(anchor + part)[known:])
+        return read
 
     return read
 
 
-def _controls(vocabulary: Vocabulary) -> list[str]:
-    """The first few control tokens."""
-    pairs = zip(vocabulary.tokens, vocabulary.types, strict=True)
-    return [text for text, kind in pairs if kind == CONTROL][:4]
+def _pattern(token: Any) -> str:
+    """The text that an added token takes."""
+    word = re.escape(token.content)
+    if token.single_word:
+        word = rf"(?<!\w){word}(?!\w)"
+    before, after = (r"\s*" if strips else "" for strips in (token.lstrip, token.rstrip))
+    return f"{before}{word}{after}"
 
 
-def _compare(model: LlamaModel, tokenizer: Any, vocabulary: Vocabulary) -> int:
+def _controls(vocabulary: Vocabulary, tokenizer: Any) -> list[str]:
+    """The first few control tokens that mean the same in any text."""
+    return [
+        token.content
+        for i, token in sorted(tokenizer.added_tokens_decoder.items())
+        if vocabulary.types[i] == CONTROL
+        and not (token.lstrip or token.rstrip or token.single_word)
+    ][:4]
+
+
+def _lead(vocabulary: Vocabulary, controls: Sequence[str]) -> str:
+    """What goes before a text that is compared.
+
+    Where only a whole text gets a space in front, every text follows a control
+    token, as it does in a chat prompt.
+    """
+    return controls[0] if controls and not vocabulary.space_prefix else ""
+
+
+def compare_corpus(model: LlamaModel, tokenizer: Any, vocabulary: Vocabulary) -> int:
+    """Compare over the corpus; returns the number of tokens compared.
+
+    Raises `UserError` showing the first text that llama.cpp reads differently.
+    """
     compared = 0
-    read = _reader(tokenizer, vocabulary)
-    for text in corpus(vocabulary):
+    read = reader(tokenizer, vocabulary)
+    for text in corpus(vocabulary, tokenizer):
         wanted = read(text)
         got = model.tokenize(text)
         if got != wanted:
             raise UserError(
                 f"llama.cpp would read this checkpoint's text differently ({vocabulary.pre}): "
-                f"{_around(tokenizer, wanted, got)}"
+                f"{parting(tokenizer, wanted, got)}"
             )
         compared += len(wanted)
     return compared
 
 
-def corpus(vocabulary: Vocabulary) -> Iterator[str]:
-    """The texts, and text between the vocabulary's own control tokens.
-
-    Where only a whole text gets a space in front, every text follows a control
-    token, as it does in a chat prompt.
-    """
-    controls = _controls(vocabulary)
-    lead = controls[0] if controls and not vocabulary.space_prefix else ""
+def corpus(vocabulary: Vocabulary, tokenizer: Any) -> Iterator[str]:
+    """The texts, and text between a few of the vocabulary's own control tokens."""
+    controls = _controls(vocabulary, tokenizer)
     for text in CORPUS:
-        yield lead + text
+        yield _lead(vocabulary, controls) + text
     for control in controls:
         yield f"{control}user\nput a clean apple in fridge.{control}\n{control}"
-
-
-def _around(tokenizer: Any, wanted: Sequence[int], got: Sequence[int]) -> str:
-    """Where the two part, in words of the vocabulary."""
-    same = 0
-    while same < min(len(wanted), len(got)) and wanted[same] == got[same]:
-        same += 1
-    ours, theirs = wanted[same : same + 4], got[same : same + 4]
-    return (
-        f"{tokenizer.convert_ids_to_tokens(ours)} in the checkpoint, "
-        f"{tokenizer.convert_ids_to_tokens(theirs)} in llama.cpp"
-    )

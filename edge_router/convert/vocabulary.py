@@ -11,11 +11,12 @@ proves afterwards that llama.cpp reads text as transformers does.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_router.convert.special import SpecialTokens, read_special
 from edge_router.errors import UserError
 from edge_router.parts import load_part
 
@@ -30,10 +31,9 @@ PATTERNS: Final[Mapping[str, str]] = {
     rf"{_LETTERS}|\p{{N}}{{1,3}}|{_REST}": "llama-bpe",
     rf"{_LETTERS}|\p{{N}}|{_REST}": "qwen2",
 }
-# llama.cpp puts the first token before a text by itself unless the file says otherwise.
-_BOS_BY_ITSELF: Final = frozenset(("default", "llama-bpe"))
 # gguf.TokenType, spelled out so that nothing is imported for it
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+_TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _SPACE: Final = "\u2581"  # SentencePiece's visible space
 _ADDED_SCORE: Final = -1000.0
 _NO_SCORE: Final = -10000.0
@@ -41,20 +41,19 @@ _NO_SCORE: Final = -10000.0
 
 @dataclass
 class Vocabulary:
-    """Tokens by id, with a type each; `scores` is for SentencePiece alone."""
+    """Tokens by id, with a type each; `scores` is for SentencePiece, `merges` for byte level."""
 
     model: str  # llama.cpp's tokenizer: "gpt2" is byte-level BPE, "llama" SentencePiece
     pre: str
     tokens: list[str]
     types: list[int]
+    special: SpecialTokens
     scores: list[float] | None = None
+    merges: list[str] | None = None
     space_prefix: bool = True  # SentencePiece: a space before each piece of plain text
-    adds_bos: bool = False  # whether transformers puts the first token before a text
 
-    def write(self, writer: GGUFWriter, folder: Path) -> None:
-        """Write it, with special tokens, merges and chat template read from `folder`."""
-        from gguf import SpecialVocab
-
+    def write(self, writer: GGUFWriter) -> None:
+        """Write it, with special tokens, merges and chat template."""
         if not self.space_prefix:
             writer.add_add_space_prefix(False)
         writer.add_tokenizer_model(self.model)
@@ -63,10 +62,9 @@ class Vocabulary:
         if self.scores is not None:
             writer.add_token_scores(self.scores)
         writer.add_token_types(self.types)
-        special = SpecialVocab(folder, load_merges=self.scores is None, n_vocab=len(self.tokens))
-        if "bos" in special.special_token_ids and self.adds_bos != (self.pre in _BOS_BY_ITSELF):
-            special.add_special_token.setdefault("bos", self.adds_bos)
-        special.add_to_gguf(writer, quiet=True)
+        if self.merges is not None:
+            writer.add_token_merges(self.merges)
+        self.special.write(writer, self.tokens)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -77,6 +75,11 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise UserError(
+            f"{folder} holds no tokenizer (neither tokenizer.json nor tokenizer.model); copy it "
+            "from the model that this one was trained from, or download the checkpoint again"
+        )
     kind: Any = AutoTokenizer
     if (folder / "tokenizer.json").is_file():
         kind = PreTrainedTokenizerFast
@@ -102,17 +105,13 @@ def read_vocabulary(folder: Path, tokenizer: Any, size: int) -> Vocabulary:
             f"{folder} does not fit together: its tokenizer has a token {largest} and its "
             f"embeddings end at {size - 1}"
         )
-    if model.get("type") == "BPE" and model.get("byte_fallback"):
-        found = _sentencepiece(folder, tokenizer, described, size)
-    elif model.get("type") == "BPE":
-        found = _byte_level(folder, tokenizer, described, size)
-    else:
+    if model.get("type") != "BPE":
         raise UserError(
             f"the tokenizer in {folder} is a {model.get('type')}; supported are byte-level BPE "
             "and SentencePiece BPE"
         )
-    found.adds_bos = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    return found
+    read = _sentencepiece if model.get("byte_fallback") else _byte_level
+    return read(folder, tokenizer, described, size)
 
 
 # -- byte-level BPE -------------------------------------------------------------------------
@@ -132,7 +131,16 @@ def _byte_level(
         tokens[token], types[token] = text, NORMAL
     for token, text, kind in _added(tokenizer):
         tokens[token], types[token] = text, kind
-    return Vocabulary("gpt2", pre, tokens, types)
+    special = read_special(folder, tokenizer, size)
+    return Vocabulary(
+        "gpt2", pre, tokens, types, special, merges=_merges(described["model"]["merges"])
+    )
+
+
+def _merges(pairs: Sequence[str | Sequence[str]]) -> list[str]:
+    """As llama.cpp reads them, the two halves with a space between; a space inside is "\u0120"."""
+    split = (pair.split(" ") if isinstance(pair, str) else pair for pair in pairs)
+    return [" ".join(half.replace(" ", "\u0120") for half in pair) for pair in split]
 
 
 def pretokenizer(described: Mapping[str, Any]) -> str | None:
@@ -223,7 +231,16 @@ def _sentencepiece(
         tokens, types, scores = _pieces_from_merges(tokenizer, described["model"], size)
     for token, text, kind in _added(tokenizer):
         tokens[token], scores[token], types[token] = text, _ADDED_SCORE, kind
-    return Vocabulary("llama", "default", tokens, types, scores, _space_prefix(described))
+    special = read_special(folder, tokenizer, size)
+    return Vocabulary(
+        "llama",
+        "default",
+        tokens,
+        types,
+        special,
+        scores=scores,
+        space_prefix=_space_prefix(described),
+    )
 
 
 def _space_prefix(described: Mapping[str, Any]) -> bool:
