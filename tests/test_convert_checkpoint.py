@@ -62,8 +62,9 @@ def empty_shard(folder: Path) -> None:
     first_shard(folder).write_bytes(b"")
 
 
-def git_lfs_pointer(folder: Path) -> None:
-    first_shard(folder).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+def git_lfs_pointer(pattern: str) -> Callable[[Path], object]:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 499723\n"
+    return lambda folder: sorted(folder.glob(pattern))[0].write_text(pointer)
 
 
 def no_json_in_shard(folder: Path) -> None:
@@ -99,7 +100,9 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (cut_shard, "is cut off"),
     (cut_header, "is cut off"),
     (empty_shard, "is cut off"),
-    (git_lfs_pointer, "is cut off"),
+    (git_lfs_pointer("*.safetensors"), r"model-00001.*is not the file itself.*git lfs pull"),
+    (git_lfs_pointer("config.json"), "config.json is not the file itself"),
+    (git_lfs_pointer("tokenizer.json"), "tokenizer.json is not the file itself"),
     (no_json_in_shard, "is damaged: its header cannot be read"),
     (without_tensor, "lacks the tensor model.norm.weight"),
     (fp8, "is F8_E4M3, and only F32, F16 and BF16"),
@@ -144,6 +147,18 @@ def test_a_missing_or_broken_tokenizer_is_told(folder: Path, name: str, tmp_path
     (folder / name).write_text("{")
     with pytest.raises(UserError, match=r"the tokenizer in .* cannot be read") as error:
         open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=True)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("*.gguf"))
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_checkpoint_without_a_tokenizer_is_told_what_to_do(
+    folder: Path, check: bool, tmp_path: Path
+) -> None:
+    for file in folder.glob("token*"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"holds no tokenizer .*; copy it") as error:
+        open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=check)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("*.gguf"))
 

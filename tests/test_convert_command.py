@@ -199,6 +199,7 @@ def test_a_matrix_from_a_file_is_used_and_must_fit(checkpoint: Path, tmp_path: P
         (None, "cannot be read: No such file"),
         (b"\xff\xfe\x00binary", "is neither a text nor an importance matrix"),
         (b"", "the one given is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "but a git-lfs pointer"),
         (b"GGUFxxxx", "is no importance matrix"),
     ],
 )

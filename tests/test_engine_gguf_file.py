@@ -46,6 +46,8 @@ def test_the_header_says_what_the_gguf_package_reads(
 def test_a_missing_file_a_folder_and_another_kind_of_file_are_told_apart(tmp_path: Path) -> None:
     text = tmp_path / "notes.gguf"
     text.write_text("not a model")
+    pointer = tmp_path / "pointer.gguf"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     empty = tmp_path / "empty.gguf"
     empty.touch()
     for path, part in [
@@ -53,6 +55,7 @@ def test_a_missing_file_a_folder_and_another_kind_of_file_are_told_apart(tmp_pat
         (tmp_path, "is a folder"),
         (text, "is not a GGUF file"),
         (empty, "is not a GGUF file"),
+        (pointer, "is not the file itself but a git-lfs pointer"),
     ]:
         with pytest.raises(UserError, match=part):
             read_header(path)

@@ -248,6 +248,27 @@ def test_loading_and_decoding_print_nothing(
     assert system_info().startswith("llama.cpp ")
 
 
+def test_a_byte_level_vocabulary_that_names_no_end_has_none(tmp_path: Path) -> None:
+    """llama.cpp alone takes token 11 for BOS and for EOS."""
+    path = tmp_path / "vocabulary.gguf"
+    writer = GGUFWriter(path, "llama")
+    tokens = [*"abcdefghijklmnop"]
+    writer.add_uint32("llama.vocab_size", len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * len(tokens))
+    writer.add_token_merges(["a b"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    model = LlamaModel.load(path, vocab_only=True)
+    assert (model.bos_id, model.eos_id, model.eog_ids) == (-1, -1, ())
+    assert not any(model.is_eog(token) for token in range(model.n_vocab))
+    assert model.token_text(model.bos_id) == ""
+
+
 def test_a_gguf_that_llama_cpp_refuses_says_why(tmp_path: Path) -> None:
     path = tmp_path / "hollow.gguf"
     writer = GGUFWriter(path, "qwen3")

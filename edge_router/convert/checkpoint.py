@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_router.engine.gguf_file import refuse_lfs_pointer
 from edge_router.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Checkpoint:
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
         """Read `folder`. Raises `UserError` when it is not a whole checkpoint."""
+        _refuse_lfs_pointers(folder)
         config = _read_config(folder)
         shards = _shards(folder)
         tensors: dict[str, SourceTensor] = {}
@@ -130,6 +132,12 @@ def sample_file(path: Path, digest: Any) -> None:
         for at in (0, size // 2, max(0, size - _SAMPLE)):
             file.seek(at)
             digest.update(file.read(_SAMPLE))
+
+
+def _refuse_lfs_pointers(folder: Path) -> None:
+    for path in (*(folder / name for name in _SMALL_FILES), *sorted(folder.glob("*.safetensors"))):
+        if path.is_file():
+            refuse_lfs_pointer(path)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from edge_router.agent.react_sentences import sentence
 from edge_router.agent.react_style import RULES, Message
 from edge_router.agent.styles import PromptStyle
 from edge_router.agent.template import ChatTemplate
-from edge_router.engine.gguf_file import read_header
+from edge_router.engine.gguf_file import read_header, refuse_lfs_pointer
 from edge_router.engine.imatrix import ImportanceMatrix, collect, read_imatrix
 from edge_router.engine.llama import LlamaModel
 from edge_router.engine.quantise import NEEDS_IMPORTANCE
@@ -50,6 +50,7 @@ def importance_key(asked: str) -> str:
         return _AUTO_KEY
     path = Path(asked).expanduser()
     try:
+        refuse_lfs_pointer(path)
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(

@@ -76,6 +76,7 @@ _SCALARS: Final[Mapping[int, str]] = {
     11: "<q",
     12: "<d",
 }
+_LFS_POINTER: Final = b"version https://git-lfs"
 _STRING: Final = 8
 _ARRAY: Final = 9
 
@@ -166,6 +167,16 @@ class _Cursor:
             raise _DamagedError(f"the header holds an array of unknown type {kind}")
 
 
+def refuse_lfs_pointer(path: Path) -> None:
+    """Raise `UserError` for the stub that a clone without git-lfs has in place of a large file."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise UserError(
+                f"{path} is not the file itself but a git-lfs pointer to it; run git lfs pull in "
+                "its folder, or download it again"
+            )
+
+
 def read_header(path: Path) -> GgufHeader:
     """Header of the GGUF at `path`, checked against the size of the file.
 
@@ -176,6 +187,7 @@ def read_header(path: Path) -> GgufHeader:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"the model file {path} {what}; give the path of a GGUF file")
     try:
+        refuse_lfs_pointer(path)
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
                 raise UserError(f"{path} is not a GGUF file: it does not begin with 'GGUF'")

@@ -21,7 +21,7 @@ import ctypes
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -115,8 +115,8 @@ class LlamaModel:
         self.is_recurrent = bool(
             api.llama_model_is_recurrent(handle) or api.llama_model_is_hybrid(handle)
         )
-        self.bos_id = int(api.llama_vocab_bos(self._vocab))  # -1: the vocabulary has none
-        self.eos_id = int(api.llama_vocab_eos(self._vocab))
+        self.bos_id = self._named("bos", api.llama_vocab_bos)  # -1: the vocabulary has none
+        self.eos_id = self._named("eos", api.llama_vocab_eos)
         self.eot_id = int(api.llama_vocab_eot(self._vocab))
         self.adds_bos = bool(api.llama_vocab_get_add_bos(self._vocab))
         self._free = weakref.finalize(self, api.llama_model_free, handle)
@@ -151,6 +151,16 @@ class LlamaModel:
         if not handle:
             raise UserError(f"llama.cpp cannot load {header.path}: {library_log.reason()}")
         return cls(header, handle, on_cpu=n_gpu_layers == 0)
+
+    def _named(self, kind: str, ask: Callable[[Any], int]) -> int:
+        """A special token's id, -1 where a byte-level vocabulary names none.
+
+        llama.cpp would take token 11 then, which is an ordinary one.
+        """
+        silent = f"tokenizer.ggml.{kind}_token_id" not in self.metadata
+        if silent and self.metadata.get("tokenizer.ggml.model") == "gpt2":
+            return -1
+        return int(ask(self._vocab))
 
     @property
     def chat_template(self) -> str | None:
@@ -226,7 +236,10 @@ class LlamaModel:
 
     def is_eog(self, token: int) -> bool:
         """Whether the token ends a generation (end of text, end of turn)."""
-        return bool(self._api.llama_vocab_is_eog(self._vocab, token))
+        if not self._api.llama_vocab_is_eog(self._vocab, token):
+            return False
+        # without a named EOS llama.cpp ends at an ordinary token (see _named)
+        return self.eos_id >= 0 or not self.token_bytes(token)
 
     def close(self) -> None:
         """Free the weights; contexts on this model must be closed before."""
