@@ -34,7 +34,12 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Weigh columns in the tiers below Q4 by how they are used: measured on our "
                 "games (auto), on a text, or read from a GGUF.",
             ),
-            click.option("--verify/--no-verify", default=True, help="Compare each tier with F16."),
+            click.option(
+                "--verify/--no-verify",
+                default=True,
+                help="Compare each tier with F16. Without, text that llama.cpp reads differently "
+                "is told of and not refused.",
+            ),
             click.option(
                 "--threads", type=click.IntRange(1), help="CPU threads.  [physical cores]"
             ),

@@ -107,8 +107,12 @@ def _short(value: Any) -> str:
 def reason(key: str, ours: GGUFReader, their: GGUFReader, file: Path) -> str:
     """Why a metadata value differs, "" when it must not."""
     a, b = metadata(ours), metadata(their)
-    if key == "tokenizer.ggml.add_bos_token":
-        return "ours says what transformers does where llama.cpp would do otherwise by itself"
+    if key in ("tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"):
+        return "ours always says what transformers does"
+    if key == "tokenizer.ggml.add_sep_token" and not b.get(key):
+        return "false is what llama.cpp takes without it"
+    if key.endswith("_token_id") and key not in b:
+        return "theirs looks for special tokens in tokenizer.json and config.json only"
     if key == "tokenizer.ggml.add_space_prefix":
         return "ours says what the tokenizer does, theirs copies a key of tokenizer_config.json"
     if not key.startswith("tokenizer.ggml."):
