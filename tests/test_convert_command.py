@@ -111,6 +111,14 @@ def test_the_table_shows_what_was_measured(checkpoint: Path, tmp_path: Path) -> 
     assert float(rows[0][5]) > float(rows[1][5]) > 0  # KL
 
 
+def test_what_a_gguf_cannot_say_is_told(checkpoint: Path, tmp_path: Path) -> None:
+    bare = Path(shutil.copytree(checkpoint, tmp_path / "bare"))
+    (bare / "chat_template.jinja").unlink()
+    result = run(bare, "--tiers", "q8_0", "--no-verify", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "has no chat template" in " ".join(result.stderr.split())
+
+
 def test_without_out_it_goes_home_and_has_a_name(checkpoint: Path, home: Path) -> None:
     result = run(checkpoint, "--tiers", "q8_0", "--no-verify", "--name", "my-model")
     assert result.exit_code == 0, result.output

@@ -113,6 +113,14 @@ def test_further_ends_than_a_gguf_has_keys_for_are_told(folder: Path) -> None:
     assert told.startswith("llama.cpp does not end an answer at '")
 
 
+def test_special_tokens_map_json_names_tokens_too(folder: Path) -> None:
+    forget(folder, "eos_token", "bos_token")
+    names = {"eos_token": SPECIALS[TURN], "bos_token": {"content": SPECIALS[START]}}
+    write_settings(folder, "special_tokens_map.json", **names)
+    with converted(folder) as model:
+        assert (model.bos_id, model.eos_id) == (START, TURN)
+
+
 def test_ids_that_no_token_has_stand_for_none(folder: Path) -> None:
     forget(folder, "eos_token", "pad_token")
     write_settings(folder, "generation_config.json", eos_token_id=[-1, VOCABULARY], pad_token_id=-1)
@@ -120,6 +128,17 @@ def test_ids_that_no_token_has_stand_for_none(folder: Path) -> None:
     with converted(folder) as model:
         assert model.eos_id == 301
         assert model.metadata["tokenizer.ggml.padding_token_id"] == "302"
+
+
+def test_a_vocabulary_and_its_merges_in_two_files_are_a_tokenizer(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "ck", "qwen2")
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+    with pytest.raises(UserError, match="holds no tokenizer"):
+        load_tokenizer(folder)
+    (folder / "merges.txt").write_text("\n".join(" ".join(pair) for pair in model["merges"]))
+    assert remarks(folder) == ()
 
 
 def test_a_checkpoint_without_an_end_token_gets_an_id_that_no_text_has(folder: Path) -> None:
@@ -265,9 +284,10 @@ def test_templates_without_a_default_are_refused_as_transformers_does(folder: Pa
         read_vocabulary(folder, load_tokenizer(folder), VOCABULARY)
 
 
-def test_a_checkpoint_without_a_template_is_told_what_it_gets(folder: Path) -> None:
+@pytest.mark.parametrize("none", [None, "", [], {}])
+def test_a_checkpoint_without_a_template_is_told_what_it_gets(none: object, folder: Path) -> None:
     (folder / "chat_template.jinja").unlink(missing_ok=True)
-    set_template(folder, None)
+    set_template(folder, none)
     assert remarks(folder) == (
         "the checkpoint has no chat template: its prompt is written as ChatML",
     )
@@ -298,6 +318,12 @@ def test_a_space_after_a_token_that_llama_cpp_doubles_is_told(tmp_path: Path) ->
     write_tokenizer(tmp_path / "t", "sentencepiece-json")
     (told,) = remarks(tmp_path / "t")
     assert "'a <unk> b' is ['▁b'] in the checkpoint, ['▁', '▁b'] in llama.cpp" in told
+
+
+@pytest.mark.parametrize("content", ["\u2581x", "<my token>", "  ", "", "<|im_end|>x"])
+def test_an_added_token_of_any_text_is_read_alike(content: str, folder: Path) -> None:
+    add_tokens(folder, {"content": content, "special": False})
+    assert remarks(folder) == ()
 
 
 FIVE: list[dict[str, object]] = [{"content": f"<|x{i}|>"} for i in range(5)]

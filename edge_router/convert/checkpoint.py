@@ -37,6 +37,7 @@ _SMALL_FILES: Final = (
     "tokenizer.model",
     "tokenizer_config.json",
     "added_tokens.json",
+    "special_tokens_map.json",
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",

@@ -131,7 +131,7 @@ def _unused(tokenizer: Any, size: int) -> int | None:
 
 def _templates(folder: Path, tokenizer: Any) -> dict[str, str]:
     found = tokenizer.chat_template
-    if found is None:
+    if not found:
         return {}
     named = found if isinstance(found, dict) else {"default": found}
     wrong = next((name for name, text in named.items() if not isinstance(text, str)), None)

@@ -33,7 +33,8 @@ PATTERNS: Final[Mapping[str, str]] = {
 }
 # gguf.TokenType, spelled out so that nothing is imported for it
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
-_TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json")
+# A tokenizer is one of these files or pairs of files.
+_TOKENIZER_FILES: Final = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 _SPACE: Final = "\u2581"  # SentencePiece's visible space
 _ADDED_SCORE: Final = -1000.0
 _NO_SCORE: Final = -10000.0
@@ -75,7 +76,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZER_FILES):
         raise UserError(
             f"{folder} holds no tokenizer (neither tokenizer.json nor tokenizer.model); copy it "
             "from the model that this one was trained from, or download the checkpoint again"
@@ -129,7 +130,7 @@ def _byte_level(
     tokens, types = _with_holes(size)
     for text, token in tokenizer.get_vocab().items():
         tokens[token], types[token] = text, NORMAL
-    for token, text, kind in _added(tokenizer):
+    for token, text, kind in _added(tokenizer, described):
         tokens[token], types[token] = text, kind
     special = read_special(folder, tokenizer, size)
     return Vocabulary(
@@ -229,7 +230,7 @@ def _sentencepiece(
         tokens, types, scores = _pieces_from_model(folder, size)
     else:
         tokens, types, scores = _pieces_from_merges(tokenizer, described["model"], size)
-    for token, text, kind in _added(tokenizer):
+    for token, text, kind in _added(tokenizer, described):
         tokens[token], scores[token], types[token] = text, _ADDED_SCORE, kind
     special = read_special(folder, tokenizer, size)
     return Vocabulary(
@@ -264,13 +265,17 @@ def _with_holes(size: int) -> tuple[list[str], list[int]]:
     return [f"[PAD{i}]" for i in range(size)], [UNUSED] * size
 
 
-def _added(tokenizer: Any) -> Iterator[tuple[int, str, int]]:
+def _added(tokenizer: Any, described: Mapping[str, Any]) -> Iterator[tuple[int, str, int]]:
     """(id, text, type) of the tokens that are found in a text before it is cut up."""
+    normalizers = [*_flattened(described.get("normalizer"), "normalizers")]
+    shows_spaces = any(part.get("content") == _SPACE for part in normalizers)
     for token, added in tokenizer.added_tokens_decoder.items():
         if added.special or _looks_special(added.content):
             yield token, added.content, CONTROL
-        else:
+        elif added.normalized and shows_spaces:  # such a token is looked for among shown spaces
             yield token, added.content.replace(_SPACE, " "), USER_DEFINED
+        else:
+            yield token, added.content, USER_DEFINED
 
 
 def _looks_special(text: str) -> bool:
