@@ -130,8 +130,10 @@ def test_ids_that_no_token_has_stand_for_none(folder: Path) -> None:
         assert model.metadata["tokenizer.ggml.padding_token_id"] == "302"
 
 
-def test_a_vocabulary_and_its_merges_in_two_files_are_a_tokenizer(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path / "ck", "qwen2")
+def test_a_vocabulary_and_its_merges_in_two_files_are_a_tokenizer(folder: Path) -> None:
+    edit_json(
+        folder / "tokenizer_config.json", lambda d: d.update(tokenizer_class="Qwen2Tokenizer")
+    )
     model = json.loads((folder / "tokenizer.json").read_text())["model"]
     (folder / "tokenizer.json").unlink()
     (folder / "vocab.json").write_text(json.dumps(model["vocab"]))

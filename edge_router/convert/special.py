@@ -72,18 +72,7 @@ class SpecialTokens:
 
 def read_special(folder: Path, tokenizer: Any, size: int) -> SpecialTokens:
     """What transformers takes for a vocabulary of `size` tokens. Raises `UserError`."""
-    settings = [_settings(folder / f) for f in ("generation_config.json", "config.json")]
-
-    def named(kind: str) -> list[int]:
-        listed = [_ids(part.get(f"{kind}_token_id"), size) for part in settings]
-        own = _ids(getattr(tokenizer, f"{kind}_token_id", None), size)
-        return list(dict.fromkeys([*own, *next(filter(None, listed), [])]))
-
-    templates = _templates(folder, tokenizer)
-    before, after = around_text(tokenizer)
-    bos = [*before[-1:], *named("bos")]
-    if tokenizer.bos_token is None and any("bos_token" in text for text in templates.values()):
-        bos = before[-1:]  # transformers prints nothing there
+    named = _Named(folder, tokenizer, size)
     nothing = _unused(tokenizer, size)
     ends = named("eos") or ([] if nothing is None else [nothing])
     if not ends:
@@ -91,6 +80,11 @@ def read_special(folder: Path, tokenizer: Any, size: int) -> SpecialTokens:
             f"{folder} names no end token, and llama.cpp would take an ordinary one; write the id "
             'of one as "eos_token_id" into its generation_config.json'
         )
+    templates = _templates(folder, tokenizer)
+    before, after = around_text(tokenizer)
+    bos = before[-1:] or named("bos")
+    if tokenizer.bos_token is None and any("bos_token" in text for text in templates.values()):
+        bos = before[-1:]  # transformers prints nothing there
     return SpecialTokens(
         bos=bos[0] if bos else nothing,
         ends=tuple(ends),
@@ -99,6 +93,26 @@ def read_special(folder: Path, tokenizer: Any, size: int) -> SpecialTokens:
         adds_eos=bool(after),
         templates=templates,
     )
+
+
+class _Named:
+    """The ids that the files name for a kind of special token, the tokenizer's first."""
+
+    def __init__(self, folder: Path, tokenizer: Any, size: int) -> None:
+        files = ("generation_config.json", "config.json")
+        self._settings = [_settings(folder / file) for file in files]
+        self._tokenizer, self._size = tokenizer, size
+
+    def __call__(self, kind: str) -> list[int]:
+        own = self._ids(getattr(self._tokenizer, f"{kind}_token_id", None))
+        listed = (self._ids(settings.get(f"{kind}_token_id")) for settings in self._settings)
+        return list(dict.fromkeys([*own, *next(filter(None, listed), [])]))
+
+    def _ids(self, value: object) -> list[int]:
+        """The ids in a setting (one, a list, or null); -1 and the like stand for none."""
+        values = value if isinstance(value, list) else [value]
+        whole = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
+        return [v for v in whole if 0 <= v < self._size]
 
 
 def around_text(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -115,12 +129,6 @@ def _settings(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no settings")
     return found
-
-
-def _ids(value: object, size: int) -> list[int]:
-    """The ids in a setting (one, a list, or null); -1 and the like stand for none."""
-    values = value if isinstance(value, list) else [value]
-    return [v for v in values if isinstance(v, int) and not isinstance(v, bool) and 0 <= v < size]
 
 
 def _unused(tokenizer: Any, size: int) -> int | None:
