@@ -1,8 +1,6 @@
 """ALFWorld on its real engine (TextWorld's PDDL games), behind the `Task` protocol.
 
-textworld and alfworld are imported when the first game is reset: they take 0.8 s. The engine
-changes `sys.argv`, and importing alfworld makes a folder in the user's home and sets
-ALFWORLD_DATA; both are undone here.
+The engine is loaded when the first game is reset. It changes `sys.argv`, which is undone here.
 """
 
 from __future__ import annotations
@@ -10,20 +8,17 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edge_router.errors import UserError
+from edge_router.errors import MachineError, UserError
+from edge_router.tasks import engine
 from edge_router.tasks.base import Opening, Reply
-from edge_router.tasks.engine_speed import (
-    Translations,
-    remember_commands,
-    remembered_translations,
-)
+from edge_router.tasks.engine_speed import Translations, remembered_translations
+from edge_router.tasks.expressions import ForbiddenGameError
 from edge_router.tasks.game_files import (
     GAME_FILE,
     SPLITS,
@@ -58,24 +53,34 @@ class AlfworldGame:
         file = Path(path)
         self.path = file / GAME_FILE if file.is_dir() else file
         load_game(self.path)
-        folder = self.path.resolve().parent
+        self.path = Path(os.path.abspath(self.path))  # a link's own name is the game's
+        folder = self.path.parent
         self.id = f"{folder.parent.name}/{folder.name}"
-        self.kind = task_kind(self.path.resolve())
+        self.kind = task_kind(self.path)
         self._translations: Translations = {}
         self._env: Any = None
         self._state: Any = None
 
     def reset(self) -> Opening:
-        """Start the game anew. Raises UserError when the engine rejects the file."""
+        """Start the game anew.
+
+        Raises UserError when the game is refused or rejected by the engine, and MachineError
+        when it is this machine that cannot run the engine.
+        """
         try:
             with _contained(), remembered_translations(self._translations):
                 if self._env is None:
-                    self._env = _start(self.path)
+                    self._env = _loaded_engine(self.path)
                 self._state = self._env.reset()
+        except UserError:
+            raise
+        except (OSError, MemoryError, ImportError) as error:
+            raise MachineError(f"The game engine fails on this machine: {_line(error)}.") from error
+        except ForbiddenGameError as error:
+            raise UserError(f"{self.path} is refused: {error}.") from error
         except (Exception, SystemExit) as error:  # the PDDL parser exits the process on errors
-            reason = str(error).strip().split("\n")[0].rstrip(" .:") or type(error).__name__
             raise UserError(
-                f"The ALFWorld engine rejects {self.path}: the game is damaged ({reason})."
+                f"The ALFWorld engine rejects {self.path}: the game is damaged ({_line(error)})."
             ) from error
         text = _WELCOME.sub("", self._state.feedback.strip())
         observation, _, task = text.partition(_TASK)
@@ -121,32 +126,19 @@ def open_game(
     return AlfworldGame(pick(found, selector, seed).path)
 
 
-def _start(path: Path) -> Any:
+def _loaded_engine(path: Path) -> Any:
     """An engine with the game loaded: an idle one, else a new one."""
-    if _IDLE:
-        env = _IDLE.pop()
-        env.load(str(path))
-    else:
-        demangler = _import_demangler()
-        import textworld
-
-        infos = textworld.EnvInfos(won=True, admissible_commands=True)
-        env = textworld.start(str(path), infos, wrappers=[demangler])
-    remember_commands(env)
+    env = _IDLE.pop() if _IDLE else engine.new_engine()
+    try:
+        engine.load(env, path)
+    except BaseException:
+        _IDLE.append(env)
+        raise
     return env
 
 
-def _import_demangler() -> Any:
-    """Import alfworld with ALFWORLD_DATA on a folder that exists, and put it back afterwards."""
-    before = os.environ.get("ALFWORLD_DATA")
-    os.environ["ALFWORLD_DATA"] = tempfile.gettempdir()
-    try:
-        from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
-    finally:
-        del os.environ["ALFWORLD_DATA"]
-        if before is not None:
-            os.environ["ALFWORLD_DATA"] = before
-    return AlfredDemangler
+def _line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(" .:") or type(error).__name__
 
 
 @contextmanager

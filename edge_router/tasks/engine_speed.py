@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
+from edge_router.tasks.expressions import require_plain_names
+
 Translations = dict[tuple[str, str], Any]
 
 _PREDICATE = re.compile(r"(\w+)\(")
@@ -24,7 +26,7 @@ _LOCK = RLock()  # the engine swaps sys.stdout while it translates, so one at a 
 
 def remember_commands(env: Any) -> None:
     """Derive the text of each action of the loaded game once; call it after every `load`."""
-    logic = env.unwrapped._logic
+    logic = env._logic
     derive: Callable[[str, dict[str, Any]], str] = logic.grammar.derive
     templates = {a.template for a in logic.actions.values() if _is_constant(a.template)}
     known: dict[tuple[Any, ...], str] = {}
@@ -57,7 +59,9 @@ def remembered_translations(known: Translations) -> Iterator[None]:
         # `optimize` asks for a second translation that only the planner's expert reads, and
         # nothing here asks for its plans: the first one serves, at half the time.
         if (domain, problem) not in known:
-            known[domain, problem] = translate(domain, problem, verbose=verbose)
+            task, planned = translate(domain, problem, verbose=verbose)
+            require_plain_names(task, planned)
+            known[domain, problem] = task, planned
         return known[domain, problem]
 
     with _LOCK:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from edge_router.tasks.household.world import (
     listing_key,
 )
 
-__all__ = ["game_id", "load_game", "read_world", "task_sentence", "write_game"]
+__all__ = ["entity_names", "game_id", "load_game", "read_world", "task_sentence", "write_game"]
 
 GAME_KEYS = ("pddl_domain", "grammar", "pddl_problem")
 
@@ -107,7 +107,7 @@ def game_id(folder: Path) -> str:
 
 def _world(data: dict[str, Any], file: Path) -> World:
     facts, goal = _sections(data["pddl_problem"])
-    names = _names({arg for rows in facts.values() for row in rows for arg in row})
+    names = entity_names({arg for rows in facts.values() for row in rows for arg in row})
     locations = _locations(facts)
     receptacles = _receptacles(facts, names, locations)
     items = _items(facts, names, locations)
@@ -154,7 +154,7 @@ def _sections(problem: str) -> tuple[Facts, list[Any]]:
     return facts, parts[":goal"]
 
 
-def _names(ids: set[str]) -> dict[str, str]:
+def entity_names(ids: Iterable[str]) -> dict[str, str]:
     """ALFWorld's rule: over the sorted ids, the highest number of a kind comes first."""
     kinds = {i: _entity_kind(i) for i in sorted(ids) if "_bar_" in i}
     left = Counter(kinds.values())

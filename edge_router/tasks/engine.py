@@ -1,0 +1,209 @@
+"""The part of TextWorld that plays games in PDDL, without the rest of it.
+
+`import textworld` loads game generators, three more engines, networkx and a command prompt, and
+takes most of the time before a first action. Four of its modules are needed, so they are imported
+with the packages around them left empty. Then they are taken out of `sys.modules` again: whoever
+imports textworld has all of it, and nothing of it is changed. Changed in ours:
+
+- expressions in a game's sentences are computed by `tasks.expressions`, never by `eval`;
+- entities have ALFWorld's names (those of its `AlfredDemangler`), and alfworld is not imported.
+
+A test plays games on the stock engine beside this one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, Final, NamedTuple
+
+from edge_router.errors import MachineError
+from edge_router.folders import cache_folder
+from edge_router.tasks.engine_speed import remember_commands
+from edge_router.tasks.expressions import evaluate, parse
+from edge_router.tasks.household.pddl import entity_names, load_game
+
+_LOCK: Final = threading.RLock()  # `sys.modules` and the temporary folder are everybody's
+_EMPTY: Final = ("textworld", "textworld.envs", "textworld.generator")
+_engines = 0  # made in this process
+
+
+class Entity:
+    """Stands in for TextWorld's EntityInfo, whose module loads the game generators.
+
+    The engine fills in the names; a game's sentences read them.
+    """
+
+    def __init__(self, id: str, type: str) -> None:
+        self.id, self.type = id, type
+        self.name: str | None = None
+        self.definite: str | None = None
+        self.indefinite: str | None = None
+        self.noun = self.adj = self.desc = self.room_type = None
+
+    def __str__(self) -> str:
+        return self.name or ""
+
+
+def new_engine() -> Any:
+    """An engine without a game. Raises MachineError when this machine cannot run one."""
+    global _engines
+    with _LOCK:
+        try:
+            pddl = modules().pddl
+            planner = pddl.fast_downward
+        except (ImportError, AttributeError, OSError) as error:
+            raise MachineError(
+                f"The game engine cannot be loaded ({type(error).__name__}: {error});"
+                " install edge-router again."
+            ) from error
+        library, load_lib = _planner(planner, first=_engines == 0), planner.load_lib
+        planner.load_lib = lambda: library
+        try:
+            engine = pddl.PddlEnv(pddl.EnvInfos(won=True, admissible_commands=True))
+        finally:
+            planner.load_lib = load_lib
+        _engines += 1
+    return engine
+
+
+def load(engine: Any, file: Path) -> None:
+    """Load a game into an engine.
+
+    Raises ForbiddenGameError, UserError for a file that is no game, or whatever the engine
+    raises at what it does not understand.
+    """
+    engine.load(load_game(file))
+    names = entity_names(engine._entity_infos)
+    for entity in engine._entity_infos.values():
+        entity.name = names.get(entity.id, entity.id)
+    for action in engine._logic.actions.values():  # the sentences have been parsed, these not yet
+        for text in (action.template, action.feedback_rule):
+            modules().textgen._parse_and_convert(text, rule_name="symbols")
+    remember_commands(engine)
+
+
+# -- the planner's library ------------------------------------------------------------------------
+
+
+def _planner(package: Any, *, first: bool) -> Any:
+    """The planner's library, loaded. Raises MachineError.
+
+    The library holds one game, so each engine needs a copy of it in a file of its own (34 MB).
+    The first engine of a process takes the installed file, through a link.
+    """
+    places = [(tempfile.gettempdir, shutil.copyfile), (_own_folder, shutil.copyfile)]
+    if first:
+        places.insert(0, (tempfile.gettempdir, os.symlink))
+    failed = {}
+    for folder, put in places:
+        try:
+            with _temporary_files(package.interface, folder(), put):
+                return package.load_lib()
+        except OSError as error:
+            failed[_reason(error)] = None
+    raise MachineError(
+        f"The game engine cannot load its planner ({'; '.join(failed)}). It is put into a temporary"
+        " folder: make room there, or set TMPDIR to one with 40 MB of room that lets programs run."
+    )
+
+
+def _own_folder() -> str:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+
+
+@contextmanager
+def _temporary_files(interface: Any, folder: str, put: Callable[[str, str], Any]) -> Iterator[None]:
+    """Have the planner's interface `put` the library into a new folder within `folder`."""
+    before = tempfile.tempdir, interface.shutil
+    tempfile.tempdir, interface.shutil = folder, SimpleNamespace(copyfile=put)
+    try:
+        yield
+    finally:
+        tempfile.tempdir, interface.shutil = before
+
+
+# -- the modules ----------------------------------------------------------------------------------
+
+
+class Modules(NamedTuple):
+    """Of TextWorld, ours alone."""
+
+    pddl: Any  # textworld.envs.pddl.pddl
+    textgen: Any  # textworld.envs.pddl.textgen
+
+
+@cache
+def modules() -> Modules:
+    """The engine's modules, imported at the first call. Raises what importing them raises."""
+    with _LOCK, _hidden("textworld"):
+        for name in _EMPTY:
+            _put_empty(name)
+        stand_in = ModuleType("textworld.generator.game")
+        vars(stand_in)["EntityInfo"] = Entity
+        sys.modules[stand_in.__name__] = stand_in
+        core = importlib.import_module("textworld.core")
+        vars(sys.modules["textworld"])["Environment"] = core.Environment
+        textgen = importlib.import_module("textworld.envs.pddl.textgen")
+        _compute_safely(textgen)
+        return Modules(importlib.import_module("textworld.envs.pddl.pddl"), textgen)
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """Let a package be imported anew within, and put back afterwards what there was before."""
+
+    def taken() -> dict[str, ModuleType]:
+        names = [n for n in sys.modules if n == package or n.startswith(f"{package}.")]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = taken()
+    try:
+        yield
+    finally:
+        taken()
+        sys.modules.update(before)
+
+
+def _put_empty(name: str) -> None:
+    """Put a package in place whose modules can be imported, without running its `__init__`."""
+    parent, _, leaf = name.rpartition(".")
+    where = sys.modules[parent].__path__ if parent else None
+    spec = PathFinder.find_spec(name, where)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    package = sys.modules[name] = module_from_spec(spec)
+    if parent:
+        setattr(sys.modules[parent], leaf, package)
+
+
+def _compute_safely(textgen: Any) -> None:
+    """Have the module that writes sentences compute their expressions without `eval`."""
+
+    class EvalSymbol(textgen.EvalSymbol):  # type: ignore[misc]
+        def __init__(self, expression: str, context: dict[str, Any] | None = None) -> None:
+            super().__init__(expression, context or {})
+            parse(expression)  # refused when the game is loaded, not when it is played
+
+        def derive(self, context: dict[str, Any] | None = None) -> list[Any]:
+            entities = (context or self.context)["variables"]
+            return [textgen.TerminalSymbol(evaluate(parse(self.expression), entities))]
+
+    textgen.EvalSymbol = EvalSymbol
