@@ -11,7 +11,8 @@ import json
 import os
 import random
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -59,36 +60,81 @@ def data_root() -> Path:
     raise UserError(f"ALFWORLD_DATA is not set; set it to the folder of the games, {remedy}.")
 
 
+@dataclass(frozen=True)
+class Found:
+    """The games of a folder: those that can be played, by id, and why how many others cannot."""
+
+    folder: Path
+    games: tuple[GameRef, ...]
+    left_out: Mapping[str, int]  # reason -> count, the most frequent first
+
+    @property
+    def note(self) -> str:
+        """What was left out, in one sentence; "" when it was nothing."""
+        return f"{_left_out(self.left_out)} in {self.folder}" if self.left_out else ""
+
+
 def find_games(root: str | Path, split: str | None = None) -> list[GameRef]:
     """The playable games of a split, sorted by id, so that an index always means the same game.
 
-    `root` is a folder in ALFWorld's usual layout (with or without `json_2.1.1`); without a
-    split it is any folder of games, searched at every depth. Left out, as ALFWorld does:
-    movable receptacles, slices, games not marked solvable. Raises UserError when nothing is left.
+    Raises UserError when there is none; see `look_for_games`.
     """
-    folder = Path(root)
+    return list(look_for_games(root, split).games)
+
+
+def look_for_games(root: str | Path, split: str | None = None) -> Found:
+    """The games of a split, and why those that were left out were.
+
+    `root` is a folder in ALFWorld's usual layout (with or without `json_2.1.1`); without a
+    split it is any folder of games, searched at every depth, through links as well. Left out, as
+    ALFWorld does: movable receptacles, slices, games not marked solvable. Raises UserError when
+    nothing is left.
+    """
+    folder = Path(root).expanduser()
     if split is not None:
         below = (folder / "json_2.1.1" / split, folder / split)
         folder = next((f for f in below if f.is_dir()), below[0])
     if not folder.is_dir():
         raise UserError(f"There is no folder of games at {folder}.")
-    files = (file for file in folder.rglob(GAME_FILE) if not _is_hidden(file, folder))
-    games = [_game(file) for file in files]
-    found = sorted((g for g in games if g is not None), key=lambda g: (g.id, str(g.path)))
-    if not found:
-        raise UserError(f"{folder} holds no playable games (looked for {GAME_FILE} files).")
-    return found
+    games, reasons = list[GameRef](), Counter[str]()
+    for file in _game_files(folder):
+        game = _game(file)
+        if isinstance(game, str):
+            reasons[game] += 1
+        else:
+            games.append(game)
+    left_out = dict(reasons.most_common())
+    if not games:
+        why = _left_out(left_out) if left_out else f"there is no {GAME_FILE} in it"
+        raise UserError(f"{folder} holds no playable games: {why}.")
+    return Found(folder, tuple(sorted(games, key=lambda g: (g.id, str(g.path)))), left_out)
+
+
+def _left_out(reasons: Mapping[str, int]) -> str:
+    told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"left out: {told}"
+
+
+def games_of(folder: str | Path | None, split: str | None = None) -> Found:
+    """The games of a folder, else those of a split; both cannot be asked for. Raises UserError."""
+    if folder is not None and split is not None:
+        raise UserError("a folder of games and --split exclude each other; give one of them")
+    return look_for_games(folder) if folder is not None else _split(split)
 
 
 def split_games(split: str | None = None) -> list[GameRef]:
     """The games of a split by its name; None is the default split. UserError if there are none."""
+    return list(_split(split).games)
+
+
+def _split(split: str | None) -> Found:
     split = split or default_split()
     if split not in SPLITS:
         hint = _nearest(split, SPLITS)
         raise UserError(f"There is no split '{split}'{hint}; splits are {', '.join(SPLITS)}.")
     if split == GENERATED:
-        return find_games(SHIPPED)
-    return find_games(data_root(), split)
+        return look_for_games(SHIPPED)
+    return look_for_games(data_root(), split)
 
 
 def pick(games: list[GameRef], selector: str | int = "0", seed: int | None = None) -> GameRef:
@@ -114,9 +160,34 @@ def pick(games: list[GameRef], selector: str | int = "0", seed: int | None = Non
     raise UserError(f"There is no game '{wanted}'{_nearest(wanted, [g.id for g in games])}.")
 
 
-def _is_hidden(file: Path, folder: Path) -> bool:
-    """In a dot folder, where a generator may be at work."""
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+def _game_files(folder: Path) -> Iterator[Path]:
+    """Every game file below a folder, there or not, and every link that leads nowhere.
+
+    Dot folders, where a generator may be at work, are not looked into, nor is a folder into which
+    a link leads from within itself.
+    """
+    for where, folders, files in os.walk(folder, followlinks=True):
+        here = os.path.realpath(where)
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not _leads_up(os.path.join(where, name), here)
+        ]
+        if not {GAME_FILE, DATA_FILE}.isdisjoint(files):
+            yield Path(where, GAME_FILE)
+        yield from (path for name in files if _leads_nowhere(path := Path(where, name)))
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.name not in (GAME_FILE, DATA_FILE) and path.is_symlink() and not path.exists()
+
+
+def _leads_up(path: str, here: str) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    if not os.path.islink(path):
+        return False
+    real = os.path.realpath(path)
+    return os.path.commonpath((real, here)) == real
 
 
 def _trial(game: GameRef) -> str:
@@ -128,16 +199,22 @@ def _nearest(wanted: str, names: Iterable[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
-def _game(file: Path) -> GameRef | None:
-    """The game's entry, or None when ALFWorld would leave it out."""
+def _game(file: Path) -> GameRef | str:
+    """The game's entry, or why ALFWorld would leave it out."""
+    if file.name != GAME_FILE or (file.is_symlink() and not file.exists()):
+        return "behind a link that leads nowhere"
     trial = file.parent
     game_id = f"{trial.parent.name}/{trial.name}"
-    if _UNSUPPORTED.search(game_id) or not (trial / DATA_FILE).is_file():
-        return None
+    if unsupported := _UNSUPPORTED.search(game_id):
+        return f"with '{unsupported[0]}' in the name, which ALFWorld does not support"
+    if not file.is_file():
+        return f"without {GAME_FILE}"
+    if not (trial / DATA_FILE).is_file():
+        return f"without {DATA_FILE}"
     kind = task_kind(file)
-    if kind not in TASK_KINDS or not _is_solvable(file):
-        return None
-    return GameRef(game_id, file, kind)
+    if kind not in TASK_KINDS:
+        return "of another task type than ALFWorld's six"
+    return _unsolvable(file) or GameRef(game_id, file, kind)
 
 
 def task_kind(file: Path) -> str:
@@ -152,8 +229,8 @@ def task_kind(file: Path) -> str:
         return ""
 
 
-def _is_solvable(file: Path) -> bool:
-    """Whether the game is marked solvable; unreadable files pass, so that opening tells why.
+def _unsolvable(file: Path) -> str:
+    """Why a game may not be solvable, or ""; unreadable files pass, so that opening tells why.
 
     The full train split has 3,553 games of 100 kB: reading their tails alone takes a tenth.
     """
@@ -161,8 +238,9 @@ def _is_solvable(file: Path) -> bool:
         with file.open("rb") as stream:
             stream.seek(max(0, file.stat().st_size - _TAIL))
             tail = _SOLVABLE.search(stream.read())
-        if tail:
-            return tail.group(1) == b"true"
-        return bool(json.loads(file.read_bytes()).get("solvable", False))
+        solvable = tail[1] == b"true" if tail else json.loads(file.read_bytes()).get("solvable")
     except (OSError, ValueError, AttributeError):
-        return True
+        return ""
+    if solvable is None:
+        return "without a 'solvable' mark (older data has none; alfworld-download fetches newer)"
+    return "" if solvable else "marked as not solvable"
