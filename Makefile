@@ -26,9 +26,8 @@ LOCK := pyproject.toml constraints.txt
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-# The first game of all is won in three steps, all at one precision: not what a newcomer came to see.
 play: $(VENV)/.run-stamp ## set up and play one episode on the embedded model
-	@$(BIN)/edge-router play --task alfworld $(or $(strip $(ARGS)),--game 25)
+	@$(BIN)/edge-router play --task alfworld $(ARGS)
 
 test: $(VENV)/.test-stamp ## set up and run the fast tests
 	@$(BIN)/python -m pytest $(ARGS)

@@ -17,7 +17,7 @@ from edge_router import __version__
 from edge_router.cli_bench import bench, calibrate, doctor, report
 from edge_router.cli_convert import convert
 from edge_router.cli_models import models
-from edge_router.cli_options import ErrorsInOneSentence, play_options, replay_options
+from edge_router.cli_options import ErrorsInOneSentence, pace_option, play_options, replay_options
 from edge_router.cli_train import train
 
 if TYPE_CHECKING:
@@ -79,6 +79,23 @@ def replay(files: tuple[str, ...], **options: Any) -> None:
     sys.exit(run(files, **options))
 
 
+@main.command()
+@click.option("--plain", is_flag=True, help="Print the routed run instead of opening the app.")
+@pace_option
+def demo(plain: bool, pace: float | None) -> None:
+    """Show two recorded runs of one game side by side, without loading a model.
+
+    On the left the low tier alone, which does not win; on the right the router,
+    which gives one step to the high tier.
+
+    \b
+    edge-router demo
+    """
+    from edge_router.cli_demo import run
+
+    sys.exit(run(plain=plain, pace=pace))
+
+
 @main.group()
 def games() -> None:
     """List games, or generate new ones."""
@@ -94,14 +111,16 @@ def list_games(split: str | None, folder: str | None, as_json: bool) -> None:
     \b
     edge-router games list --split train
     """
-    from edge_router.tasks.game_files import find_games, split_games
+    from edge_router.tasks.game_files import games_of
 
-    found = find_games(folder) if folder else split_games(split)
-    for index, game in enumerate(found):
+    found = games_of(folder, split)
+    for index, game in enumerate(found.games):
         if as_json:
             click.echo(json.dumps({"index": index, "id": game.id, "kind": game.kind}))
         else:
             click.echo(f"{index:5d}  {game.kind:32}{game.id}")
+    if found.note:
+        click.echo(found.note, err=True)
 
 
 @games.command()

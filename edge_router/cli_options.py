@@ -62,7 +62,8 @@ play_options = _together(
         ),
         click.option("--games", type=click.Path(), help="A folder of games instead of a split."),
         click.option(
-            "--game", default="0", show_default=True, help="INDEX, ID (or its start), or random."
+            "--game",
+            help="INDEX, ID (or its start), or random.  [a game that shows routing, else 0]",
         ),
         click.option(
             "--model",

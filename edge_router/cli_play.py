@@ -6,9 +6,12 @@ episode, printed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+
+import click
 
 from edge_router.agent.episode import Options
 from edge_router.agent.output import opens_app, stdout_printer
@@ -23,7 +26,7 @@ from edge_router.router.base import Router
 from edge_router.router.onnx_router import OnnxRouter
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.game_files import find_games, pick, split_games
+from edge_router.tasks.game_files import default_game, games_of, pick
 
 TASKS = ("alfworld",)
 AUTO = "auto"
@@ -35,7 +38,7 @@ def run(
     task: str,
     split: str | None,
     games: str | None,
-    game: str,
+    game: str | None,
     model: str | None,
     tiers: Sequence[str],
     router: str,
@@ -78,19 +81,33 @@ def run(
         prompt=chosen.prompt,
         fingerprints=trace is not None or in_app,
     )
-    found = find_games(Path(games).expanduser()) if games is not None else split_games(split)
-    first = pick(found, game, seed)
+    looked = games_of(games, split)
+    found = list(looked.games)
+    first = pick(found, default_game(found) if game is None else game, seed)
+    if games is not None and looked.note and not in_app:
+        click.echo(f"edge-router: {looked.note}", err=True)
     AlfworldGame(first.path)  # refuses a damaged file
     load = partial(
         Ladder.load, specs, kv=mode, n_ctx=context, n_threads=threads, n_gpu_layers=gpu_layers
     )
     path = None if trace is None else Path(trace)
-    with Session(found, load, chosen_router, options, path) as session:
+    say = _nothing if in_app else _say_on_stderr
+    with Session(found, load, chosen_router, options, path, say) as session:
         if in_app:
             app = load_part("tui.commands", extra="tui")
             return int(app.play(session, first, **({} if pace is None else {"pace": pace})))
         finished = session.play(first, [stdout_printer(as_json=as_json)])
     return 130 if finished.reason == "interrupted" else 0
+
+
+def _nothing(phase: str) -> None:
+    """The app reads the session's phase itself."""
+
+
+def _say_on_stderr(phase: str) -> None:
+    """What is waited for, on a line that is taken away again; nobody waits before a file."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{phase and phase + ' ...'}", err=True, nl=False)
 
 
 def _dial(router: Router, dial: float | None, budget: float | None) -> float:

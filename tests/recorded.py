@@ -72,6 +72,7 @@ class RecordedSession:
         self.games = games()
         self.router = SteeredRouter(make_router(self.trace.started.router))
         self.dial = 0.5
+        self.phase = ""
         self.played: list[GameRef] = []
 
     def play(self, game: GameRef, listeners: Sequence[Listener]) -> EpisodeFinished:

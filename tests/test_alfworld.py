@@ -7,14 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge_router.errors import UserError
+from edge_router.errors import MachineError, UserError
 from edge_router.tasks.alfworld import AlfworldGame, find_games, open_game, pick, split_games
 from edge_router.tasks.base import Task
-from edge_router.tasks.game_files import SHIPPED
+from edge_router.tasks.engine import new_engine
+from edge_router.tasks.game_files import SHIPPED, look_for_games
 
 GAMES = find_games(SHIPPED)
 
@@ -195,6 +198,70 @@ def test_movable_sliced_and_unsolvable_games_are_left_out(data: Path) -> None:
     kept.path.write_text(json.dumps(game))
     with pytest.raises(UserError, match="no playable games"):
         find_games(split)
+
+
+def test_games_behind_links_are_found_and_told_by_the_links_names(tmp_path: Path) -> None:
+    task, trial = GAMES[0].path.parents[1], GAMES[1].path.parent
+    (tmp_path / "task").symlink_to(task)
+    (tmp_path / "by-hand").mkdir()
+    (tmp_path / "by-hand" / "trial_x").symlink_to(trial)
+    (tmp_path / "by-hand" / "round").symlink_to(tmp_path)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    found = look_for_games(tmp_path)
+    assert [g.id for g in found.games] == ["by-hand/trial_x", f"task/{GAMES[0].path.parent.name}"]
+    assert found.left_out == {"behind a link that leads nowhere": 1}
+    assert AlfworldGame(found.games[0].path).id == "by-hand/trial_x"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"solvable": None}, "without a 'solvable' mark"),
+        ({"solvable": False}, "marked as not solvable"),
+        ("traj_data.json", "without traj_data.json"),
+        ("game.tw-pddl", "without game.tw-pddl"),
+        ("trial_Sliced_1", "with 'Sliced' in the name"),
+        ("dance/trial_1", "of another task type"),
+    ],
+)
+def test_every_reason_to_leave_a_game_out_is_told_with_its_count(
+    tmp_path: Path, change: Any, reason: str
+) -> None:
+    for name in ("trial_1", "trial_2"):
+        folder = tmp_path / "pick_and_place_simple-Pen-None-Desk-1" / name
+        shutil.copytree(_smallest().parent, folder)
+        file = folder / "game.tw-pddl"
+        if isinstance(change, dict):
+            game = {**json.loads(file.read_text()), **change}
+            file.write_text(json.dumps({k: v for k, v in game.items() if v is not None}))
+        elif change.startswith("trial"):
+            folder.rename(folder.with_name(f"{name}_{change}"))
+        elif change.startswith("dance"):
+            (folder / "traj_data.json").write_text('{"task_type": "dance"}')
+            shutil.move(folder, tmp_path / "dance" / name)
+        else:
+            (folder / change).unlink()
+    with pytest.raises(UserError, match=f"no playable games: left out: 2 {reason}") as told:
+        find_games(tmp_path)
+    shutil.copytree(_smallest().parent, tmp_path / "pick_and_place_simple-x" / "trial_3")
+    found = look_for_games(tmp_path)
+    assert len(found.games) == 1
+    assert found.note.startswith(f"left out: 2 {reason}")
+    assert "\n" not in str(told.value)
+
+
+def test_a_temporary_folder_without_room_is_no_damaged_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))  # a folder that holds nothing
+    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "home"))
+    new_engine()  # in a folder of our own
+    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "file"))
+    with pytest.raises(MachineError, match=r"planner \(.*TMPDIR") as told:
+        new_engine()
+    assert "damaged" not in str(told.value)
+    assert tempfile.tempdir == str(tmp_path / "file")
 
 
 def test_without_alfworld_data_our_own_games_are_played(monkeypatch: pytest.MonkeyPatch) -> None:

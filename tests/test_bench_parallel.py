@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from edge_router.bench.parallel import Backend, Crash, Crew, StopRunError
-from edge_router.errors import UserError
+from edge_router.errors import MachineError, UserError
 
 
 def run_all(
@@ -30,6 +31,12 @@ def work(item: int) -> int:
         os.kill(os.getpid(), signal.SIGSEGV)
     if item == 50:
         raise StopRunError("no such model")
+    if item == 60:
+        raise MachineError("no room for the engine")
+    if item == 61:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    if item == 62:
+        raise OSError(errno.ENOENT, "No such file")
     return 2 * item
 
 
@@ -51,6 +58,15 @@ def test_a_piece_that_fails_or_dies_is_told_and_the_others_are_done(jobs: int) -
 def test_what_would_fail_everywhere_ends_the_run(jobs: int) -> None:
     with pytest.raises(UserError, match="no such model"):
         list(run_all(work, [50, 1, 2], Backend(jobs)))
+
+
+@pytest.mark.parametrize(("item", "sentence"), [(60, "no room"), (61, "No space left")])
+def test_a_fault_of_the_machine_ends_the_run(item: int, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        list(run_all(work, [item], Backend()))
+    assert run_all(work, [62], Backend()) == [
+        (0, Crash("FileNotFoundError: [Errno 2] No such file"))
+    ]
 
 
 @BACKENDS

@@ -36,6 +36,8 @@ def _status(s: Screenful) -> Text:
         Status.RUNNING: f"bold {s.look.good}",
     }.get(s.status, "bold")
     shown = f" {s.status.value} " if s.status is Status.PAUSED else s.status.value
+    if s.status is Status.LOADING and s.phase:
+        shown = f"◌ {s.phase.lower()}"
     started = s.episode.started
     if started is None:
         return line((shown, style))

@@ -82,6 +82,7 @@ class LiveApp(Frame):
         self._events: list[Event] = []  # of the episode on screen, for saving it
         self.episode = Episode()
         self._starting = True
+        self._phase = ""  # of the session, as it is on screen
         self._leaving = False
         self._won = self._played = 0
         self._drawn = 0.0  # when the last frame was
@@ -103,12 +104,13 @@ class LiveApp(Frame):
         self._looking = asyncio.get_running_loop().call_later(
             1 / LOOKS_PER_SECOND, self._look_again
         )
-        if self._happened and time.monotonic() >= self._drawn + FRAME_SECONDS:
+        told = self._happened or self._phase != self.session.phase
+        if told and time.monotonic() >= self._drawn + FRAME_SECONDS:
             self.call_next(self.catch_up)
 
     def catch_up(self) -> None:
         """Take in what has happened since the last frame, and draw it at once."""
-        self._drawn = time.monotonic()
+        self._drawn, self._phase = time.monotonic(), self.session.phase
         count = len(self._happened)  # the player may add to them meanwhile
         text_only = all(isinstance(self._happened[i], TextDecoded) for i in range(count))
         for _ in range(count):
@@ -132,6 +134,7 @@ class LiveApp(Frame):
             episode=self.episode,
             look=self.look,
             status=self.status,
+            phase=self.session.phase,
             problem=_sentence(self.failure),
             forced=self._forced(),
             dial=self.session.dial,

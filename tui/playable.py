@@ -16,5 +16,6 @@ class Playable(Protocol):
     games: tuple[GameRef, ...]
     router: SteeredRouter
     dial: float
+    phase: str
 
     def play(self, game: GameRef, listeners: Sequence[Listener]) -> EpisodeFinished: ...

@@ -35,6 +35,7 @@ class Screenful:
     episode: Episode = field(default_factory=Episode)
     look: Look = field(default_factory=lambda: Look(dark=True))
     status: Status = Status.LOADING
+    phase: str = ""  # what is waited for while the status is LOADING
     problem: str = ""  # the sentence to show when the status is FAILED
     ahead: Ahead | None = None
     forced: int | None = None  # tier that the next step must take

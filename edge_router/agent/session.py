@@ -17,12 +17,13 @@ from pathlib import Path
 from types import TracebackType
 
 from edge_router.agent.episode import Options, play_episode
-from edge_router.agent.events import EpisodeFinished, Listener
+from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event, Listener
 from edge_router.agent.trace import TraceWriter
 from edge_router.engine.ladder import Ladder
 from edge_router.router.base import Router
 from edge_router.router.steered import SteeredRouter
 from edge_router.tasks.alfworld import AlfworldGame
+from edge_router.tasks.engine import load_ahead
 from edge_router.tasks.game_files import GameRef
 
 
@@ -40,12 +41,18 @@ class Session:
         router: Router,
         options: Options,
         trace: Path | None = None,
+        say: Callable[[str], None] = lambda phase: None,
     ) -> None:
-        """Raises `UserError` when the trace cannot be written."""
+        """`say` is told what is waited for before the first game starts, and "" when it has.
+
+        Raises `UserError` when the trace cannot be written.
+        """
         self.games = tuple(games)
         self.router = SteeredRouter(router)
         self.dial = options.dial if isinstance(options.dial, float) else options.dial()
         self.options = replace(options, dial=lambda: self.dial)
+        self.phase = ""  # what is waited for
+        self._say = say
         self._load = load
         self._trace = trace
         self._played = 0
@@ -60,9 +67,31 @@ class Session:
             heard = list(listeners)
             if self._trace is not None:  # first: what is on screen is then in the trace
                 heard.insert(0, stack.enter_context(TraceWriter(self._next_trace(self._trace))))
-            if self._ladder is None:
-                self._ladder = self._load()
-            return play_episode(task, self._ladder, self.router, self.options, heard)
+            try:
+                ladder = self._ready()
+                return play_episode(
+                    task, ladder, self.router, self.options, [self._started, *heard]
+                )
+            finally:
+                self._wait_for("")
+
+    def _ready(self) -> Ladder:
+        """The ladder, loaded while the game engine is being loaded beside it."""
+        if self._ladder is None:
+            load_ahead()
+            self._wait_for("Loading the model")
+            self._ladder = self._load()
+            self._wait_for("Loading the game engine")
+        return self._ladder
+
+    def _started(self, event: Event) -> None:
+        if isinstance(event, EpisodeStarted):
+            self._wait_for("")
+
+    def _wait_for(self, phase: str) -> None:
+        if phase != self.phase:
+            self.phase = phase
+            self._say(phase)
 
     def _next_trace(self, path: Path) -> Path:
         self._played += 1

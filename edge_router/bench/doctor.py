@@ -23,9 +23,10 @@ from edge_router.engine.ladder import default_context
 from edge_router.engine.llama import system_info
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.engine.tier_sizes import kv_bytes
-from edge_router.errors import UserError
+from edge_router.errors import MachineError, UserError
 from edge_router.folders import cache_folder, data_folder
 from edge_router.models import LadderFile
+from edge_router.tasks.engine import new_engine, temporary_folder
 from edge_router.tasks.game_files import GENERATED, SPLITS, split_games
 
 # What llama.cpp may be compiled with, as its system_info names it.
@@ -51,6 +52,7 @@ def examine(ladder: LadderFile) -> Iterator[Finding]:
     yield from _processor()
     yield from _memory(ladder)
     yield from _games()
+    yield _engine()
     yield from _costs(ladder)
     yield from _folders()
     yield from _extras()
@@ -149,6 +151,16 @@ def _games() -> Iterator[Finding]:
             "not set: our own games are played",
             "for the official games set it to a folder and run alfworld-download",
         )
+
+
+def _engine() -> Finding:
+    """The game engine, really loaded: it needs a temporary folder with room that runs programs."""
+    what, where = "game engine", temporary_folder()
+    try:
+        new_engine()
+    except MachineError as error:
+        return Finding(what, str(error), "nothing can be played before", stops=True)
+    return Finding(what, f"loads; temporary folder {where}")
 
 
 def _costs(ladder: LadderFile) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ Results come in the order in which they are ready.
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -26,12 +27,16 @@ from multiprocessing.connection import Connection
 from typing import Any, Final, Generic, TypeVar
 
 from edge_router.agent.interrupts import interrupts_held
-from edge_router.errors import UserError
+from edge_router.errors import MachineError, UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # joblib's workers may hold this many pieces each: one in work and one waiting.
 _AHEAD: Final = 2
+# No room on the disk or in memory, no rights there, too many open files.
+_MACHINE_ERRORS: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+)
 
 
 class StopRunError(UserError):
@@ -141,9 +146,20 @@ class _Guarded(Generic[Item, Result]):
         try:
             return index, self.work(item)
         except UserError as error:
-            return index, Crash(str(error), isinstance(error, StopRunError))
+            return index, Crash(str(error), isinstance(error, (StopRunError, MachineError)))
+        except (OSError, MemoryError) as error:
+            return index, Crash(_first_line(error), _is_machines(error))
         except Exception as error:  # whatever it is, the other pieces go on
-            return index, Crash(f"{type(error).__name__}: {error}".strip().split("\n")[0])
+            return index, Crash(_first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().split("\n")[0]
+
+
+def _is_machines(error: OSError | MemoryError) -> bool:
+    """Whether it is the machine that has no room or rights left, and not the piece of work."""
+    return isinstance(error, MemoryError) or error.errno in _MACHINE_ERRORS
 
 
 # -- several at once ----------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from edge_router.engine.machine import physical_cores
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.models import LadderFile, resolve
-from edge_router.tasks.game_files import GameRef, find_games, split_games
+from edge_router.tasks.game_files import GameRef, games_of
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,10 @@ def stored_work(options: PolicyOptions) -> Iterator[StoredWork]:
 
 def chosen_games(options: PolicyOptions) -> list[GameRef]:
     """All games of the split or folder, or N of them: spread over the list, which is by type."""
-    if options.folder is not None and options.split is not None:
-        raise UserError("--split and --folder exclude each other; give one of them")
-    found = find_games(options.folder) if options.folder else split_games(options.split)
+    looked = games_of(options.folder, options.split)
+    if looked.note:
+        print(f"edge-router: {looked.note}", file=sys.stderr)
+    found = looked.games
     wanted = len(found) if options.games is None else options.games
     if wanted > len(found):
         raise UserError(f"--games asks for {wanted} games and there are {len(found)}")

@@ -34,9 +34,6 @@ __all__ = ["SPLITS", "AlfworldGame", "GameRef", "find_games", "open_game", "pick
 
 _WELCOME = re.compile(r"\A-= Welcome.*?=-\s*")
 _TASK = "Your task is to: "
-# Engines whose game was closed. Each holds its own copy of the planner's library, and unloading
-# several of these copies ends the process in a segmentation fault, so engines are used again.
-_IDLE: list[Any] = []
 
 
 class AlfworldGame:
@@ -102,7 +99,7 @@ class AlfworldGame:
     def close(self) -> None:
         """Give the engine back for the next game; a later `reset` takes one again."""
         if self._env is not None:
-            _IDLE.append(self._env)
+            engine.give_back(self._env)
             self._env = self._state = None
 
     def _require_reset(self) -> None:
@@ -127,12 +124,12 @@ def open_game(
 
 
 def _loaded_engine(path: Path) -> Any:
-    """An engine with the game loaded: an idle one, else a new one."""
-    env = _IDLE.pop() if _IDLE else engine.new_engine()
+    """An engine with the game loaded."""
+    env = engine.take()
     try:
         engine.load(env, path)
     except BaseException:
-        _IDLE.append(env)
+        engine.give_back(env)
         raise
     return env
 

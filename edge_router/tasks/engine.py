@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
@@ -36,6 +36,9 @@ from edge_router.tasks.household.pddl import entity_names, load_game
 
 _LOCK: Final = threading.RLock()  # `sys.modules` and the temporary folder are everybody's
 _EMPTY: Final = ("textworld", "textworld.envs", "textworld.generator")
+# Each engine holds its own copy of the planner's library, and unloading several of these copies
+# ends the process in a segmentation fault: an engine whose game was closed is used again.
+_idle: Final[list[Any]] = []
 _engines = 0  # made in this process
 
 
@@ -54,6 +57,28 @@ class Entity:
 
     def __str__(self) -> str:
         return self.name or ""
+
+
+def take() -> Any:
+    """An engine for one game: an idle one, else a new one. Raises MachineError."""
+    with _LOCK:
+        return _idle.pop() if _idle else new_engine()
+
+
+def give_back(engine: Any) -> None:
+    """The engine of a game that is over, for the next game."""
+    _idle.append(engine)
+
+
+def load_ahead() -> None:
+    """Begin to load an engine in a thread; a fault is told by the `take` that meets it again."""
+
+    def make() -> None:
+        with _LOCK, suppress(MachineError):
+            if not _engines:
+                _idle.append(new_engine())
+
+    threading.Thread(target=make, name="game engine").start()
 
 
 def new_engine() -> Any:
@@ -103,10 +128,13 @@ def _planner(package: Any, *, first: bool) -> Any:
     The library holds one game, so each engine needs a copy of it in a file of its own (34 MB).
     The first engine of a process takes the installed file, through a link.
     """
-    places = [(tempfile.gettempdir, shutil.copyfile), (_own_folder, shutil.copyfile)]
+    places: list[tuple[Callable[[], str], Callable[[str, str], Any]]] = [
+        (tempfile.gettempdir, shutil.copyfile),
+        (_own_folder, shutil.copyfile),
+    ]
     if first:
         places.insert(0, (tempfile.gettempdir, os.symlink))
-    failed = {}
+    failed: dict[str, None] = {}
     for folder, put in places:
         try:
             with _temporary_files(package.interface, folder(), put):
@@ -117,6 +145,14 @@ def _planner(package: Any, *, first: bool) -> Any:
         f"The game engine cannot load its planner ({'; '.join(failed)}). It is put into a temporary"
         " folder: make room there, or set TMPDIR to one with 40 MB of room that lets programs run."
     )
+
+
+def temporary_folder() -> str:
+    """The system's temporary folder, or what is wrong with it."""
+    try:
+        return tempfile.gettempdir()
+    except OSError as error:
+        return f"none ({error.strerror})"
 
 
 def _own_folder() -> str:

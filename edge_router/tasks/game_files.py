@@ -12,7 +12,7 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,6 +25,10 @@ DATA_FILE = "traj_data.json"
 GENERATED = "generated"
 SPLITS = ("train", "valid_seen", "valid_unseen", GENERATED)
 SHIPPED = Path(__file__).parent / "household" / "games"
+
+# What a newcomer sees first. The embedded model's low tier alone does not win it, and under the
+# router one step of the high tier, which changes a command, is enough to; a test plays both.
+SHOWN = "look_at_obj_in_light-Bowl-None-DeskLamp-321/trial_S2026_0001"
 
 _SOLVABLE = re.compile(rb'"solvable":\s*(true|false)\s*}\s*$')
 _UNSUPPORTED = re.compile("movable|Sliced")  # ALFWorld's own test for tasks it leaves out
@@ -135,6 +139,11 @@ def _split(split: str | None) -> Found:
     if split == GENERATED:
         return look_for_games(SHIPPED)
     return look_for_games(data_root(), split)
+
+
+def default_game(games: Sequence[GameRef]) -> str:
+    """The selector of what is played unless asked otherwise: the shown game where it is there."""
+    return SHOWN if any(game.id == SHOWN for game in games) else "0"
 
 
 def pick(games: list[GameRef], selector: str | int = "0", seed: int | None = None) -> GameRef:
