@@ -160,7 +160,7 @@ def run_pip(arguments: Sequence[str], log_path: Path) -> None:
     with (
         log_path.open("w", encoding="utf-8") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "pip", *arguments],
+            [sys.executable, "-P", "-m", "pip", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -28,6 +28,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge_router.bench.synthetic import CHATML, SHAPES, SPECIALS, Shape, byte_level_bpe
+from edge_router.children import python_module
 from edge_router.convert.architecture import expected_shapes
 from edge_router.convert.vocabulary import PATTERNS
 from edge_router.engine.machine import cpu_model, physical_cores
@@ -172,7 +173,7 @@ def convert(checkpoint: Path, out: Path, tiers: str) -> dict[str, Any]:
     started = time.perf_counter()
     command = ["convert", str(checkpoint), "--tiers", tiers, "--out", str(out)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_router.cli", *command],
+        python_module("edge_router.cli", *command),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -15,12 +15,12 @@ import re
 import select
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Generator, Iterator
 from dataclasses import asdict
 
 from edge_router.bench.app_clock import END, Plan, Step
+from edge_router.children import python_module
 from edge_router.errors import UserError
 
 COLUMNS, ROWS = 120, 40
@@ -36,9 +36,8 @@ def watch(plan: Plan) -> Iterator[Step]:
     fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     told, report = os.pipe()
     environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
-    command = [sys.executable, "-m", "edge_router.bench.app_clock"]
     process = subprocess.Popen(
-        [*command, str(report), json.dumps(asdict(plan))],
+        python_module("edge_router.bench.app_clock", str(report), json.dumps(asdict(plan))),
         stdin=follower,
         stdout=follower,
         stderr=follower,

@@ -27,6 +27,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final, Generic, TypeVar
 
 from edge_router.agent.interrupts import interrupts_held
+from edge_router.children import leave_out_current_folder
 from edge_router.errors import MachineError, UserError
 
 Item = TypeVar("Item")
@@ -66,6 +67,7 @@ class Crew:
     """
 
     def __init__(self, backend: Backend) -> None:
+        leave_out_current_folder()
         self.backend = backend
         self._companion: _Companion | None = None
         self._loky = False  # whether its processes were started

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edge_router.children import python_module
 from train.lm.train import Recipe
 
 
@@ -29,7 +30,7 @@ def main() -> None:
         ["train.lm.export", *run, "--out", str(args.out)],
     ):
         print("==", " ".join(stage), flush=True)
-        if subprocess.call([sys.executable, "-m", *stage]):
+        if subprocess.call(python_module(*stage)):
             sys.exit(f"{stage[0]} failed; run `make lm` again to go on from its last checkpoint")
 
 

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 
+from edge_router.children import leave_out_current_folder
 from edge_router.errors import UserError
 from train.router.decoder import Decoder
 from train.router.explore import Job, run
@@ -49,6 +50,7 @@ class Workers:
         self._decoder: Decoder | None = None
         self._processes: list[BaseProcess] = []
         self._pipes: list[Connection] = []
+        leave_out_current_folder()
         context = multiprocessing.get_context("spawn")
         for _ in range(count):
             ours, theirs = context.Pipe()
