@@ -120,6 +120,11 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
         r"wants model.layers.0.mlp.gate_proj.weight to be \(500, 256\)",
     ),
     (config(tie_word_embeddings=False), "lacks the tensor lm_head.weight"),
+    (config(architectures="GemmaForCausalLM"), "is a GemmaForCausalLM"),
+    (config(quantization_config="int8"), r"is quantised already \(int8\)"),
+    (config(hidden_size="256"), "hidden_size"),
+    (config(rms_norm_eps="1e-6"), "rms_norm_eps"),
+    (config(num_hidden_layers=None), "num_hidden_layers"),
 ]
 
 
@@ -132,6 +137,33 @@ def test_damage_is_told_in_one_sentence(
     with pytest.raises(UserError, match=why) as error:
         plan(folder)
     assert "\n" not in str(error.value)
+
+
+def test_a_null_is_a_default_or_told(folder: Path) -> None:
+    """Never an exception of another kind, whichever key of the configuration is null."""
+    whole = (folder / "config.json").read_text()
+    optional = {"quantization_config", "rope_scaling", "sliding_window", "torch_dtype"}
+    for key in sorted(json.loads(whole).keys() | optional):
+        config(**{key: None})(folder)
+        if key in optional:
+            plan(folder)
+        else:
+            with contextlib.suppress(UserError):
+                plan(folder)
+        (folder / "config.json").write_text(whole)
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_no_quantization_config_is_none(
+    nothing: dict[str, str] | None, folder: Path, tmp_path: Path
+) -> None:
+    config(quantization_config=nothing)(folder)
+    open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=True)
+
+
+def test_a_missing_padding_token_of_minus_one_is_none(folder: Path, tmp_path: Path) -> None:
+    config(pad_token_id=-1)(folder)
+    open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=True)
 
 
 def test_weights_that_are_programs_are_not_read(folder: Path) -> None:
@@ -182,6 +214,10 @@ def test_the_fingerprint_knows_the_weights_and_not_the_clock(folder: Path) -> No
     assert Checkpoint.open(folder).fingerprint() == before
     shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert Checkpoint.open(folder).fingerprint() != before
+    shard.write_bytes(content)
+    for at in (len(content) // 3, 2 * len(content) // 3):  # any tensor, not the file's ends
+        shard.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        assert Checkpoint.open(folder).fingerprint() != before
     shard.write_bytes(content)
     edit_json(folder / "tokenizer_config.json", lambda data: data.update(chat_template="x"))
     assert Checkpoint.open(folder).fingerprint() != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from edge_router.convert.source import open_source
@@ -124,3 +126,39 @@ def test_a_tied_output_matrix_is_not_written_twice(tmp_path: Path) -> None:
     assert "output.weight" not in read_header(converted(folder)).tensors
     untied = write_checkpoint(tmp_path / "untied", "qwen2-untied")
     assert "output.weight" in read_header(converted(untied)).tensors
+
+
+def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("family", ["qwen3", "qwen2", "smollm2"])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_an_output_matrix_beside_tied_embeddings_counts_where_it_differs(
+    noise: float, family: str, tmp_path: Path
+) -> None:
+    folder = write_checkpoint(tmp_path / "tied", family)
+
+    def add_head(tensors: dict[str, torch.Tensor]) -> None:
+        embeddings = tensors["model.embed_tokens.weight"].float()
+        head = embeddings + noise * torch.randn(embeddings.shape)
+        tensors["lm_head.weight"] = head.bfloat16()
+
+    edit_weights(folder, add_head)
+    path = converted(folder)
+    assert ("output.weight" in read_header(path).tensors) == bool(noise)
+    assert max_kl(folder, path) < 1e-4
+
+
+def test_tied_embeddings_may_be_stored_as_the_output_matrix(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "head", "qwen3")
+
+    def rename(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
+
+    edit_weights(folder, rename)
+    path = converted(folder)
+    assert "output.weight" not in read_header(path).tensors
+    assert max_kl(folder, path) < 1e-4

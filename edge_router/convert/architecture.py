@@ -12,16 +12,24 @@ F16 and vectors stay float32, as llama.cpp's converter has it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.convert.checkpoint import Checkpoint, SourceTensor
+from edge_router.convert.checkpoint import Checkpoint, SourceTensor, same_values
+from edge_router.convert.numbers import require_count, require_number
+from edge_router.convert.rope import (
+    Hparams,
+    head_width,
+    llama3_rope_factors,
+    require_rope,
+    rope_type,
+    write_rope,
+)
 from edge_router.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,8 +48,16 @@ SUPPORTED: Final = (
 MOSTLY_F16: Final = 1  # llama.cpp's file type
 # Stored by old checkpoints, computed by everybody.
 _NOT_NEEDED: Final = (".rotary_emb.inv_freq", ".attention.masked_bias", ".attention.bias")
-
-Hparams = Mapping[str, Any]
+EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+_COUNTS: Final = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+)
 
 
 @dataclass(frozen=True)
@@ -66,22 +82,24 @@ class PlannedTensor:
 
 def architecture_of(checkpoint: Checkpoint) -> str:
     """llama.cpp's name of the architecture. Raises `UserError` for one that is not supported."""
-    named = checkpoint.config.get("architectures") or ["nothing"]
-    found = ARCHITECTURES.get(str(named[0]))
+    listed = checkpoint.config.get("architectures")
+    named = str(listed[0]) if isinstance(listed, list) and listed else str(listed or "nothing")
+    found = ARCHITECTURES.get(named)
     if found is None:
         raise UserError(
-            f"{checkpoint.folder} is a {named[0]}, which cannot be converted; supported are "
+            f"{checkpoint.folder} is a {named}, which cannot be converted; supported are "
             f"{SUPPORTED}"
         )
-    if "quantization_config" in checkpoint.config:
-        method = checkpoint.config["quantization_config"].get("quant_method", "unknown")
+    if quantised := checkpoint.config.get("quantization_config"):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
         raise UserError(
-            f"{checkpoint.folder} is quantised already ({method}); take the original checkpoint"
+            f"{checkpoint.folder} is quantised already ({method or 'unknown'}); take the original "
+            "checkpoint"
         )
     return found
 
 
-def read_hparams(folder: Path) -> dict[str, Any]:
+def read_hparams(folder: Path, architecture: str) -> dict[str, Any]:
     """The configuration with the architecture's defaults filled in. Raises `UserError`."""
     from transformers import AutoConfig
 
@@ -92,42 +110,26 @@ def read_hparams(folder: Path) -> dict[str, Any]:
     except Exception as error:  # transformers raises whatever its parts raise
         told = " ".join(str(error).split())
         raise UserError(f"{folder / 'config.json'} cannot be understood: {told}") from error
-    _require_supported(folder, hparams)
+    _require_supported(folder, architecture, hparams)
     return hparams
 
 
-def _require_supported(folder: Path, hparams: Hparams) -> None:
+def _require_supported(folder: Path, architecture: str, hparams: Hparams) -> None:
     """Refuse what llama.cpp would compute differently."""
-    kind = rope_type(hparams)
-    if kind not in ("default", "linear", "llama3", "yarn"):
-        raise UserError(
-            f"{folder} scales its rope by {kind!r}, which cannot be converted; supported are "
-            "default, linear, llama3 and yarn"
-        )
+    for key in _COUNTS:
+        require_count(folder / "config.json", key, hparams.get(key))
+    require_number(folder / "config.json", "rms_norm_eps", hparams.get("rms_norm_eps"))
+    require_rope(folder, architecture, hparams)
     if hparams.get("hidden_act") != "silu":
         raise UserError(f"{folder} uses the activation {hparams.get('hidden_act')!r}, not silu")
-    if rope(hparams).get("partial_rotary_factor", 1.0) != 1.0:
-        raise UserError(f"{folder} rotates only a part of each head, which cannot be converted")
     if "sliding_attention" in (hparams.get("layer_types") or ()):
         raise UserError(f"{folder} uses sliding-window attention, which llama.cpp lacks for it")
+    if architecture == "qwen2" and _query_width(hparams) != hparams["hidden_size"]:
+        raise UserError(f"{folder} has a head_dim of its own, which llama.cpp lacks for Qwen2")
 
 
-def rope(hparams: Hparams) -> Mapping[str, Any]:
-    """The rope's parameters, wherever this version of transformers keeps them."""
-    found: Mapping[str, Any] = hparams.get("rope_parameters") or hparams.get("rope_scaling") or {}
-    return found
-
-
-def rope_type(hparams: Hparams) -> str:
-    return str(rope(hparams).get("rope_type") or rope(hparams).get("type") or "default")
-
-
-def rope_base(hparams: Hparams) -> float:
-    return float(rope(hparams).get("rope_theta") or hparams.get("rope_theta") or 10_000.0)
-
-
-def head_width(hparams: Hparams) -> int:
-    return int(hparams.get("head_dim") or hparams["hidden_size"] // hparams["num_attention_heads"])
+def _query_width(hparams: Hparams) -> int:
+    return int(hparams["num_attention_heads"]) * head_width(hparams)
 
 
 def context_length(hparams: Hparams) -> int:
@@ -149,36 +151,13 @@ def write_hparams(writer: GGUFWriter, architecture: str, hparams: Hparams) -> No
     writer.add_head_count(hparams["num_attention_heads"])
     writer.add_head_count_kv(hparams["num_key_value_heads"])
     writer.add_layer_norm_rms_eps(hparams["rms_norm_eps"])
-    writer.add_rope_freq_base(rope_base(hparams))
-    _write_rope_scaling(writer, hparams)
+    write_rope(writer, hparams)
     if hparams.get("head_dim"):
         writer.add_key_length(hparams["head_dim"])
         writer.add_value_length(hparams["head_dim"])
     if architecture == "llama":
         writer.add_vocab_size(hparams["vocab_size"])
         writer.add_rope_dimension_count(head_width(hparams))
-
-
-def _write_rope_scaling(writer: GGUFWriter, hparams: Hparams) -> None:
-    from gguf import RopeScalingType
-
-    scaling, kind = rope(hparams), rope_type(hparams)
-    if kind in ("linear", "yarn"):
-        writer.add_rope_scaling_type(RopeScalingType(kind))
-        writer.add_rope_scaling_factor(scaling["factor"])
-    if kind != "yarn":
-        return
-    writer.add_rope_scaling_orig_ctx_len(
-        scaling.get("original_max_position_embeddings") or hparams["max_position_embeddings"]
-    )
-    optional = {
-        "attention_factor": writer.add_rope_scaling_yarn_attn_factor,
-        "beta_fast": writer.add_rope_scaling_yarn_beta_fast,
-        "beta_slow": writer.add_rope_scaling_yarn_beta_slow,
-    }
-    for key, add in optional.items():
-        if scaling.get(key) is not None:
-            add(scaling[key])
 
 
 # -- tensors --------------------------------------------------------------------------------
@@ -190,7 +169,9 @@ def plan(checkpoint: Checkpoint, architecture: str, hparams: Hparams) -> list[Pl
 
     arch = {name: key for key, name in gguf.MODEL_ARCH_NAMES.items()}[architecture]
     names = gguf.get_tensor_name_map(arch, int(hparams["num_hidden_layers"]))
-    sources = dict(_needed(checkpoint, hparams))
+    sources = _needed(checkpoint, hparams)
+    tied = bool(hparams.get("tie_word_embeddings")) and HEAD not in sources
+    hparams = {**hparams, "tie_word_embeddings": tied}
     _require_shapes(checkpoint.folder, architecture, hparams, sources)
     planned = list(_computed(hparams))
     for source in sources.values():
@@ -204,14 +185,21 @@ def plan(checkpoint: Checkpoint, architecture: str, hparams: Hparams) -> list[Pl
     return planned
 
 
-def _needed(checkpoint: Checkpoint, hparams: Hparams) -> Iterator[tuple[str, SourceTensor]]:
-    """The tensors to be written; an output matrix tied to the embeddings is not."""
-    for name, source in checkpoint.tensors.items():
-        if name.endswith(_NOT_NEEDED):
-            continue
-        if name == "lm_head.weight" and hparams.get("tie_word_embeddings"):
-            continue
-        yield name, source
+def _needed(checkpoint: Checkpoint, hparams: Hparams) -> dict[str, SourceTensor]:
+    """The tensors to be written, by Hugging Face's names.
+
+    "Tied" means to transformers: one matrix for embeddings and output where only
+    one is stored, whichever it is, or where both are equal. Where they differ
+    the weights are believed, not config.json.
+    """
+    found = {n: t for n, t in checkpoint.tensors.items() if not n.endswith(_NOT_NEEDED)}
+    if not hparams.get("tie_word_embeddings") or HEAD not in found:
+        return found
+    if EMBEDDINGS not in found:
+        return {EMBEDDINGS: replace(found.pop(HEAD), name=EMBEDDINGS), **found}
+    if same_values(found[EMBEDDINGS], found[HEAD]):
+        del found[HEAD]
+    return found
 
 
 def _planned(name: str, source: SourceTensor, architecture: str, hparams: Hparams) -> PlannedTensor:
@@ -244,9 +232,9 @@ def expected_shapes(architecture: str, hparams: Hparams) -> Iterator[tuple[str, 
     """Hugging Face's names and shapes (rows first) of the tensors that must be there."""
     width, ffn = int(hparams["hidden_size"]), int(hparams["intermediate_size"])
     head = head_width(hparams)
-    query = int(hparams["num_attention_heads"]) * head
+    query = _query_width(hparams)
     key = int(hparams["num_key_value_heads"]) * head
-    yield "model.embed_tokens.weight", (int(hparams["vocab_size"]), width)
+    yield EMBEDDINGS, (int(hparams["vocab_size"]), width)
     for layer in range(int(hparams["num_hidden_layers"])):
         block = {
             "input_layernorm.weight": (width,),
@@ -268,7 +256,7 @@ def expected_shapes(architecture: str, hparams: Hparams) -> Iterator[tuple[str, 
             yield f"model.layers.{layer}.{name}", shape
     yield "model.norm.weight", (width,)
     if not hparams.get("tie_word_embeddings"):
-        yield "lm_head.weight", (int(hparams["vocab_size"]), width)
+        yield HEAD, (int(hparams["vocab_size"]), width)
 
 
 def _computed(hparams: Hparams) -> Iterator[PlannedTensor]:
@@ -276,25 +264,3 @@ def _computed(hparams: Hparams) -> Iterator[PlannedTensor]:
     if rope_type(hparams) == "llama3":
         factors = llama3_rope_factors(hparams)
         yield PlannedTensor("rope_freqs.weight", factors.shape, half=False, values=factors)
-
-
-def llama3_rope_factors(hparams: Hparams) -> NDArray[np.float32]:
-    """What each frequency is divided by, shape (head width / 2,).
-
-    Llama 3.1 stretches wavelengths beyond the original context by `factor`,
-    leaves the short ones alone and blends in between (transformers,
-    modeling_rope_utils, "llama3"). In float32 throughout, as there and in
-    llama.cpp's converter, so that the numbers are the same to the last bit.
-    """
-    scaling, width, single = rope(hparams), head_width(hparams), np.float32
-    exponents = np.arange(0, width, 2, dtype=single) / single(width)
-    frequencies = single(1.0) / single(rope_base(hparams)) ** exponents
-    wavelengths = single(2 * math.pi) / frequencies
-    original = float(scaling["original_max_position_embeddings"])
-    low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
-    factor = single(scaling["factor"])
-    blend = (single(original) / wavelengths - single(low)) / single(high - low)
-    stretched = single(1.0) / ((single(1.0) - blend) / factor + blend)
-    stretched = np.where(wavelengths > original / low, factor, stretched)
-    factors: NDArray[np.float32] = np.where(wavelengths < original / high, single(1.0), stretched)
-    return factors

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -43,7 +43,9 @@ _SMALL_FILES: Final = (
     "chat_template.jinja",
     "chat_template.json",
 )
-_SAMPLE: Final = 1 << 20
+_PIECE: Final = 1 << 22  # values or bytes read at a time
+
+Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,14 @@ class SourceTensor:
         return values.reshape(self.shape)
 
 
+def same_values(one: SourceTensor, other: SourceTensor) -> bool:
+    """Whether two tensors hold the same numbers, in whatever precision each is stored."""
+    if one.shape != other.shape:
+        return False
+    pairs = zip(one.rows(_PIECE), other.rows(_PIECE), strict=True)
+    return all(np.array_equal(a.astype(np.float32), b.astype(np.float32)) for a, b in pairs)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """`config` is config.json as it stands; `tensors` are in the order of the shards."""
@@ -108,11 +118,16 @@ class Checkpoint:
     def n_parameters(self) -> int:
         return sum(t.count for t in self.tensors.values())
 
-    def fingerprint(self) -> str:
-        """SHA-256 over configuration, tokenizer, and samples of every shard.
+    @property
+    def n_bytes(self) -> int:
+        """Length of the weights' files."""
+        return sum(shard.stat().st_size for shard in self.shards)
 
-        A megabyte at the beginning (which holds the header), middle and end of
-        a shard: enough to tell checkpoints apart, in milliseconds.
+    def fingerprint(self, advance: Advance = lambda n_bytes: None) -> str:
+        """SHA-256 over configuration, tokenizer and all weights.
+
+        All of them, because training may change one layer in the middle of a
+        file. `advance` is told the bytes read.
         """
         digest = hashlib.sha256()
         for name in _SMALL_FILES:
@@ -120,19 +135,20 @@ class Checkpoint:
             if file.is_file():
                 digest.update(name.encode() + b"\0" + file.read_bytes())
         for shard in self.shards:
-            digest.update(f"{shard.name}\0".encode())
-            sample_file(shard, digest)
+            digest.update(f"{shard.name}\0{shard.stat().st_size}\0".encode())
+            hash_file(shard, digest, advance)
         return digest.hexdigest()
 
 
-def sample_file(path: Path, digest: Any) -> None:
-    """Feed `digest` a file's length, and a megabyte of its beginning, middle and end."""
-    size = path.stat().st_size
-    digest.update(str(size).encode())
-    with path.open("rb") as file:
-        for at in (0, size // 2, max(0, size - _SAMPLE)):
-            file.seek(at)
-            digest.update(file.read(_SAMPLE))
+def hash_file(path: Path, digest: Any, advance: Advance) -> None:
+    """Feed a file's bytes to `digest`. Raises `UserError` when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+                advance(len(piece))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _refuse_lfs_pointers(folder: Path) -> None:
@@ -146,14 +162,36 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"there is no checkpoint folder {folder}")
     path = folder / "config.json"
     if not path.is_file():
-        raise UserError(
-            f"{folder} is not a Hugging Face checkpoint: it holds no config.json; "
-            "give the folder that holds config.json, the tokenizer and the .safetensors files"
-        )
+        _refuse_adapter(folder)
+        raise UserError(f"{folder} is not a Hugging Face checkpoint: {_what_instead(folder)}")
     config = read_json(path)
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a model's configuration")
     return config
+
+
+def _what_instead(folder: Path) -> str:
+    """What to give in the place of a folder without config.json."""
+    ggufs = sorted(f for f in folder.iterdir() if f.suffix.lower() == ".gguf")
+    if ggufs:
+        return f"it holds GGUFs; give the path of an unquantised one, as {ggufs[0]}"
+    return (
+        "it holds no config.json; give the folder that holds config.json, the tokenizer and the "
+        ".safetensors files"
+    )
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Raise `UserError` for an adapter: a change to a model that is not there."""
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        return
+    described = read_json(path)
+    base = described.get("base_model_name_or_path") if isinstance(described, dict) else None
+    raise UserError(
+        f"{folder} is a PEFT adapter, which has only the changes to {base or 'its base model'}; "
+        "merge it with PEFT's merge_and_unload(), save that with its tokenizer, and convert it"
+    )
 
 
 def read_json(path: Path) -> Any:
@@ -174,6 +212,7 @@ def _shards(folder: Path) -> tuple[Path, ...]:
     else:
         names = sorted(p.name for p in folder.glob("model*.safetensors"))
     if not names:
+        _refuse_adapter(folder)
         hint = ""
         if any(folder.glob("*.bin")):
             hint = "; it has PyTorch .bin files, which are programs and are not read"
