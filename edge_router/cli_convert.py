@@ -125,9 +125,10 @@ def run(
 def _remote(source: str) -> tuple[str, str]:
     """(Hugging Face id, name of the ladder) of a source that is to be fetched, else empty."""
     from edge_router.catalogue import catalogue
-    from edge_router.convert.download import is_repo
+    from edge_router.convert.download import is_repo, refuse_url
     from edge_router.convert.source import slug
 
+    refuse_url(source)
     if Path(source).expanduser().exists():
         return "", ""
     if source in catalogue():

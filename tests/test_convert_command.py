@@ -206,7 +206,7 @@ def test_a_matrix_from_a_file_is_used_and_must_fit(checkpoint: Path, tmp_path: P
     [
         (None, "cannot be read: No such file"),
         (b"\xff\xfe\x00binary", "is neither a text nor an importance matrix"),
-        (b"", "the one given is empty"),
+        (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "but a git-lfs pointer"),
         (b"GGUFxxxx", "is no importance matrix"),
     ],
@@ -262,11 +262,14 @@ def test_another_checkpoint_does_not_go_into_the_same_folder(
 
 
 def test_a_tier_that_lost_the_model_fails(checkpoint: Path, tmp_path: Path) -> None:
+    """The journal says of another model's tier that it was made here, as a fault of ours would."""
     out = tmp_path / "ladder"
     run(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", out)
     other = write_checkpoint(tmp_path / "other", "qwen3", seed=1)
     run(other, "--tiers", "q8_0", "--no-verify", "--name", "tiny-qwen3", "--out", tmp_path / "b")
     shutil.copy(tmp_path / "b" / "tiny-qwen3-q8_0.gguf", out)
+    wrong = files(out)["tiny-qwen3-q8_0.gguf"]
+    edit_json(out / ".convert.json", lambda journal: journal["tiers"][0].update(sha256=wrong))
     (out / "ladder.toml").unlink()
     assert "the tier q8_0 has lost the model" in refused(
         checkpoint, "--tiers", "q8_0", "--out", out
@@ -519,12 +522,15 @@ def test_two_conversions_do_not_share_a_folder(large: Path, tmp_path: Path) -> N
     assert process.returncode == 0
 
 
-def test_a_damaged_journal_means_starting_anew(checkpoint: Path, tmp_path: Path) -> None:
+def test_what_a_damaged_journal_does_not_know_is_left_alone(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     run(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", out)
-    wanted = files(out)
+    (out / "ladder.toml").unlink()
+    made = files(out)
     for text in ("", "{}", json.dumps({"source": "x", "tiers": [{"name": 1}]})):
         (out / ".convert.json").write_text(text)
-        result = run(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", out)
-        assert result.exit_code == 0, result.output
-        assert files(out) == wanted
+        said = refused(checkpoint, "--tiers", "q8_0", "--no-verify", "--out", out)
+        assert "tiny-qwen3-q8_0.gguf is there already" in said
+        assert files(out) == made

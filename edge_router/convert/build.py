@@ -7,23 +7,29 @@
     5  each tier against F16
     6  ladder.toml, and the F16 file goes
 
-What was finished before an interruption, or by an earlier run, is not made again.
+What was finished before an interruption, or by an earlier run, is not made again;
+the journal tells it by its content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
 from edge_router.agent.styles import style_for
-from edge_router.convert.files import make_folder, require_space, told
-from edge_router.convert.importance import importance_key, make_importance, uses_importance
-from edge_router.convert.journal import DoneTier, Journal, only_one
+from edge_router.convert.files import Record, make_folder, require_space, temporary, whole
+from edge_router.convert.importance import (
+    importance_key,
+    make_importance,
+    require_importance,
+    uses_importance,
+)
+from edge_router.convert.journal import DoneTier, Intermediate, Journal, only_one
 from edge_router.convert.ladder_file import write_ladder_file
 from edge_router.convert.source import Source
-from edge_router.convert.tiers import quantise_tier
+from edge_router.convert.tiers import Quantised, quantise_tier
 from edge_router.convert.verify import Reference, is_absurd, scratch_bytes
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
@@ -83,6 +89,7 @@ def parse_tiers(text: str) -> tuple[str, ...]:
 def convert(source: Source, order: Order, progress: Progress) -> Made:
     """Make the ladder. Raises `UserError`."""
     style_for({}, order.prompt)
+    require_importance(order.imatrix, source.columns)
     make_folder(order.out)
     with only_one(order.out):
         return _Conversion(source, order, progress).run()
@@ -92,7 +99,7 @@ class _Conversion:
     def __init__(self, source: Source, order: Order, progress: Progress) -> None:
         self.source, self.order, self.progress = source, order, progress
         self.name = order.name or source.name
-        self.journal = Journal.open(order.out, source.fingerprint)
+        self.journal = Journal.open(order.out, self._fingerprint())
         self.f16 = source.given or order.out / f"{self.name}-f16.gguf"
         self.key = importance_key(order.imatrix)
         self.imatrix = order.out / f".{self.name}-{self.key[:12]}.imatrix.gguf"
@@ -101,7 +108,7 @@ class _Conversion:
         done = [t for t in map(self._finished, self.order.tiers) if t is not None]
         missing = [t for t in self.order.tiers if self._finished(t) is None]
         unverified = [t for t in done if self.order.verify and not t.fidelity]
-        self._require_space(missing, bool(unverified))
+        self._require_room(missing, bool(unverified))
         if missing or unverified:
             self._make_f16()
         for kept in done:
@@ -115,11 +122,22 @@ class _Conversion:
             self._verify([t for t in made if not t.fidelity])
             self._require_sound(made)
         prompt = style_for(read_header(self.order.out / made[0].file).metadata, self.order.prompt)
-        write_ladder_file(self.order.out, self.name, prompt.name, self.source, made)
-        self.imatrix.unlink(missing_ok=True)
-        if not self.order.keep_f16 and self.source.given is None and "f16" not in self.order.tiers:
-            self.f16.unlink(missing_ok=True)
+        write_ladder_file(self.journal, self.name, prompt.name, self.source, made)
+        self._clear()
         return Made(self.order.out, self.name, made)
+
+    def _fingerprint(self) -> str:
+        self.progress.begin("reading the source", self.source.n_bytes, "B")
+        found = self.source.fingerprint(_counted(self.progress.at))
+        self.progress.end()
+        return found
+
+    def _clear(self) -> None:
+        """Remove what only the making needed."""
+        f16 = self.journal.intermediates.get(self.f16.name)
+        if f16 is not None and self.order.keep_f16:
+            self.journal.add(replace(f16, stays=True))
+        self.journal.clear([self.f16.name, self.imatrix.name])
 
     def _finished(self, tier: str) -> DoneTier | None:
         return self.journal.finished(tier, self._key(tier))
@@ -128,35 +146,54 @@ class _Conversion:
         """The importance matrix that the tier is made with, "" for none."""
         return self.key if uses_importance(tier, self.order.imatrix) else ""
 
-    def _require_space(self, missing: Sequence[str], unverified: bool) -> None:
+    def _require_room(self, missing: Sequence[str], unverified: bool) -> None:
+        """Names that are free, and space on the disk."""
+        f16 = bool(missing or unverified) and self._f16_is_missing()
+        files = [self._target(t).name for t in missing if not self._is_f16(self._target(t))]
+        files += [self.f16.name] if f16 else []
+        files += [self.imatrix.name] if any(map(self._key, missing)) else []
+        for file in files:
+            self.journal.require_free(file)
         parameters = self.source.n_parameters
         needed = sum(estimated_bytes(t, parameters) for t in missing)
-        if (missing or unverified) and not self.f16.is_file() and "f16" not in missing:
+        if f16 and "f16" not in missing:
             needed += estimated_bytes("f16", parameters)
         if self.order.verify and (missing or unverified):
             needed += scratch_bytes(self.source.n_vocab)
         require_space(self.order.out, needed)
 
+    def _target(self, tier: str) -> Path:
+        return self.order.out / f"{self.name}-{tier}.gguf"
+
+    def _is_f16(self, path: Path) -> bool:
+        """Whether this is the file that the tiers are made from."""
+        there = path.is_file() and self.f16.is_file()
+        return path == self.f16 or (there and path.samefile(self.f16))
+
+    def _f16_is_missing(self) -> bool:
+        return self.source.given is None and not self.journal.holds(self.f16.name)
+
+    def _enter_intermediate(self, target: Path) -> Record:
+        return lambda partial: self.journal.add(Intermediate(target.name, file_sha256(partial)))
+
     def _make_f16(self) -> None:
-        if self.f16.is_file():
+        if not self._f16_is_missing():
             return
         total = 2 * self.source.n_parameters
         self.progress.begin("F16", total, "B")
-        written = 0
-
-        def advance(n_bytes: int) -> None:
-            nonlocal written
-            written += n_bytes
-            self.progress.at(min(written, total))
-
-        remarks = self.source.write(self.f16, advance, check=self.order.verify)
+        remarks = self.source.write(
+            self.f16,
+            _counted(lambda written: self.progress.at(min(written, total))),
+            check=self.order.verify,
+            record=self._enter_intermediate(self.f16),
+        )
         self.progress.end()
-        for remark in remarks:
-            self.progress.note(remark)
+        for said in remarks:
+            self.progress.note(said)
 
     def _collect(self, tiers: Sequence[str]) -> None:
         """Make the importance matrix, unless an interrupted run left it."""
-        if self.imatrix.is_file():
+        if self.journal.holds(self.imatrix.name):
             return
         if not self.order.imatrix:
             self.progress.note(
@@ -166,43 +203,46 @@ class _Conversion:
         style = style_for(read_header(self.f16).metadata, self.order.prompt)
         self.progress.begin("importance matrix", 1, "tok")
         matrix = make_importance(self.f16, self.order.imatrix, style, threads=self.order.threads)
-        with told(self.imatrix):
-            write_imatrix(matrix, self.imatrix)
+        with whole(self.imatrix, self._enter_intermediate(self.imatrix)) as partial:
+            write_imatrix(matrix, partial)
         self.progress.end(f"over {matrix.tokens} tokens")
 
     def _quantise(self, tier: str) -> None:
-        target = self.order.out / f"{self.name}-{tier}.gguf"
-        if target == self.f16:
-            self._enter(DoneTier(tier, target.name, 0, "", 0.0))
+        target, key = self._target(tier), self._key(tier)
+        if self._is_f16(target):
+            self.journal.add(
+                DoneTier(tier, target.name, target.stat().st_size, file_sha256(target), 0.0)
+            )
             return
+
+        def enter(partial: Path, made: Quantised) -> None:
+            size, sha256, fallbacks = made.size_bytes, file_sha256(partial), [*made.fallbacks]
+            self.journal.add(
+                DoneTier(tier, target.name, size, sha256, made.seconds, key, fallbacks)
+            )
+
         self.progress.begin(tier, estimated_bytes(tier, self.source.n_parameters), "B")
         made = quantise_tier(
             self.f16,
             target,
             tier,
-            imatrix=self.imatrix if self._key(tier) else None,
+            imatrix=self.imatrix if key else None,
             threads=self.order.threads,
             advance=self.progress.at,
+            record=enter,
         )
         self.progress.end()
-        done = DoneTier(tier, target.name, 0, "", made.seconds, self._key(tier), [*made.fallbacks])
-        self._enter(done)
         for fallback in made.fallbacks:
             self.progress.note(
                 f"{tier}: {fallback.tensor} is {fallback.got}, not {fallback.wanted}, because its "
                 f"rows of {fallback.columns} are not a multiple of 256"
             )
 
-    def _enter(self, done: DoneTier) -> None:
-        path = self.order.out / done.file
-        done.size_bytes, done.sha256 = path.stat().st_size, file_sha256(path)
-        self.journal.add(done)
-
     def _verify(self, tiers: Sequence[DoneTier]) -> None:
         if not tiers:
             return
         style = style_for(read_header(self.f16).metadata, self.order.prompt)
-        scratch = self.order.out / f".{self.name}-logits.partial"
+        scratch = temporary(self.order.out / f"{self.name}-logits")
         try:
             self.progress.begin("reading with F16", 1, "tok")
             reference = Reference(self.f16, style, scratch, threads=self.order.threads)
@@ -214,15 +254,10 @@ class _Conversion:
 
     def _compare(self, reference: Reference, tier: DoneTier) -> None:
         self.progress.begin(f"{tier.name} against F16", reference.tokens, "tok")
-        read = 0
-
-        def advance(tokens: int) -> None:
-            nonlocal read
-            read += tokens
-            self.progress.at(read)
-
         tier.fidelity = reference.compare(
-            self.order.out / tier.file, threads=self.order.threads, advance=advance
+            self.order.out / tier.file,
+            threads=self.order.threads,
+            advance=_counted(self.progress.at),
         )
         self.progress.end()
         self.journal.add(tier)
@@ -235,6 +270,18 @@ class _Conversion:
                     f"the tier {tier.name} has lost the model (KL {kl:.2f} nats a token from F16, "
                     f"more than half of what guessing has); {_way_out(tier)}"
                 )
+
+
+def _counted(at: Callable[[int], None]) -> Callable[[int], None]:
+    """Tell `at` the sum of what it is called with."""
+    total = 0
+
+    def advance(n: int) -> None:
+        nonlocal total
+        total += n
+        at(total)
+
+    return advance
 
 
 def _way_out(tier: DoneTier) -> str:

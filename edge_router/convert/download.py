@@ -19,6 +19,7 @@ from edge_router.folders import cache_folder
 from edge_router.parts import load_part
 
 WANTED: Final = ("*.json", "model*.safetensors", "tokenizer.model", "merges.txt", "*.jinja", "*.md")
+_HUB: Final = ("huggingface.co", "www.huggingface.co", "hf.co")
 _REPO: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -27,6 +28,19 @@ def is_repo(source: str) -> bool:
     return (
         bool(_REPO.fullmatch(source)) and not source.startswith(".") and not Path(source).exists()
     )
+
+
+def refuse_url(source: str) -> None:
+    """Raise `UserError` for a URL, naming the id where it is Hugging Face's."""
+    scheme, separator, rest = source.partition("://")
+    if not separator or not scheme.isalnum():
+        return
+    parts = rest.split("/") if scheme.lower() == "hf" else rest.split("/")[1:]
+    at_hub = scheme.lower() == "hf" or rest.split("/")[0].lower() in _HUB
+    advice = "download it and give the path"
+    if at_hub and is_repo("/".join(parts[:2])):
+        advice = f"give the model's id, {'/'.join(parts[:2])}"
+    raise UserError(f"{source} is a URL; {advice}")
 
 
 def checkpoint_folder(repo: str) -> Path:

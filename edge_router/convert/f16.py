@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.convert.architecture import MOSTLY_F16, PlannedTensor
-from edge_router.convert.files import whole
+from edge_router.convert.files import Record, whole
 from edge_router.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,17 +41,18 @@ def write_f16(
     planned: Sequence[PlannedTensor],
     add_metadata: Callable[[GGUFWriter], None],
     advance: Callable[[int], None] = lambda n_bytes: None,
+    record: Record = lambda partial: None,
 ) -> tuple[str, ...]:
     """Write the file; returns the names of tensors that had to stay float32.
 
     `advance` is told the bytes of each tensor written. `target` appears when
-    it is whole. Raises `UserError` when it cannot be written or the checkpoint
-    holds values that are no numbers.
+    it is whole and `record` has seen it. Raises `UserError` when it cannot be
+    written or the checkpoint holds values that are no numbers.
     """
     wide: set[str] = set()
     while True:
         try:
-            with whole(target) as partial:
+            with whole(target, record) as partial:
                 _write(partial, architecture, _widened(planned, wide), add_metadata, advance)
             return tuple(sorted(wide))
         except _TooLargeError as error:

@@ -5,27 +5,42 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final
 
 from edge_router.errors import UserError
 
-PARTIAL = ".*.partial"  # what an interruption may leave behind
+TEMPORARY: Final = ".edge-router."  # how the name of every temporary file begins
+PARTIAL: Final = ".*edge-router.*.partial"  # what an interruption may leave behind
+
+Record = Callable[[Path], None]
 
 
 @contextmanager
-def whole(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that takes its place at the end, or vanishes."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+def whole(target: Path, record: Record = lambda partial: None) -> Iterator[Path]:
+    """A temporary path beside `target` that takes its place at the end, or vanishes.
+
+    `record` is given the finished file before it gets its name, so that a file
+    under its name is always one that is known.
+    """
+    partial = temporary(target)
     try:
         with told(target):
             yield partial
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
+            record(partial)
             os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def temporary(target: Path) -> Path:
+    """Where this process writes `target` before it is whole."""
+    return target.with_name(f"{TEMPORARY}{target.name}.{os.getpid()}.partial")
 
 
 @contextmanager
@@ -51,9 +66,8 @@ def make_folder(folder: Path) -> None:
     """Make `folder` and prove that it can be written to."""
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with told(folder), whole(folder / ".write-test") as probe:
-        probe.touch()
-    (folder / ".write-test").unlink(missing_ok=True)
+    with told(folder), TemporaryFile(dir=folder):
+        pass
 
 
 def free_bytes(folder: Path) -> int:

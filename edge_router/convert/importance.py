@@ -9,8 +9,9 @@ the difference is lost in the noise and llama.cpp is left to its own weights.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from edge_router.agent.react_sentences import sentence
 from edge_router.agent.react_style import RULES, Message
 from edge_router.agent.styles import PromptStyle
 from edge_router.agent.template import ChatTemplate
-from edge_router.engine.gguf_file import read_header, refuse_lfs_pointer
+from edge_router.engine.gguf_file import refuse_lfs_pointer
 from edge_router.engine.imatrix import ImportanceMatrix, collect, read_imatrix
 from edge_router.engine.llama import LlamaModel
 from edge_router.engine.quantise import NEEDS_IMPORTANCE
@@ -46,12 +47,25 @@ def uses_importance(tier: str, asked: str) -> bool:
 
 def importance_key(asked: str) -> str:
     """What tells matrices apart without making one: `_AUTO_KEY`, or the file's SHA-256."""
+    return _AUTO_KEY if asked in ("", AUTO) else hashlib.sha256(_content(asked)).hexdigest()
+
+
+def require_importance(asked: str, columns: Mapping[str, int]) -> None:
+    """Raise `UserError` unless `asked` stands for a matrix that fits weights of these columns."""
     if asked in ("", AUTO):
-        return _AUTO_KEY
+        return
+    path, content = Path(asked).expanduser(), _content(asked)
+    if content.startswith(b"GGUF"):
+        _require_fitting(read_imatrix(path), path, columns)
+    elif not own_text(path, content).strip():
+        raise UserError(f"an importance matrix needs a text, and {path} is empty")
+
+
+def _content(asked: str) -> bytes:
     path = Path(asked).expanduser()
     try:
         refuse_lfs_pointer(path)
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return path.read_bytes()
     except OSError as error:
         raise UserError(
             f"--imatrix wants auto, a text or an importance matrix, and {path} cannot be read: "
@@ -62,35 +76,38 @@ def importance_key(asked: str) -> str:
 def make_importance(
     f16: Path, asked: str, style: PromptStyle, *, threads: int | None = None
 ) -> ImportanceMatrix:
-    """The matrix that `asked` stands for. Raises `UserError`."""
+    """The matrix that `asked` stands for, which is one that fits. Raises `UserError`."""
     path = Path(asked).expanduser()
-    if asked not in ("", AUTO):
-        with path.open("rb") as file:
-            if file.read(4) == b"GGUF":
-                return _fitting(read_imatrix(path), path, f16)
+    content = b"" if asked in ("", AUTO) else _content(asked)
+    if content.startswith(b"GGUF"):
+        return read_imatrix(path)
     model = LlamaModel.load(f16, vocab_only=True)
     try:
-        text = own_text(path) if asked not in ("", AUTO) else games_text(model, style)
+        text = own_text(path, content) if content else games_text(model, style)
         tokens = model.tokenize(text)[:MAX_TOKENS]
     finally:
         model.close()
     return collect(f16, [tokens], threads=threads)
 
 
-def _fitting(matrix: ImportanceMatrix, path: Path, f16: Path) -> ImportanceMatrix:
+def _require_fitting(matrix: ImportanceMatrix, path: Path, columns: Mapping[str, int]) -> None:
     """llama.cpp stops half-way at a column count that differs; this says it beforehand."""
-    tensors = read_header(f16).tensors
     for name, means in matrix.means.items():
-        if name not in tensors or tensors[name].shape[0] != means.size:
+        if columns.get(name) != means.size:
             raise UserError(f"{path} is the importance matrix of another model (tensor {name})")
-    return matrix
 
 
-def own_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is neither a text nor an importance matrix") from error
+def own_text(path: Path, content: bytes) -> str:
+    """The user's text. Raises `UserError` when it is something else."""
+    with contextlib.suppress(UnicodeDecodeError):
+        text = content.decode("utf-8")
+        if "\0" not in text:
+            return text
+    raise UserError(
+        f"{path} is neither a text nor an importance matrix in GGUF form; an imatrix.dat of "
+        f"llama.cpp before July 2025 becomes one by: llama-imatrix --in-file {path.name} "
+        f"-o {path.stem}.gguf"
+    )
 
 
 def games_text(model: LlamaModel, style: PromptStyle) -> str:

@@ -1,7 +1,10 @@
-"""What a conversion has finished, kept beside its files so that a second run goes on from there.
+"""What a conversion has made, kept beside its files so that a second run goes on from there.
 
-`.convert.json` names the source and, for every tier that is done, its file,
-checksum and figures. It is written anew after each finished piece, by rename.
+`.convert.json` names the source and, for every file that was made from it (tiers,
+the F16 file, the importance matrix), its SHA-256; for tiers their figures too.
+A file is entered before it gets its name. So a file that is not entered, or is
+another by now, was put there by somebody else: it is neither used, nor written
+over, nor removed.
 A folder is held by one conversion at a time (`.convert.lock`), so whatever
 temporary files lie there at the start were left by one that was killed.
 """
@@ -20,6 +23,8 @@ from typing import Any
 
 from edge_router.convert.files import PARTIAL, told, whole
 from edge_router.convert.verify import Fidelity
+from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.gguf_file import read_header
 from edge_router.engine.quantise import Fallback
 from edge_router.errors import UserError
 from edge_router.models import LADDER_FILE
@@ -43,51 +48,126 @@ class DoneTier:
 
 
 @dataclass
+class Intermediate:
+    """A file that tiers are made from; it goes at the end unless it was asked to stay."""
+
+    file: str
+    sha256: str
+    stays: bool = False
+
+
+@dataclass
 class Journal:
     """`source` is the fingerprint of what is converted."""
 
     folder: Path
     source: str
     tiers: dict[str, DoneTier] = field(default_factory=dict)
+    intermediates: dict[str, Intermediate] = field(default_factory=dict)  # by file name
+    _checked: dict[str, str] = field(default_factory=dict)  # file name -> SHA-256, read once
 
     @classmethod
     def open(cls, folder: Path, source: str) -> Journal:
-        """The journal of `folder`. Raises `UserError` when it is that of another source."""
-        path = folder / JOURNAL
-        journal = cls(folder, source)
-        if not path.is_file():
+        """The journal of `folder`. Raises `UserError` when its tiers are of another source.
+
+        What an unfinished conversion of another source left goes.
+        """
+        found = _read(folder)
+        if found is None:
             if (folder / LADDER_FILE).is_file():
                 raise UserError(f"{folder} holds a ladder already; give another folder with --out")
-            return journal
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            known, tiers = str(data["source"]), [_done(t) for t in data["tiers"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return journal  # not readable: everything is made again
-        if known != source:
-            raise UserError(
-                f"{folder} holds tiers of another checkpoint; give another folder with --out"
-            )
-        journal.tiers = {t.name: t for t in tiers}
-        return journal
+            return cls(folder, source)
+        if found.source != source:
+            if found.tiers:
+                raise UserError(
+                    f"{folder} holds tiers of another checkpoint; give another folder with --out"
+                )
+            found.clear(list(found.intermediates))
+            return cls(folder, source)
+        return found
 
     def finished(self, tier: str, imatrix: str) -> DoneTier | None:
         """The tier if its file is still there as it was made, with this importance matrix."""
         done = self.tiers.get(tier)
         if done is None or done.imatrix != imatrix:
             return None
-        path = self.folder / done.file
-        whole_file = path.is_file() and path.stat().st_size == done.size_bytes
-        return done if whole_file else None
+        return done if self.holds(done.file) else None
 
-    def add(self, done: DoneTier) -> None:
-        self.tiers[done.name] = done
+    def holds(self, file: str) -> bool:
+        """Whether the file is there with the content that it was made with."""
+        path, wanted = self.folder / file, self._wanted(file)
+        if wanted is None or not path.is_file():
+            return False
+        if file not in self._checked:
+            with told(path):
+                self._checked[file] = file_sha256(path)
+        return self._checked[file] == wanted
+
+    def require_free(self, file: str) -> None:
+        """Raise `UserError` where a file of somebody else has this name."""
+        path = self.folder / file
+        if not os.path.lexists(path) or self.holds(file):
+            return
+        if self._wanted(file) is None or not _damaged(path):
+            raise UserError(
+                f"{path} is there already and was not made by this conversion; move it away, or "
+                "give another --name, or another folder with --out"
+            )
+
+    def _wanted(self, file: str) -> str | None:
+        """The SHA-256 with which the file was made, None where it was not made here."""
+        made = [t.sha256 for t in self.tiers.values() if t.file == file]
+        made += [i.sha256 for i in self.intermediates.values() if i.file == file]
+        return made[-1] if made else None
+
+    def add(self, done: DoneTier | Intermediate) -> None:
+        self._checked[done.file] = done.sha256
+        if isinstance(done, DoneTier):
+            self.tiers[done.name] = done
+            self.intermediates.pop(done.file, None)
+        else:
+            self.intermediates[done.file] = done
+        self.save()
+
+    def clear(self, files: list[str]) -> None:
+        """Remove intermediates that are still what was made and were not asked to stay."""
+        for file in files:
+            made = self.intermediates.get(file)
+            if made is None or made.stays or not self.holds(file):
+                continue
+            (self.folder / file).unlink(missing_ok=True)
+            del self.intermediates[file]
         self.save()
 
     def save(self) -> None:
-        data = {"source": self.source, "tiers": [asdict(t) for t in self.tiers.values()]}
+        data = {
+            "source": self.source,
+            "tiers": [asdict(t) for t in self.tiers.values()],
+            "intermediates": [asdict(i) for i in self.intermediates.values()],
+        }
         with whole(self.folder / JOURNAL) as partial:
             partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def _damaged(path: Path) -> bool:
+    """Whether this is a piece of a GGUF at most, as a broken disk or copy leaves it."""
+    try:
+        read_header(path)
+    except UserError:
+        return path.is_file()
+    return False
+
+
+def _read(folder: Path) -> Journal | None:
+    """The journal as it stands, None where there is none that can be read."""
+    try:
+        data = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+        tiers = [_done(t) for t in data["tiers"]]
+        others = [Intermediate(**i) for i in data["intermediates"]]
+        source = str(data["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Journal(folder, source, {t.name: t for t in tiers}, {i.file: i for i in others})
 
 
 def _done(data: dict[str, Any]) -> DoneTier:

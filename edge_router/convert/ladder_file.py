@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from edge_router.convert.files import whole
-from edge_router.convert.journal import DoneTier
+from edge_router.convert.journal import DoneTier, Journal
 from edge_router.convert.source import Source
 from edge_router.models import LADDER_FILE
 
 
 def write_ladder_file(
-    folder: Path, name: str, prompt: str, source: Source, tiers: Sequence[DoneTier]
+    journal: Journal, name: str, prompt: str, source: Source, tiers: Sequence[DoneTier]
 ) -> None:
-    """Describe `tiers`, which are in `folder`, cheapest first."""
-    with whole(folder / LADDER_FILE) as partial:
-        lines = _lines(name, prompt, source, tiers)
+    """Describe `tiers`, which are in the journal's folder, cheapest first."""
+    with whole(journal.folder / LADDER_FILE) as partial:
+        lines = [*_head(name, prompt, source, journal.source), *_tiers(tiers)]
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _lines(name: str, prompt: str, source: Source, tiers: Sequence[DoneTier]) -> Iterator[str]:
+def _head(name: str, prompt: str, source: Source, fingerprint: str) -> Iterator[str]:
     yield "[ladder]"
     yield f"name = {_text(name)}"
     yield f"prompt = {_text(prompt)}"
@@ -33,7 +32,10 @@ def _lines(name: str, prompt: str, source: Source, tiers: Sequence[DoneTier]) ->
     yield f"from = {_text(source.title)}"
     yield f"architecture = {_text(source.architecture)}"
     yield f"parameters = {source.n_parameters}"
-    yield f"fingerprint = {_text(source.fingerprint)}"
+    yield f"fingerprint = {_text(fingerprint)}"
+
+
+def _tiers(tiers: Sequence[DoneTier]) -> Iterator[str]:
     for tier in tiers:
         yield ""
         yield "[[tier]]"

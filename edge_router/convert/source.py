@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +23,10 @@ from edge_router.convert.architecture import (
     read_hparams,
     write_hparams,
 )
-from edge_router.convert.checkpoint import Checkpoint, sample_file
+from edge_router.convert.card import write_card
+from edge_router.convert.checkpoint import Advance, Checkpoint, hash_file
 from edge_router.convert.f16 import write_f16
+from edge_router.convert.files import Record
 from edge_router.convert.tokens import check_vocabulary
 from edge_router.convert.vocabulary import Vocabulary, load_tokenizer, read_vocabulary
 from edge_router.engine.gguf_file import FLOAT_TYPES, GgufHeader, read_header
@@ -34,8 +35,6 @@ from edge_router.parts import load_part
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
-
-Advance = Callable[[int], None]
 
 
 class Source(Protocol):
@@ -48,9 +47,6 @@ class Source(Protocol):
     def name(self) -> str: ...
 
     @property
-    def fingerprint(self) -> str: ...
-
-    @property
     def architecture(self) -> str: ...
 
     @property
@@ -60,23 +56,62 @@ class Source(Protocol):
     def n_vocab(self) -> int: ...
 
     @property
+    def n_bytes(self) -> int: ...
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """Columns of every tensor of the F16 file, by its name there."""
+        ...
+
+    @property
     def given(self) -> Path | None: ...
 
-    def write(self, target: Path, advance: Advance, *, check: bool) -> tuple[str, ...]:
+    def fingerprint(self, advance: Advance) -> str:
+        """SHA-256 over all that decides what is made of it."""
+        ...
+
+    def write(
+        self,
+        target: Path,
+        advance: Advance,
+        *,
+        check: bool,
+        record: Record = lambda partial: None,
+    ) -> tuple[str, ...]:
         """Write the F16 GGUF; returns what the user should know of it, a sentence each.
 
         With `check`, text that llama.cpp would read differently is refused;
-        without, it is told.
+        without, it is told. `record` is given the finished file before it gets its name.
         """
         ...
 
 
 def open_source(path: Path, repo: str = "") -> Source:
     """The source at `path`, fetched from `repo`. Raises `UserError` when it is not whole."""
-    if path.is_dir() or path.suffix != ".gguf":
-        _use_libraries()
-        return CheckpointSource(Checkpoint.open(path), repo or str(path), bool(repo))
-    return GgufSource(read_header(path), str(path))
+    if path.is_file():
+        _require_gguf(path)
+    if path.is_file() or path.suffix.lower() == ".gguf":
+        return GgufSource(read_header(path), str(path))
+    _use_libraries()
+    return CheckpointSource(Checkpoint.open(path), repo or str(path), bool(repo))
+
+
+def _require_gguf(path: Path) -> None:
+    """A GGUF is known by how it begins, whatever it is called; other files are refused."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(4)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    if begins == b"GGUF" or path.suffix.lower() == ".gguf":
+        return
+    if path.suffix in (".safetensors", ".json"):
+        raise UserError(
+            f"{path} is one file of a checkpoint; give the folder that holds it, {path.parent}"
+        )
+    if path.suffix in (".bin", ".pt", ".pth", ".ckpt"):
+        raise UserError(f"{path} is a PyTorch file, which is a program and is not read")
+    raise UserError(f"{path} is neither a GGUF nor a folder with a checkpoint")
 
 
 def _use_libraries() -> None:
@@ -109,9 +144,8 @@ class CheckpointSource:
     def name(self) -> str:
         return slug(self.title if self.fetched else str(self.checkpoint.folder.resolve()))
 
-    @cached_property
-    def fingerprint(self) -> str:
-        return self.checkpoint.fingerprint()
+    def fingerprint(self, advance: Advance) -> str:
+        return self.checkpoint.fingerprint(advance)
 
     @cached_property
     def architecture(self) -> str:
@@ -119,7 +153,7 @@ class CheckpointSource:
 
     @cached_property
     def hparams(self) -> dict[str, Any]:
-        return read_hparams(self.checkpoint.folder)
+        return read_hparams(self.checkpoint.folder, self.architecture)
 
     @cached_property
     def planned(self) -> list[PlannedTensor]:
@@ -133,20 +167,35 @@ class CheckpointSource:
     def n_vocab(self) -> int:
         return int(self.hparams["vocab_size"])
 
-    def write(self, target: Path, advance: Advance, *, check: bool) -> tuple[str, ...]:
+    @property
+    def n_bytes(self) -> int:
+        return self.checkpoint.n_bytes
+
+    @property
+    def columns(self) -> dict[str, int]:
+        return {t.name: t.shape[-1] for t in self.planned}
+
+    def write(
+        self,
+        target: Path,
+        advance: Advance,
+        *,
+        check: bool,
+        record: Record = lambda partial: None,
+    ) -> tuple[str, ...]:
         folder = self.checkpoint.folder
         tokenizer = load_tokenizer(folder)
         vocabulary = read_vocabulary(folder, tokenizer, self.n_vocab)
-        remarks = self._compare(target.parent, vocabulary, tokenizer, check)
+        remarks = [*self._compare(target.parent, vocabulary, tokenizer, check)]
 
         def add_metadata(writer: GGUFWriter) -> None:
-            _write_general(writer, folder, self.n_parameters)
+            write_card(writer, folder, self.n_parameters, remarks.append)
             write_hparams(writer, self.architecture, self.hparams)
             vocabulary.write(writer)
 
-        wide = write_f16(target, self.architecture, self.planned, add_metadata, advance)
+        wide = write_f16(target, self.architecture, self.planned, add_metadata, advance, record)
         held = "stays float32: it holds values that F16 cannot"
-        return (*remarks, *(f"{tensor} {held}" for tensor in wide))
+        return (*dict.fromkeys(remarks), *(f"{tensor} {held}" for tensor in wide))
 
     def _compare(
         self, scratch: Path, vocabulary: Vocabulary, tokenizer: Any, check: bool
@@ -157,19 +206,6 @@ class CheckpointSource:
             if check:
                 raise UserError(f"{error} (--no-verify converts it nevertheless)") from error
             return (str(error),)
-
-
-def _write_general(writer: GGUFWriter, folder: Path, parameters: int) -> None:
-    """Name, licence and the like, as gguf reads them off the model card and the folder's name."""
-    import gguf
-
-    metadata = gguf.Metadata.load(None, folder, None, parameters)
-    metadata.name = metadata.name or folder.name
-    if metadata.size_label is None:
-        metadata.size_label = gguf.size_label(parameters, parameters, 0, 0)
-    writer.add_type(gguf.GGUFType.MODEL)
-    metadata.set_gguf_meta_model(writer)
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
 @dataclass(frozen=True)
@@ -189,13 +225,12 @@ class GgufSource:
 
     @property
     def name(self) -> str:
-        stem = re.sub(r"[-._](f16|bf16|f32|fp16)$", "", self.header.path.stem.lower())
-        return slug(stem)
+        stem = re.sub(r"\.gguf$", "", self.header.path.name.lower())
+        return slug(re.sub(r"[-._](f16|bf16|f32|fp16)$", "", stem))
 
-    @cached_property
-    def fingerprint(self) -> str:
+    def fingerprint(self, advance: Advance) -> str:
         digest = hashlib.sha256()
-        sample_file(self.header.path, digest)
+        hash_file(self.header.path, digest, advance)
         return digest.hexdigest()
 
     @property
@@ -212,8 +247,23 @@ class GgufSource:
         return embeddings.shape[1] if embeddings and len(embeddings.shape) > 1 else 0
 
     @property
+    def n_bytes(self) -> int:
+        return self.header.size_bytes
+
+    @property
+    def columns(self) -> dict[str, int]:
+        return {name: t.shape[0] for name, t in self.header.tensors.items()}
+
+    @property
     def given(self) -> Path:
         return self.header.path
 
-    def write(self, target: Path, advance: Advance, *, check: bool) -> tuple[str, ...]:
+    def write(
+        self,
+        target: Path,
+        advance: Advance,
+        *,
+        check: bool,
+        record: Record = lambda partial: None,
+    ) -> tuple[str, ...]:
         raise ValueError("a GGUF is quantised from as it is")

@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_router.convert.files import disk_full, told
+from edge_router.children import python_module
+from edge_router.convert.files import disk_full, told, whole
 from edge_router.engine.imatrix import read_imatrix
 from edge_router.engine.quantise import Fallback, quantise
 from edge_router.errors import UserError
@@ -45,22 +46,40 @@ def quantise_tier(
     imatrix: Path | None = None,
     threads: int | None = None,
     advance: Callable[[int], None] = lambda n_bytes: None,
+    record: Callable[[Path, Quantised], None] = lambda partial, made: None,
 ) -> Quantised:
     """Write `source` at precision `tier` to `target`, which appears when it is whole.
 
-    `advance` is told the bytes written so far. Raises `UserError`.
+    `advance` is told the bytes written so far, and `record` is given the file
+    before it gets its name. Raises `UserError`.
     """
+    with whole(target, lambda partial: record(partial, made)) as partial:
+        made = _in_a_child(source, target, partial, tier, imatrix, threads, advance)
+    return made
+
+
+def _in_a_child(
+    source: Path,
+    target: Path,
+    written: Path,
+    tier: str,
+    imatrix: Path | None,
+    threads: int | None,
+    advance: Callable[[int], None],
+) -> Quantised:
+    """Have a child write the file `written`; messages call it `target`."""
     lifeline, ours = os.pipe()  # the child reads it to its end, which is ours
     order = {
         "source": str(source),
         "target": str(target),
+        "written": str(written),
         "tier": tier,
         "imatrix": str(imatrix) if imatrix else None,
         "threads": threads,
         "lifeline": lifeline,
     }
     child = subprocess.Popen(
-        [sys.executable, "-m", "edge_router.convert.tiers", json.dumps(order)],
+        python_module("edge_router.convert.tiers", json.dumps(order)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -69,7 +88,7 @@ def quantise_tier(
         start_new_session=True,  # Ctrl-C is ours to pass on
     )
     os.close(lifeline)
-    partial = target.with_name(f".{target.name}.{child.pid}.partial")
+    partial = written.with_name(f".{written.name}.{child.pid}.partial")
     try:
         while True:
             try:
@@ -127,15 +146,15 @@ def _end_with_parent(lifeline: int, partial: Path) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Do what the parent's JSON says and answer in JSON."""
     order = json.loads(arguments[0])
-    target = Path(order["target"])
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    target, written = Path(order["target"]), Path(order["written"])
+    partial = written.with_name(f".{written.name}.{os.getpid()}.partial")
     _end_with_parent(order["lifeline"], partial)
     try:
         with told(target):
             matrix = read_imatrix(Path(order["imatrix"])) if order["imatrix"] else None
             report = quantise(
                 Path(order["source"]),
-                target,
+                written,
                 order["tier"],
                 importance=matrix,
                 threads=order["threads"],

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from edge_router.convert.agreement import Read, parting, remarks
-from edge_router.convert.files import told
+from edge_router.convert.files import TEMPORARY, told
 from edge_router.convert.vocabulary import (
     CONTROL,
     Vocabulary,
@@ -39,7 +39,10 @@ def vocabulary_model(
     """llama.cpp with the vocabulary alone, out of a file in `folder` that goes at the end."""
     from gguf import GGUFWriter
 
-    with told(folder), TemporaryDirectory(prefix=".", suffix=".partial", dir=folder) as scratch:
+    with (
+        told(folder),
+        TemporaryDirectory(prefix=TEMPORARY, suffix=".partial", dir=folder) as scratch,
+    ):
         path = Path(scratch, "vocabulary.gguf")
         writer = GGUFWriter(path, architecture)
         writer.add_uint32(f"{architecture}.vocab_size", len(vocabulary.tokens))
