@@ -38,7 +38,6 @@ def written(folder: Path, key: str) -> object:
         ("language:\n- en\n- false", "languages is left out"),
         ("model_name: 2024-01-01", "name is left out"),
         ("license: {name: x}", "license is left out"),
-        ("base_model: [1]", "base_models is left out|its front matter is left out"),
         ("datasets:\n- {name: 3}", "datasets is left out"),
         ('author: "\\ud800"', "left out"),
         ("- a list", ""),
@@ -52,7 +51,7 @@ def test_a_broken_model_card_is_left_out(front: str, about: str, checkpoint: Pat
     if about:
         (line,) = said
         assert line.startswith("README.md")
-        assert any(part in line for part in about.split("|"))
+        assert about in line
     assert written(checkpoint, "general.name")
 
 

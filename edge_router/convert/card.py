@@ -140,6 +140,6 @@ def _real(value: Any) -> float | None:
         return None
     try:
         struct.pack("<f", value)
-    except OverflowError:
+    except (OverflowError, struct.error):  # too large for a float32, for a float
         return None
     return float(value)

@@ -87,10 +87,12 @@ def require_rope(folder: Path, architecture: str, hparams: Hparams) -> None:
 def _require_numbers(config: Path, kind: str, scaling: Mapping[str, Any]) -> None:
     for key in _NEEDED[kind]:
         require_number(config, f"the rope's {key}", scaling.get(key), above=0)
-    for key in ("rope_theta", "partial_rotary_factor", *(_YARN if kind == "yarn" else ())):
+    if "rope_theta" in scaling:  # null has no meaning in transformers
+        require_number(config, "the rope's rope_theta", scaling["rope_theta"], above=1)
+    for key in ("partial_rotary_factor", *(_YARN if kind == "yarn" else ())):
         value = scaling.get(key)
         if value is not None and value != 0:  # transformers takes 0 for "not given"
-            require_number(config, f"the rope's {key}", value, above=key == "rope_theta")
+            require_number(config, f"the rope's {key}", value, above=0)
 
 
 # -- yarn -----------------------------------------------------------------------------------

@@ -125,10 +125,12 @@ def around_text(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    found = read_json(path) if path.is_file() else {}
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds no settings")
-    return found
+    """What a file says, nothing where it cannot be read: transformers goes on without it."""
+    try:
+        found = read_json(path) if path.is_file() else {}
+    except UserError:
+        found = {}
+    return found if isinstance(found, dict) else {}
 
 
 def _unused(tokenizer: Any, size: int) -> int | None:
