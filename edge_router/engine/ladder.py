@@ -85,13 +85,15 @@ class Ladder:
         kv: KvMode | str = "handoff",
         n_ctx: int = 4096,
         n_threads: int | None = None,
+        thread_limit: int | None = None,
         n_gpu_layers: int = 0,
         use_mmap: bool | None = None,
         reread: bool = False,
     ) -> Ladder:
         """Load the tiers, cheapest first.
 
-        `n_threads` None uses every physical core, `use_mmap` None maps files
+        `n_threads` None follows the machine (`engine.threads`) on at most `thread_limit`
+        threads, its physical cores by default. `use_mmap` None maps files
         whose weights stay as they lie on disk. `reread` lets the cheapest tier
         compute its own steps' tokens again in the next `prefill`, as it does
         for the other tiers' steps: the cache then holds the same bits whoever
@@ -111,7 +113,9 @@ class Ladder:
                 model = LlamaModel.load(spec.path, n_gpu_layers=n_gpu_layers, use_mmap=mmap)
                 loaded.callback(model.close)
                 _check_model(model, n_ctx, handoff=len(specs) > 1 and not mode.exact)
-                context = LlamaContext(model, n_ctx=n_ctx, n_threads=n_threads)
+                context = LlamaContext(
+                    model, n_ctx=n_ctx, n_threads=n_threads, thread_limit=thread_limit
+                )
                 loaded.callback(context.close)
                 tiers.append(Tier(spec.name, header.path, model, context, header.size_bytes))
             loaded.pop_all()

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from edge_router.engine.gguf_file import GgufHeader, read_header
 from edge_router.engine.library_log import LibraryLog
-from edge_router.engine.machine import physical_cores
+from edge_router.engine.threads import ThreadControl
 from edge_router.errors import UserError
 
 _F16: Final = 1
@@ -259,13 +259,17 @@ class LlamaContext:
         *,
         n_ctx: int,
         n_threads: int | None = None,
+        thread_limit: int | None = None,
         n_batch: int = 512,
         n_seq_max: int = 2,
         kv_unified: bool = True,
         all_logits: bool = False,
         on_node: Any = None,
     ) -> None:
-        """`all_logits` makes room for `decode_all`; `on_node` is llama.cpp's graph callback."""
+        """`n_threads` None follows the machine, on at most `thread_limit` (its cores) threads.
+
+        `all_logits` makes room for `decode_all`; `on_node` is llama.cpp's graph callback.
+        """
         api = model._api
         self._api = api
         self.model = model
@@ -273,7 +277,9 @@ class LlamaContext:
         self.n_batch = min(n_batch, n_ctx)
         self.n_past = 0
         self._dirty = False
-        threads = n_threads or physical_cores()
+        follow = ThreadControl(float(api.llama_model_n_params(model.handle)), thread_limit)
+        self._threads = follow if n_threads is None and model.on_cpu else None
+        self.n_threads = n_threads or follow.limit
         params = api.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = self.n_batch
@@ -282,7 +288,7 @@ class LlamaContext:
         # batch would cost 300 MB at a 152k vocabulary.
         params.n_outputs_max = self.n_batch if all_logits else n_seq_max
         params.kv_unified = kv_unified
-        params.n_threads = params.n_threads_batch = threads
+        params.n_threads = params.n_threads_batch = self.n_threads
         params.type_k = params.type_v = _F16
         # On CPUs llama.cpp's flash attention reads spans of 2 to 63 tokens row by row, and an
         # agent's replies are that short: docs/measurements.md has both ways at many lengths.
@@ -291,7 +297,6 @@ class LlamaContext:
         params.no_perf = True
         if on_node is not None:
             params.cb_eval = self._on_node = on_node  # kept: llama.cpp holds a bare pointer
-        self.n_threads = threads
         library_log.errors.clear()
         self.handle = api.llama_init_from_model(model.handle, params)
         if not self.handle:
@@ -348,9 +353,21 @@ class LlamaContext:
         return np.ctypeslib.as_array(pointer, shape=(len(tokens), self.model.n_vocab)).copy()
 
     def _run_batch(self) -> None:
+        tokens = int(self._batch.struct.n_tokens)
+        if self._threads is not None:
+            self.use_threads(self._threads.choose(tokens))
+        started = time.perf_counter()
         code = self._api.llama_decode(self.handle, self._batch.struct)
+        if self._threads is not None:
+            self._threads.took(self.n_threads, tokens, time.perf_counter() - started)
         if code != 0:
             raise EngineError(f"llama_decode returned {code}: {library_log.reason()}")
+
+    def use_threads(self, n: int) -> None:
+        """Run the next decodes on `n` threads; a context that follows the machine chooses again."""
+        if n != self.n_threads:
+            self._api.llama_set_n_threads(self.handle, n, n)
+            self.n_threads = n
 
     def logits(self) -> NDArray[np.float32]:
         """Logits after the last decoded token: a read-only view, shape (n_vocab,).
