@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +96,14 @@ def test_dask_runs_the_same_work_on_two_local_workers() -> None:
         used = {pid for _, pid in run_all(where, list(range(20)), backend)}
         assert len(used) == 2
         assert os.getpid() not in used
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_scripts_in_the_current_folder_are_not_run(
+    jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("random", "socket", "struct", "tempfile"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    with Crew(Backend(jobs)) as crew:
+        assert sorted(crew.run(math.sqrt, [4.0, 9.0])) == [(0, 2.0), (1, 3.0)]
