@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_router.bench.statistics import mcnemar_exact, mean, paired, ratio, wilson
+from edge_router.bench.statistics import mcnemar_exact, mean, median, paired, ratio, share, wilson
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,26 @@ def test_wilson_gives_newcombes_published_intervals(
 
 
 @given(st.integers(0, 50), st.integers(0, 50))
-def test_wilson_holds_its_share(won: int, lost: int) -> None:
-    low, high = wilson(won, won + lost)
-    share = won / (won + lost) if won + lost else 0.5
-    assert 0 <= low <= share + 1e-12
-    assert share - 1e-12 <= high <= 1
+@example(0, 7)
+@example(7, 0)
+@example(0, 0)
+def test_wilsons_interval_holds_the_share_of_none_and_of_all(won: int, lost: int) -> None:
+    found = share(won, won + lost)
+    assert wilson(won, won + lost) == (found.low, found.high)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60))
+def test_the_interval_of_a_difference_holds_it(pairs: list[tuple[bool, bool]]) -> None:
+    found = paired([a for a, _ in pairs], [b for _, b in pairs]).difference
+    assert -1 <= found.low <= found.value <= found.high <= 1
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=12))
+def test_the_interval_of_a_mean_and_a_median_holds_it(values: list[float]) -> None:
+    for found in (mean(values), median(values)):
+        assert found is not None
+        assert found.low <= found.value <= found.high
 
 
 @pytest.mark.parametrize(

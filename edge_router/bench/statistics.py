@@ -23,26 +23,35 @@ RESAMPLES: Final = 2000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % interval."""
+    """A number and its 95 % interval, which holds it."""
 
     value: float
     low: float
     high: float
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share; (0, 1) where nothing was tried."""
-    if n == 0:
-        return 0.0, 1.0
-    p, z2 = successes / n, Z95**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+def _holding(value: float, low: float, high: float) -> Estimate:
+    """The interval, widened where rounding left the number itself outside.
+
+    Of n games out of n Wilson's upper bound is 1 - 1e-16; an error bar of that length is refused.
+    """
+    return Estimate(value, min(low, value), max(high, value))
 
 
 def share(successes: int, n: int) -> Estimate:
-    """A share with Wilson's interval."""
-    return Estimate(successes / n if n else 0.0, *wilson(successes, n))
+    """A share with Wilson's 95 % interval; (0, 1) where nothing was tried."""
+    if n == 0:
+        return Estimate(0.0, 0.0, 1.0)
+    p, z2 = successes / n, Z95**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return _holding(p, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Both ends of the interval of `share`."""
+    found = share(successes, n)
+    return found.low, found.high
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def _bonett_price(b: int, c: int, n: int) -> Estimate:
         return Estimate(0.0, -1.0, 1.0)
     p, q = (b + 1) / (n + 2), (c + 1) / (n + 2)
     half = Z95 * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    return Estimate((b - c) / n, max(-1.0, p - q - half), min(1.0, p - q + half))
+    return _holding((b - c) / n, max(-1.0, p - q - half), min(1.0, p - q + half))
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
@@ -113,4 +122,4 @@ def _resamples(count: int) -> NDArray[np.int64]:
 def _bootstrapped(value: float, values: NDArray[np.float64]) -> Estimate:
     """`value` with the middle 95 % of the resamples' `values`."""
     low, high = np.percentile(values, [2.5, 97.5])
-    return Estimate(value, float(low), float(high))
+    return _holding(value, float(low), float(high))
