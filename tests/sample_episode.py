@@ -17,6 +17,7 @@ from edge_router.agent.events import (
     TierInfo,
     TurnsDropped,
 )
+from edge_router.agent.parse import parse_step
 
 TIERS = ("q3_k_m", "q4_k_m", "q8_0")
 STARTED = EpisodeStarted(
@@ -46,15 +47,20 @@ def step_events(
     observation: str = "You arrive at desk 1. On the desk 1, you see a pen 2.",
     dropped: int = 0,
     won: bool = False,
+    draft: str | None = None,
 ) -> list[Event]:
-    """The events of one step, its text in the given pieces."""
+    """The events of one step, its text in the given pieces; `draft`: what the low tier drafted."""
     latency = Latency(
         12.345678901, 0.0987, 1.5 * tier, 0.7 * tier, 45.1, 52.0, 85, 84 * tier, tier, 18
     )
     events: list[Event] = [TurnsDropped(step, dropped, 40)] if dropped else []
     events += [
         StepStarted(step, 200 + step, 85),
-        Routed(step, TIERS[tier], tier, "entropy 1.32 >= 0.8", None, {"entropy": 0.1 + 0.2}),
+        Routed(
+            *(step, TIERS[tier], tier, "entropy 1.32 >= 0.8", None, {"entropy": 0.1 + 0.2}),
+            decide_at="prompt" if draft is None else "draft",
+            draft=draft or "",
+        ),
         *(TextDecoded(step, piece) for piece in (text if pieces is None else pieces)),
         StepFinished(
             step=step,
@@ -68,6 +74,7 @@ def step_events(
             done=won,
             won=won,
             latency=latency,
+            draft_action=None if draft is None else parse_step(draft).action,
         ),
     ]
     return events

@@ -27,6 +27,7 @@ from edge_router.agent.events import (
     TurnsDropped,
 )
 from edge_router.agent.interrupts import interrupts_held
+from edge_router.agent.parse import parse_step
 from edge_router.agent.printer import PlainPrinter
 from edge_router.agent.replay import replay
 from edge_router.agent.trace import TraceWriter, read_trace
@@ -298,6 +299,8 @@ def test_a_draft_is_kept_or_written_again(paths: dict[str, Path], game: Alfworld
     assert played[0].text == asked[0].draft
     assert played[2].text == asked[2].draft
     assert played[1].text != asked[1].draft != ""
+    assert [e.draft_action for e in played] == [parse_step(e.draft).action for e in asked]
+    assert [e.changed for e in played] == [None, played[1].action != played[1].draft_action, None]
     kept, again = played[0].latency, played[1].latency
     assert (kept.draft_tokens, kept.draft_ms) == (0, 0)
     assert again.draft_tokens > 0

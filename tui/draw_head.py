@@ -7,7 +7,7 @@ from rich.text import Text
 from tui.draw import badge, block, both_ends, line, wrapped
 from tui.look import word
 from tui.screenful import Screenful, Status
-from tui.words import because, megabytes, outcome
+from tui.words import because, megabytes, outcome, wrote
 
 
 def draw_head(s: Screenful, width: int, height: int) -> Text:
@@ -103,8 +103,7 @@ def headline(s: Screenful) -> Text:
         return line(("The game begins; the smallest copy reads what there is to see.", "bold"))
     if step.routed is None:
         return line((f"Step {step.number + 1}: the router decides who writes it.", "bold"))
-    verb = " wrote " if step.finished else " writes "
     return Text.assemble(
         badge(s, step.routed.tier_index),
-        (f"{verb}step {step.number + 1}: {because(step.routed, started)}.", "bold"),
+        (f" {wrote(step)}: {because(step.routed, started)}.", "bold"),
     )

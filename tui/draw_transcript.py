@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from edge_router.agent.escalation import step_sentence
 from edge_router.agent.screen import clean
 from tui.draw import both_ends, line, wrapped
 from tui.episode import StepView
@@ -101,6 +102,8 @@ def _step(s: Screenful, step: StepView, marked: bool, width: int) -> list[Text]:
         told = Text(f"{s.episode.tiers[0]} wrote on trial: {trial}", s.look.soft)
         lines += _spoken(s, "draft", told, width, colour)
     lines += _said(s, step, colour, width)
+    if step.finished is not None and (compared := step_sentence(step.finished)):
+        lines += _spoken(s, "", Text(compared, s.look.strong), width, colour)
     if step.finished is not None:
         reply = clean(step.finished.observation)
         style = s.look.bad if step.finished.refused else s.look.soft

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from edge_router.agent.escalation import summary
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Routed
-from tui.episode import Episode
+from tui.episode import Episode, StepView
 from tui.look import word
 
 SURE = 0.9  # probability of the likeliest token from which the model is called sure
@@ -121,6 +122,17 @@ def because(routed: Routed, started: EpisodeStarted) -> str:
     return f"the router always takes {what}" if what and not always else routed.reason
 
 
+def wrote(step: StepView) -> str:
+    """What the step's tier does or did, and what escalating came to where that is known."""
+    name = f"step {step.number + 1}"
+    if step.finished is None:
+        return f"writes {name}"
+    if step.finished.changed is None:
+        return f"wrote {name}"
+    same = "changed the command of" if step.finished.changed else "wrote the same command in"
+    return f"{same} {name}"
+
+
 def comparison(routed: Routed) -> str:
     """The numbers behind the decision: doubt and limit, or the router's own words."""
     if routed.score is None or not routed.thresholds:
@@ -150,4 +162,5 @@ def outcome(finished: EpisodeFinished, episode: Episode) -> str:
             said += f"; {episode.tiers[0]}, the smallest copy, wrote all of them"
         else:
             said += f"; {episode.tiers[0]}, the smallest copy, wrote {cheap} of them"
-    return said + "."
+    escalated = summary(finished.escalations)
+    return f"{said}. {escalated[:1].upper()}{escalated[1:]}." if escalated else f"{said}."

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
+from edge_router.agent.escalation import count
 from edge_router.agent.events import (
     EpisodeFinished,
     EpisodeStarted,
@@ -158,6 +159,7 @@ class _Episode:
             done=reply.done,
             won=reply.won,
             latency=latency,
+            draft_action=None if draft is None else self.style.parse(draft.text).action,
         )
         with interrupts_held():
             self._remember(finished, prompt, generation, features["entropy"])
@@ -330,6 +332,7 @@ class _Episode:
             steps_by_tier=by_tier,
             refused=sum(s.refused for s in self.steps),
             latency=Latency(**total),
+            escalations=count(self.steps),
         )
 
     def _emit(self, event: Event) -> None:

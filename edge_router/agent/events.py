@@ -126,6 +126,23 @@ class StepFinished:
     done: bool
     won: bool
     latency: Latency
+    draft_action: str | None = None  # the command of the low tier's draft; None: it wrote none
+
+    @property
+    def changed(self) -> bool | None:
+        """Whether a higher tier gave another command than the draft; None where nobody knows."""
+        if self.tier_index == 0 or self.draft_action is None:
+            return None
+        return self.action != self.draft_action
+
+
+@dataclass(frozen=True)
+class Escalations:
+    """How many steps a higher tier wrote, and what came of it."""
+
+    steps: int = 0
+    compared: int = 0  # those of them for which the low tier's draft is known
+    changed: int = 0  # those of `compared` in which the command is another than the draft's
 
 
 @dataclass(frozen=True)
@@ -136,6 +153,7 @@ class EpisodeFinished:
     steps_by_tier: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     latency: Latency = field(default_factory=Latency)  # summed over the steps
+    escalations: Escalations = field(default_factory=Escalations)
 
 
 Event = (

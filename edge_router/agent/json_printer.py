@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import Any, TextIO
 
+from edge_router.agent.escalation import summary
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event
 from edge_router.agent.printer import outcome
 from edge_router.agent.steps import StepCollector, StepEvents
@@ -29,6 +30,8 @@ class JsonPrinter:
             self._tell(f"{event.task} {event.game}: {event.goal}")
         elif isinstance(event, EpisodeFinished):
             self._tell(outcome(event))
+            if escalated := summary(event.escalations):
+                self._tell(escalated)
 
     def _tell(self, sentence: str) -> None:
         self._diagnostics.write(sentence + "\n")
@@ -41,6 +44,7 @@ def step_object(step: StepEvents) -> dict[str, Any]:
     latency = finished.pop("latency")
     return {
         **finished,
+        "changed": step.finished.changed,
         "reason": step.routed.reason,
         "probability": step.routed.probability,
         "prompt_tokens": step.started.prompt_tokens,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
+from edge_router.agent.escalation import step_sentence, summary
 from edge_router.agent.events import (
     EpisodeFinished,
     EpisodeStarted,
@@ -73,6 +74,8 @@ class PlainPrinter:
         said = event.text.strip().rpartition("\n")[2]
         if event.action not in said or not event.action:
             self._screen.line(f"{_INDENT}(action: {event.action or 'none'})", _FAINT)
+        if compared := step_sentence(event):
+            self._screen.line(f"{_INDENT}({compared})", _FAINT)
         reply = event.observation.replace("\n", f"\n{_INDENT}  ")
         self._screen.line(f"{_INDENT}< {reply}", "red" if event.refused else "green")
         self._screen.line(f"{_INDENT}{costs(event.latency)}", _FAINT)
@@ -98,6 +101,8 @@ class PlainPrinter:
             share = 100 * steps / event.steps if event.steps else 0.0
             self._screen.write(f"{_INDENT}{tier:{width}}", _tier_style(index))
             self._screen.line(f"  {steps:3d} {'step ' if steps == 1 else 'steps'}  {share:3.0f} %")
+        if escalated := summary(event.escalations):
+            self._screen.line(f"{_INDENT}{escalated}")
         self._screen.line(f"{_INDENT}{costs(event.latency)}")
         model, game = event.latency.model_ms / 1000, event.latency.env_ms / 1000
         self._screen.line(f"{_INDENT}model {model:.2f} s, game {game:.2f} s")

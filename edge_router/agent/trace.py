@@ -5,6 +5,9 @@ says: fingerprints, seed, settings), then comes a line a step, then a footer
 with the outcome. Each line is written in one piece when it is complete, so an
 episode that is cut off leaves every finished step behind. `read_trace` reads
 up to the first line that is damaged or missing and says so in `Trace.note`.
+
+Format 2 keeps the command of every draft. Format 1 kept the draft's text only, from which
+`read_trace` takes the command, so that an older trace tells the same.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import errno
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,13 +25,17 @@ from types import TracebackType
 from typing import Any, Final
 
 from edge_router import __version__
+from edge_router.agent.escalation import count
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event
+from edge_router.agent.parse import parse_step
 from edge_router.agent.plain_data import NotUnderstoodError, from_plain
 from edge_router.agent.steps import StepCollector, StepEvents
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.errors import UserError
 
-FORMAT: Final = "edge-router/trace/1"
+FORMAT: Final = "edge-router/trace/2"
+_TEXT_ONLY: Final = "edge-router/trace/1"
+READS: Final = (_TEXT_ONLY, FORMAT)
 _FAMILY: Final = FORMAT.rpartition("/")[0]
 
 
@@ -139,13 +147,24 @@ class Trace:
     note: str = ""
 
 
+def trace_of(events: Sequence[Event]) -> Trace:
+    """The trace of an episode that was heard, from its start on."""
+    started, *rest = events
+    if not isinstance(started, EpisodeStarted):
+        raise ValueError("an episode begins with its start")
+    collect = StepCollector()
+    steps = tuple(step for step in map(collect, rest) if step is not None)
+    finished = next((event for event in rest if isinstance(event, EpisodeFinished)), None)
+    return Trace(started, steps, finished)
+
+
 def read_trace(path: Path) -> Trace:
     """Read a trace up to its end or the first damaged line. Raises `UserError` if it is none."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise UserError(f"the trace {path} cannot be read: {error.strerror}") from error
-    started = _read_header(path, lines[0])
+    started, written_as = _read_header(path, lines[0])
     steps: list[StepEvents] = []
     for number, line in enumerate(lines[1:], start=2):
         if not line and number == len(lines):
@@ -157,8 +176,10 @@ def read_trace(path: Path) -> Trace:
             note = f"the trace breaks off after {_count(steps)}: line {number} is damaged"
             return Trace(started, tuple(steps), None, note)
         if isinstance(read, EpisodeFinished):
+            if written_as == _TEXT_ONLY:
+                read = replace(read, escalations=count([step.finished for step in steps]))
             return Trace(started, tuple(steps), read)
-        steps.append(read)
+        steps.append(_with_draft_action(read) if written_as == _TEXT_ONLY else read)
     note = f"the trace breaks off after {_count(steps)}"
     return Trace(started, tuple(steps), None, note)
 
@@ -167,17 +188,26 @@ def _count(steps: list[StepEvents]) -> str:
     return "1 step" if len(steps) == 1 else f"{len(steps)} steps"
 
 
-def _read_header(path: Path, line: bytes) -> EpisodeStarted:
+def _with_draft_action(step: StepEvents) -> StepEvents:
+    """A step of the older format, with the command that its draft's text gives."""
+    if step.routed.decide_at != "draft":
+        return step
+    action = parse_step(step.routed.draft).action
+    return replace(step, finished=replace(step.finished, draft_action=action))
+
+
+def _read_header(path: Path, line: bytes) -> tuple[EpisodeStarted, str]:
+    """What the header says, and the format it is written in."""
     if not line.strip():
         raise UserError(f"{path} is no trace: it is empty or begins with an empty line")
     try:
         data = _object(line)
         kind = data.get("format")
-        if isinstance(kind, str) and kind != FORMAT and kind.startswith(f"{_FAMILY}/"):
+        if isinstance(kind, str) and kind not in READS and kind.startswith(f"{_FAMILY}/"):
             raise UserError(f"{path} is a trace of the format {kind}, this version reads {FORMAT}")
-        if kind != FORMAT:
+        if kind not in READS:
             raise NotUnderstoodError("another format")
-        return from_plain(EpisodeStarted, data.get("episode"))
+        return from_plain(EpisodeStarted, data.get("episode")), kind
     except NotUnderstoodError as error:
         raise UserError(
             f"{path} is no trace of edge-router: its first line is no header that can be read"
