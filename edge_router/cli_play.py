@@ -16,6 +16,7 @@ import click
 from edge_router.agent.episode import Options
 from edge_router.agent.output import opens_app, stdout_printer
 from edge_router.agent.session import Session
+from edge_router.agent.slowness import profile_of
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import KvMode
@@ -91,12 +92,14 @@ def run(
         Ladder.load, specs, kv=mode, n_ctx=context, n_threads=threads, n_gpu_layers=gpu_layers
     )
     path = None if trace is None else Path(trace)
+    before = profile_of(chosen.name)
     say = _nothing if in_app else _say_on_stderr
     with Session(found, load, chosen_router, options, path, say) as session:
         if in_app:
             app = load_part("tui.commands", extra="tui")
-            return int(app.play(session, first, **({} if pace is None else {"pace": pace})))
-        finished = session.play(first, [stdout_printer(as_json=as_json)])
+            paced = {} if pace is None else {"pace": pace}
+            return int(app.play(session, first, profile=before, **paced))
+        finished = session.play(first, [stdout_printer(as_json=as_json, profile=before)])
     return 130 if finished.reason == "interrupted" else 0
 
 

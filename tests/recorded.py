@@ -73,6 +73,7 @@ class RecordedSession:
         self.router = SteeredRouter(make_router(self.trace.started.router))
         self.dial = 0.5
         self.phase = ""
+        self.traces: list[Path] = []
         self.played: list[GameRef] = []
 
     def play(self, game: GameRef, listeners: Sequence[Listener]) -> EpisodeFinished:
@@ -119,7 +120,7 @@ class RecordedSession:
         )
 
 
-async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 300.0) -> None:
+async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Let the app work until `condition()` holds; fails after `seconds`."""
     give_up = time.monotonic() + seconds
     while not condition():

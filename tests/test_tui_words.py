@@ -154,7 +154,9 @@ def test_a_router_that_reads_the_draft_tells_of_the_draft_and_not_of_the_next_to
 
 def test_the_legend_of_times_has_room_for_drafts_at_80_columns() -> None:
     drafted = replace(finished(0, 2), latency=replace(finished(0, 2).latency, draft_ms=3.0))
-    told = legend(Screenful(), [drafted], 36)
+    shown = Episode(STARTED)
+    shown.apply(drafted)
+    told = legend(Screenful(episode=shown), 36)
     assert told.plain == "░read │pick ▚try ▒hand ▓catch █write"
 
 

@@ -3,6 +3,7 @@
 It listens to the event stream of `edge_router.agent` and draws; nothing of the
 engine is imported here. From the bottom up:
 
+    cleaning   texts of files and models, so that they steer nothing
     episode    events -> what has happened so far
     estimate   what always taking the dearest tier would have cost
     words      features and decisions in words a person understands
@@ -12,6 +13,9 @@ engine is imported here. From the bottom up:
     panels     thin widgets around draw_*
     transcript the scrolling transcript, drawn line by line
     frame      the app that live, replay and comparison have in common
+    pace       how long a step is shown: slower and faster
+    refusals   why a key does nothing now
+    farewell   what is left on the terminal
     player     the thread that plays: pause, step, pace and quit
     timeline   a trace as a line of time
     live | replaying | comparing     the three apps

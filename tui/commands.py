@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from edge_router.agent.session import Session
 from edge_router.agent.trace import Trace
+from edge_router.costs import CostProfile
 from edge_router.errors import UserError
+from edge_router.printable import say
 from edge_router.tasks.game_files import GameRef
 from tui.comparing import CompareApp
 from tui.live import LiveApp
@@ -17,9 +19,16 @@ from tui.replaying import ReplayApp
 DEFAULT_PACE = 1.5
 
 
-def play(session: Session, first: GameRef, *, pace: float = DEFAULT_PACE) -> int:
-    """Open the live app; returns the exit code. An error that is a bug of ours is raised again
-    when the terminal is itself again.
+def play(
+    session: Session,
+    first: GameRef,
+    *,
+    pace: float = DEFAULT_PACE,
+    profile: CostProfile | None = None,
+) -> int:
+    """Open the live app; returns the exit code. `profile` is how fast this machine was before.
+
+    An error that is a bug of ours is raised again when the terminal is itself again.
     """
     # While the screen is drawn, the player waits for the interpreter's lock between two tokens:
     # for 5 ms unless told otherwise.
@@ -27,11 +36,14 @@ def play(session: Session, first: GameRef, *, pace: float = DEFAULT_PACE) -> int
     # Looking through all modules for garbage takes 60 ms and holds that lock as well.
     gc.collect()
     gc.freeze()
-    app = LiveApp(session, first, pace=pace)
+    app = LiveApp(session, first, pace=pace, profile=profile)
     try:
         code = app.run()
     finally:
         app.finish_work()  # the ladder must not be freed under a step that is being computed
+    app.hear_the_rest()
+    for told in app.result:
+        say(told)
     if app.failure is not None and not isinstance(app.failure, UserError):
         raise app.failure
     return app.return_code or code or 0

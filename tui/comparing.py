@@ -11,10 +11,11 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from edge_router.agent.trace import Trace
+from edge_router.printable import one_line
 from edge_router.router.base import router_name
 from tui.episode import Episode, first_difference
 from tui.frame import Key
-from tui.panels import Head, KeyBar, Panel, PrecisionStrip, Times, Why
+from tui.panels import Head, KeyBar, Legend, Panel, PrecisionStrip, Times, Why
 from tui.replaying import ReplayApp
 from tui.screenful import Ahead
 from tui.transcript import Transcript
@@ -45,6 +46,7 @@ class CompareApp(ReplayApp):
 
     def compose(self) -> ComposeResult:
         yield Static(self._verdict, id="verdict", markup=False)
+        yield Legend(id="legend")
         with Horizontal(id="runs"):
             for number in range(2):
                 with Vertical(id=f"run{number}", classes="run"):
@@ -63,9 +65,11 @@ class CompareApp(ReplayApp):
             return
         for number, timeline in enumerate(self.timelines):
             s = self.screenful_of(timeline)
+            s.beside = self.timelines[1 - number].episode
+            base.query_one(Legend).show(s)
             run = base.query_one(f"#run{number}")
             router = router_name(timeline.trace.started.router)
-            s.title = f"{self._names[number]}  ·  router {router}"
+            s.title = one_line(f"{self._names[number]}  ·  router {router}")
             s.ahead = Ahead(timeline.tiers, self._parts_at)
             run.query_one(Transcript).show(s)
             for panel in run.query(Panel):
@@ -74,10 +78,13 @@ class CompareApp(ReplayApp):
 
 def complete(trace: Trace) -> Episode:
     """The episode at its end."""
-    episode = Episode(trace.started, finished=trace.finished)
+    episode = Episode()
+    episode.apply(trace.started)
     for step in trace.steps:
         episode.apply(step.routed)
         episode.apply(step.finished)
+    if trace.finished is not None:
+        episode.apply(trace.finished)
     return episode
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from tui import draw_time
 from tui.draw import badge, block, both_ends, line, wrapped
 from tui.look import word
 from tui.screenful import Screenful, Status
@@ -16,8 +17,20 @@ def draw_head(s: Screenful, width: int, height: int) -> Text:
     intro = [about(s, width)] if height >= 5 else []
     begins = s.episode.started is not None and not s.episode.steps
     story = [about(s, width)] if begins and not intro else wrapped(headline(s), width)
-    room = max(1, height - 2 - len(intro))
-    return block([top, *intro, legend(s, width), *story[:room]], width, height)
+    tiers = [] if s.shares_legend else [legend(s, width)]
+    room = max(1, height - 1 - len(tiers) - len(intro))
+    return block([top, *intro, *tiers, *story[:room]], width, height)
+
+
+def draw_legend(s: Screenful, width: int, height: int) -> Text:
+    """For two runs: what circles and patterns mean, once."""
+    tiers = [legend(s, width)] if s.shares_legend else []
+    return block([*tiers, draw_time.legend(s, width)], width, height)
+
+
+def draw_note(s: Screenful, width: int, height: int) -> Text:
+    """What slows the run down."""
+    return block([line((f"! {s.note}", f"bold {s.look.bad}"))], width, height)
 
 
 def _task(s: Screenful) -> Text:
@@ -33,9 +46,10 @@ def _status(s: Screenful) -> Text:
     style = {
         Status.FAILED: f"bold {s.look.bad}",
         Status.PAUSED: f"bold reverse {s.look.strong}",
+        Status.BACK: f"bold reverse {s.look.strong}",
         Status.RUNNING: f"bold {s.look.good}",
     }.get(s.status, "bold")
-    shown = f" {s.status.value} " if s.status is Status.PAUSED else s.status.value
+    shown = f" {s.status.value} " if s.status in (Status.PAUSED, Status.BACK) else s.status.value
     if s.status is Status.LOADING and s.phase:
         shown = f"◌ {s.phase.lower()}"
     started = s.episode.started
@@ -95,7 +109,7 @@ def headline(s: Screenful) -> Text:
         won = s.episode.finished.won
         said = outcome(s.episode.finished, s.episode)
         if s.dial is not None and s.status is Status.ENDED:
-            said += " Enter: next game."
+            said += " Enter: next game, v: look at it again."
         return line((said, f"bold {s.look.good if won else s.look.bad}"))
     if s.forced is not None:
         return line(("Next step: ", "bold"), badge(s, s.forced), (", forced by you.", "bold"))

@@ -9,6 +9,7 @@ from rich.text import Text
 from tui.draw import badge, block, line, pad
 from tui.estimate import handed_over
 from tui.look import sign
+from tui.pace import in_words
 from tui.screenful import Screenful
 from tui.words import megabytes, milliseconds
 
@@ -31,8 +32,7 @@ def draw_sofar(s: Screenful, width: int, height: int) -> Text:
     lines.append(_memory(s, width))
     if s.dial is not None:
         lines.append(_next(s))
-        pace = f"at least {s.pace:g} s a step on screen" if s.pace else "full speed"
-        lines.append(_meter(s, "pace", pace))
+        lines.append(_meter(s, "pace", in_words(s.pace)))
     lines.append(_meter(s, "run", f"kv {started.kv}, prompt {started.prompt}, seed {started.seed}"))
     return block(lines, width, height)
 

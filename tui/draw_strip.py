@@ -37,14 +37,16 @@ class Columns:
 
 
 def columns(s: Screenful, width: int) -> Columns:
-    """All steps up to the limit where they fit, else the newest ones."""
-    started = s.episode.started
-    limit = started.max_steps if started else 1
-    total = max(limit, len(s.episode.steps))
+    """All steps up to the limit where they fit, else the newest ones.
+
+    With a run beside it as many as the longer of the two needs, so that both have one scale.
+    """
+    runs = [s.episode, s.beside] if s.beside else [s.episode]
+    total = max(max(run.started.max_steps if run.started else 1, len(run.steps)) for run in runs)
     room = max(1, width - LABEL)
     cell = max(1, min(WIDEST, room // total))
     shown = min(total, room // cell)
-    newest = len(s.episode.steps)
+    newest = max(len(run.steps) for run in runs)
     if s.ahead is None and newest + shown // 4 > shown:  # keep some of the future in sight
         first = min(newest + shown // 4, total) - shown
     else:

@@ -21,18 +21,24 @@ def draw_time(s: Screenful, width: int, height: int) -> Text:
     if not steps:
         return block([line(("no step has been timed yet", s.look.soft))], width, height)
     below = [speed(s, steps, width), *totals(s, steps, width)]
-    head = [legend(s, steps, width)] if height >= 4 else []
+    head = [legend(s, width)] if height >= 4 and s.beside is None else []
     room = max(1, height - len(head) - len(below))
     shown = steps[-room:]
-    slowest = max(x.latency.model_ms for x in shown)
+    slowest = max(x.latency.model_ms for x in (*shown, *_beside(s)[-room:]))
     return block([*head, *(bar(s, x, slowest, width) for x in shown), *below], width, height)
 
 
-def legend(s: Screenful, steps: list[StepFinished], width: int) -> Text:
+def _beside(s: Screenful) -> list[StepFinished]:
+    """The steps of the run that shares the scales."""
+    return s.beside.done_steps if s.beside else []
+
+
+def legend(s: Screenful, width: int) -> Text:
     """Pattern and name of every stage; the usual names as well where there is room.
 
     Drafts are named only where there were any: few routers have them written.
     """
+    steps = (*s.episode.done_steps, *_beside(s))
     drafts = any(step.latency.draft_ms > 0 for step in steps)
     stages = [stage for stage in STAGES if drafts or stage.field != "draft_ms"]
     for form in ("{x.pattern} {x.plain} ({x.usual})  ", "{x.pattern} {x.usual}  ",
@@ -75,7 +81,7 @@ def speed(s: Screenful, steps: list[StepFinished], width: int) -> Text:
     newest = f" {steps[-1].latency.tokens_per_second:.0f} tok/s"
     room = max(1, width - len("writes ") - len(newest))
     rates = [x.latency.tokens_per_second for x in steps][-room:]
-    most = max(rates) or 1.0
+    most = max(*rates, *(x.latency.tokens_per_second for x in _beside(s)[-room:]), 0.0) or 1.0
     text = line(("speed  ", s.look.soft))
     for step, rate in zip(steps[-room:], rates, strict=True):
         text.append(BARS[max(1, round(rate / most * 8))], s.colour(step.tier_index))

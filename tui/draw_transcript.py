@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from edge_router.agent.escalation import step_sentence
-from edge_router.agent.screen import clean
 from tui.draw import both_ends, line, wrapped
 from tui.episode import StepView
 from tui.look import sign
@@ -54,7 +53,7 @@ def blocks(s: Screenful) -> list[Block]:
 def _problem(s: Screenful) -> list[Block]:
     if s.status is not Status.FAILED:
         return []
-    told = Text(f"✗ {clean(s.problem)}", f"bold {s.look.bad}")
+    told = Text(f"✗ {s.problem}", f"bold {s.look.bad}")
     advice = Text("Pick another game (g), try again (r), or quit (q).", s.look.soft)
     return [
         Block(
@@ -68,8 +67,8 @@ def _opening(s: Screenful, width: int) -> list[Text]:
     assert s.episode.started is not None
     started = s.episode.started
     return [
-        *_spoken(s, "task", Text(clean(started.goal), "bold"), width, ""),
-        *_spoken(s, "game", Text(clean(started.observation), s.look.soft), width, ""),
+        *_spoken(s, "task", Text(started.goal, "bold"), width, ""),
+        *_spoken(s, "game", Text(started.observation, s.look.soft), width, ""),
         line(),
     ]
 
@@ -98,14 +97,14 @@ def _step(s: Screenful, step: StepView, marked: bool, width: int) -> list[Text]:
     took = milliseconds(step.finished.latency.model_ms) if step.finished else "..."
     lines = [both_ends(left, line((took, s.look.soft)), width)]
     if step.routed.draft and step.routed.tier_index > 0:
-        trial = " / ".join(clean(step.routed.draft).split("\n")).strip()
+        trial = " / ".join(step.routed.draft.split("\n")).strip()
         told = Text(f"{s.episode.tiers[0]} wrote on trial: {trial}", s.look.soft)
         lines += _spoken(s, "draft", told, width, colour)
     lines += _said(s, step, colour, width)
     if step.finished is not None and (compared := step_sentence(step.finished)):
         lines += _spoken(s, "", Text(compared, s.look.strong), width, colour)
     if step.finished is not None:
-        reply = clean(step.finished.observation)
+        reply = step.finished.observation
         style = s.look.bad if step.finished.refused else s.look.soft
         shown = f"✗ {reply}" if step.finished.refused else reply
         lines += _spoken(s, "game", Text(shown, style), width, colour)
@@ -114,7 +113,7 @@ def _step(s: Screenful, step: StepView, marked: bool, width: int) -> list[Text]:
 
 def _said(s: Screenful, step: StepView, colour: str, width: int) -> list[Text]:
     """What the model wrote, as it stands; a cursor while it writes."""
-    text = clean(step.text).strip()
+    text = step.text.strip()
     lines: list[Text] = []
     written = text.split("\n") if text else []
     for number, raw in enumerate(written):

@@ -14,6 +14,7 @@ from edge_router.agent.events import (
     TextDecoded,
     TurnsDropped,
 )
+from tui.cleaning import cleaned
 
 
 @dataclass
@@ -42,7 +43,8 @@ class Episode:
     finished: EpisodeFinished | None = None
 
     def apply(self, event: Event) -> None:
-        """Take in the next event; `EpisodeStarted` begins anew."""
+        """Take in the next event, cleaned for the screen; `EpisodeStarted` begins anew."""
+        event = cleaned(event)
         if isinstance(event, EpisodeStarted):
             self.started, self.steps, self.finished = event, [], None
         elif isinstance(event, EpisodeFinished):
@@ -79,6 +81,11 @@ class Episode:
         return tuple(t.name for t in self.started.tiers) if self.started else ()
 
     @property
+    def tiers_of_steps(self) -> tuple[int, ...]:
+        """Index of the tier of every step that has one."""
+        return tuple(s.tier for s in self.steps if s.tier is not None)
+
+    @property
     def current(self) -> StepView | None:
         """The newest step."""
         return self.steps[-1] if self.steps else None
@@ -87,6 +94,11 @@ class Episode:
     def done_steps(self) -> list[StepFinished]:
         """The finished steps, in order."""
         return [s.finished for s in self.steps if s.finished is not None]
+
+
+def cut_after(episode: Episode, step: int) -> Episode:
+    """The episode as it was when step `step` (0-based) was over."""
+    return Episode(episode.started, episode.steps[: step + 1])
 
 
 def first_difference(a: Episode, b: Episode) -> int | None:

@@ -8,24 +8,30 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.events import Key as KeyPressed
 from textual.filter import ANSIToTruecolor, LineFilter
+from textual.notifications import SeverityLevel
+from textual.screen import ModalScreen, Screen
 
+from edge_router.printable import clean
 from tui.help import HelpScreen
 from tui.look import Look
-from tui.panels import Head, KeyBar, Panel, PrecisionStrip, SoFar, Times, Why
+from tui.panels import Head, KeyBar, Note, Panel, PrecisionStrip, SoFar, Times, Why
 from tui.screenful import Screenful
 from tui.transcript import Transcript
 
 Key = tuple[str, str, str]  # what is written on a key, what it does, the action
 ENDED_BY_SIGNAL = 128
+ANSWER_SECONDS = 4.0  # how long the answer to a key is shown
 
 
 class Frame(App[int]):
@@ -50,29 +56,24 @@ class Frame(App[int]):
     ]
     COMMON_KEYS: ClassVar[list[Key]] = [
         ("↑↓", "scroll", "app.scroll(-1)"),
-        ("s", "svg", "app.save_svg"),
-        ("d", "dark", "app.toggle_dark"),
         ("^p", "menu", "app.command_palette"),
         ("?", "help", "app.help"),
         ("q", "quit", "app.leave"),
     ]
     KEYS: ClassVar[list[Key]] = []
+    RARE_KEYS: ClassVar[list[Key]] = [  # not in the bar at the bottom, but in help and menu
+        ("s", "picture (SVG)", "app.save_svg"),
+        ("d", "dark or light", "app.toggle_dark"),
+    ]
     HELP = ""
+    PLACE = "here"  # where a key that means nothing was pressed
 
     def __init__(self) -> None:
         super().__init__()
         self._over = threading.Event()
 
     def compose(self) -> ComposeResult:
-        yield Head(id="head")
-        yield PrecisionStrip(id="strip")
-        with Horizontal(id="middle"):
-            yield Transcript(id="transcript")
-            with Vertical(id="side"):
-                yield Why(id="why")
-                yield Times(id="times")
-                yield SoFar(id="sofar")
-        yield KeyBar([*self.KEYS, *self.COMMON_KEYS], id="keys")
+        yield from panels([*self.KEYS, *self.COMMON_KEYS])
 
     def on_mount(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -127,14 +128,31 @@ class Frame(App[int]):
 
     def show(self, *, text_only: bool = False) -> None:
         """Bring the screen up to date; `text_only`: nothing but the decoded text is new."""
-        s = self.screenful()
-        base = self.screen_stack[0] if self.screen_stack else None
-        if base is None:
+        if self.screen_stack:
+            draw_on(self.screen_stack[0], self.screenful(), text_only=text_only)
+
+    def say(self, sentence: str, *, severity: SeverityLevel = "information") -> None:
+        """Answer a key, in place of the answer to the one before."""
+        self.clear_notifications()
+        self.notify(clean(sentence), severity=severity, timeout=ANSWER_SECONDS, markup=False)
+
+    def on_key(self, event: KeyPressed) -> None:
+        """Say that a key means nothing here; the keys that do are bound."""
+        if event.key in self.screen.active_bindings or isinstance(self.screen, ModalScreen):
             return
-        base.query_one(Transcript).show(s)
-        if not text_only:
-            for panel in base.query(Panel):
-                panel.show(s)
+        name = event.character if event.is_printable and event.character else event.key
+        self.say(f"The key {name} does nothing {self.PLACE}; ? shows all keys.")
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """All that the keys do, and Textual's themes."""
+        listed = set()
+        for node, binding, _, _ in screen.active_bindings.values():
+            if binding.show and binding.action not in listed:
+                listed.add(binding.action)
+                press = partial(self.run_action, binding.action, node)
+                key = f"Key: {self.get_key_display(binding)}"
+                yield SystemCommand(binding.description, key, press)
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Without the one that looks for the terminal's own colours in every line of every redraw:
@@ -159,8 +177,12 @@ class Frame(App[int]):
         self.exit(code)
 
     def action_scroll(self, lines: int) -> None:
-        for transcript in self.query(Transcript):
-            transcript.scroll_relative(y=lines, animate=False)
+        transcripts = list(self.screen.query(Transcript))
+        before = [transcript.scroll_offset.y for transcript in transcripts]
+        for transcript in transcripts:
+            transcript.scroll_relative(y=lines, animate=False, immediate=True)
+        if before == [transcript.scroll_offset.y for transcript in transcripts]:
+            self.say(f"The transcript {'begins' if lines < 0 else 'ends'} here.")
 
     def action_toggle_dark(self) -> None:
         self.theme = "textual-light" if self.current_theme.dark else "textual-dark"
@@ -170,13 +192,36 @@ class Frame(App[int]):
         try:
             path.write_text(self.export_screenshot(title=self.TITLE), encoding="utf-8")
         except OSError as error:
-            self.notify(f"The picture cannot be written: {error.strerror}.", severity="error")
+            self.say(f"The picture cannot be written: {error.strerror}.", severity="error")
         else:
-            self.notify(f"Picture saved: {path}")
+            self.say(f"Picture saved: {path}")
 
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(self.HELP, [*self.KEYS, *self.COMMON_KEYS]))
+            keys = [*self.KEYS, *self.COMMON_KEYS, *self.RARE_KEYS]
+            self.push_screen(HelpScreen(self.HELP, keys))
+
+
+def panels(keys: list[Key]) -> ComposeResult:
+    """What one run is shown on, from top to bottom."""
+    yield Head(id="head")
+    yield PrecisionStrip(id="strip")
+    with Horizontal(id="middle"):
+        yield Transcript(id="transcript")
+        with Vertical(id="side"):
+            yield Why(id="why")
+            yield Times(id="times")
+            yield SoFar(id="sofar")
+    yield Note(id="note")
+    yield KeyBar(keys, id="keys")
+
+
+def draw_on(screen: Screen[Any], s: Screenful, *, text_only: bool = False) -> None:
+    """Bring the panels of a screen up to date."""
+    screen.query_one(Transcript).show(s)
+    if not text_only:
+        for panel in screen.query(Panel):
+            panel.show(s)
 
 
 def stamp() -> str:

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.draw_head import draw_head
+from tui.draw_head import draw_head, draw_legend, draw_note
 from tui.draw_sofar import LABEL, dial_cells, draw_sofar
 from tui.draw_strip import columns, draw_strip
 from tui.draw_time import draw_time
@@ -71,6 +71,22 @@ class Panel(Widget):
 
 class Head(Panel):
     draw = staticmethod(draw_head)
+
+
+class Legend(Panel):
+    """Of two runs, once."""
+
+    draw = staticmethod(draw_legend)
+
+
+class Note(Panel):
+    """A sentence that is seldom there."""
+
+    draw = staticmethod(draw_note)
+
+    def show(self, s: Screenful) -> None:
+        self.display = bool(s.note)
+        super().show(s)
 
 
 class PrecisionStrip(Panel):

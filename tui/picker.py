@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from edge_router.printable import one_line
 from edge_router.tasks.game_files import GameRef
 
 RANDOM = "random"
@@ -88,7 +90,7 @@ class GamePicker(ModalScreen[GameRef | None]):
             name = described(game)
             haystack = f"{index} {game.id} {name}".lower()
             if all(word in haystack for word in words):
-                options.append(Option(f"{index:4d}  {name}", str(index)))
+                options.append(Option(Text(f"{index:4d}  {name}"), str(index)))
         listed = self.query_one(OptionList)
         listed.clear_options()
         listed.add_options(options)
@@ -103,4 +105,4 @@ def described(game: GameRef) -> str:
     what = KINDS.get(kind, kind)
     parts = [part for part in rest.split("-") if part != "None"]
     room = f"  (room {parts.pop()})" if parts and parts[-1].isdigit() else ""
-    return f"{what:17} {', '.join(parts)}{room}"
+    return one_line(f"{what:17} {', '.join(parts)}{room}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from edge_router.agent.events import EpisodeFinished, Listener
@@ -17,5 +18,6 @@ class Playable(Protocol):
     router: SteeredRouter
     dial: float
     phase: str
+    traces: list[Path]
 
     def play(self, game: GameRef, listeners: Sequence[Listener]) -> EpisodeFinished: ...

@@ -1,4 +1,4 @@
-"""The same app on a trace: play it, stop it, go back and forth in it."""
+"""The same app on a trace, or a screen of it on a game just played: play, stop, go to any step."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import time
 from typing import ClassVar
 
 from textual import on
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
+from textual.screen import Screen
 
 from edge_router.agent.trace import Trace
-from tui.frame import Frame, Key
+from tui.frame import Frame, Key, draw_on, panels
+from tui.pace import FASTER, SLOWER, answer, next_pace
 from tui.panels import PrecisionStrip
 from tui.screenful import Ahead, Screenful, Status
 from tui.timeline import Timeline
 
 FRAMES_PER_SECOND = 20
-PACES = (0.1, 0.25, 0.5, 1.0, 1.5, 3.0, 6.0)
 
 
-class ReplayApp(Frame):
-    """Plays `trace`: each step at the run's own pace, but on screen for `pace` seconds at least."""
+class Replaying(DOMNode):
+    """What plays traces, be it an app or a screen of one: each step at the run's own pace, but on
+    screen for `pace` seconds at least.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "pause", "Pause or go on"),
@@ -27,22 +32,20 @@ class ReplayApp(Frame):
         Binding("left", "move(-1)", "One step back"),
         Binding("home,r", "go_to(-1)", "To the start"),
         Binding("end", "go_to(1000000)", "To the end"),
-        Binding("minus", "pace(1)", "Slower"),
-        Binding("plus,equals_sign", "pace(-1)", "Faster"),
+        Binding("minus", f"pace({SLOWER})", "Slower"),
+        Binding("plus,equals_sign", f"pace({FASTER})", "Faster"),
     ]
     KEYS: ClassVar[list[Key]] = [
         ("space", "pause", "app.pause"),
         ("←→", "step back/on", "app.move(1)"),
         ("home", "start", "app.go_to(-1)"),
         ("end", "end", "app.go_to(1000000)"),
-        ("-+", "pace", "app.pace(-1)"),
+        ("-+", "slower/faster", f"app.pace({FASTER})"),
     ]
     HELP = "The arrows, or a click on the strip, move to any step of the recorded run."
 
-    def __init__(
-        self, traces: list[Trace], *, speed: float = 1.0, pace: float = 1.5, paused: bool = False
-    ) -> None:
-        super().__init__()
+    def begin(self, traces: list[Trace], *, speed: float, pace: float, paused: bool) -> None:
+        """What is played, and how; before the first drawing."""
         self.timelines = [Timeline(trace, speed=speed, pace=pace) for trace in traces]
         self.pace = pace
         self.playing = not paused
@@ -54,7 +57,18 @@ class ReplayApp(Frame):
         self.set_interval(1 / FRAMES_PER_SECOND, self._tick)
         self.seek(0.0)
         for note in filter(None, (timeline.trace.note for timeline in self.timelines)):
-            self.notify(note[0].upper() + note[1:] + ".", severity="warning")
+            self.frame.say(note[0].upper() + note[1:] + ".", severity="warning")
+
+    @property
+    def frame(self) -> Frame:
+        """The app."""
+        app = self.app
+        assert isinstance(app, Frame)
+        return app
+
+    def show(self) -> None:
+        """Bring the screen up to date."""
+        raise NotImplementedError
 
     @property
     def length(self) -> float:
@@ -91,7 +105,7 @@ class ReplayApp(Frame):
         """What is to be shown of one of the traces."""
         return Screenful(
             episode=timeline.episode,
-            look=self.look,
+            look=self.frame.look,
             status=self._status(),
             ahead=Ahead(timeline.tiers),
             pace=self.pace,
@@ -106,6 +120,9 @@ class ReplayApp(Frame):
 
     def action_pause(self) -> None:
         """Stop or go on; at the end, from the start again."""
+        if not self._leader.steps:
+            self.frame.say("This trace holds no step.")
+            return
         if self.position >= self.length:
             self.playing = True
             self.seek(0.0)
@@ -119,20 +136,64 @@ class ReplayApp(Frame):
 
     def action_go_to(self, step: int) -> None:
         """Stop after step `step` (0-based); -1 is the start."""
+        before = self._status(), self.position
         self.playing = False
         self.seek(self._leader.end_of(step))
         self.show()
+        if before == (self._status(), self.position):
+            self.frame.say("This is the end." if self.position else "This is the start.")
 
     @on(PrecisionStrip.Picked)
     def _picked(self, event: PrecisionStrip.Picked) -> None:
         self.action_go_to(event.step)
 
     def action_pace(self, direction: int) -> None:
-        """One notch slower (1) or faster (-1)."""
-        now = min(range(len(PACES)), key=lambda i: abs(PACES[i] - self.pace))
-        self.pace = PACES[min(len(PACES) - 1, max(0, now + direction))]
+        """One notch faster (1) or slower (-1)."""
+        before, self.pace = self.pace, next_pace(self.pace, direction)
         share = self._leader.share_at(self.position)
         for timeline in self.timelines:
             timeline.set_pace(self.pace)
         self.seek(self._leader.position_of(share))
         self.show()
+        self.frame.say(answer(before, self.pace, direction))
+
+
+class ReplayApp(Replaying, Frame):
+    """The same app on a trace."""
+
+    PLACE = "in a replay"
+
+    def __init__(
+        self, traces: list[Trace], *, speed: float = 1.0, pace: float = 1.5, paused: bool = False
+    ) -> None:
+        super().__init__()
+        self.begin(traces, speed=speed, pace=pace, paused=paused)
+
+    def show(self, *, text_only: bool = False) -> None:
+        Frame.show(self, text_only=text_only)
+
+
+class ReplayScreen(Replaying, Screen[None]):
+    """A game that was just played, to look at again; the app that played it lies below."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("v,escape", "close", "Back to the game"),
+    ]
+
+    def __init__(self, trace: Trace, *, pace: float) -> None:
+        super().__init__()
+        self.begin([trace], speed=1.0, pace=pace, paused=True)
+
+    def compose(self) -> ComposeResult:
+        own = [(key, does, action.replace("app.", "screen.")) for key, does, action in self.KEYS]
+        back = ("v", "back to the game", "screen.close")
+        yield from panels([back, *own, *self.frame.COMMON_KEYS])
+
+    def on_mount(self) -> None:
+        self.frame.theme_changed_signal.subscribe(self, lambda _theme: self.show())
+
+    def show(self) -> None:
+        draw_on(self, self.screenful())
+
+    def action_close(self) -> None:
+        self.dismiss()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from edge_router.agent.events import EpisodeStarted
 from tui.episode import Episode
 from tui.look import Look
 
@@ -15,6 +16,7 @@ class Status(Enum):
     LOADING = "◌ loading"
     RUNNING = "▶ running"
     PAUSED = "‖ paused"
+    BACK = "◂ looking back"
     STOPPING = "■ stopping"
     ENDED = "■ ended"
     FAILED = "✗ failed"
@@ -44,7 +46,15 @@ class Screenful:
     pace: float = 0.0
     won: int = 0
     played: int = 0
+    beside: Episode | None = None  # another run, drawn on the same scales and with one legend
+    note: str = ""  # that the machine is not ours alone
     title: str = ""  # in place of the goal, for a trace beside another
+
+    @property
+    def shares_legend(self) -> bool:
+        """Whether one legend of the tiers serves this run and the one beside it."""
+        mine, other = self.episode.started, self.beside.started if self.beside else None
+        return mine is not None and other is not None and _kinds(mine) == _kinds(other)
 
     @property
     def count(self) -> int:
@@ -53,3 +63,8 @@ class Screenful:
 
     def colour(self, tier: int) -> str:
         return self.look.tier(tier, self.count)
+
+
+def _kinds(started: EpisodeStarted) -> list[tuple[str, int]]:
+    """What a legend tells of the tiers."""
+    return [(tier.name, tier.size_bytes) for tier in started.tiers]

@@ -10,16 +10,26 @@ from typing import Any, TextIO
 from edge_router.agent.escalation import summary
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event
 from edge_router.agent.printer import outcome
+from edge_router.agent.slowness import SpeedWatch
 from edge_router.agent.steps import StepCollector, StepEvents
+from edge_router.costs import CostProfile
+from edge_router.printable import one_line
 
 
 class JsonPrinter:
     """Writes a line to `file` as each step ends; game and outcome are told on `diagnostics`."""
 
-    def __init__(self, file: TextIO, diagnostics: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        file: TextIO,
+        diagnostics: TextIO | None = None,
+        *,
+        profile: CostProfile | None = None,
+    ) -> None:
         self._file = file
         self._diagnostics = sys.stderr if diagnostics is None else diagnostics
         self._steps = StepCollector()
+        self._watch = SpeedWatch(profile)
 
     def __call__(self, event: Event) -> None:
         step = self._steps(event)
@@ -33,8 +43,11 @@ class JsonPrinter:
             if escalated := summary(event.escalations):
                 self._tell(escalated)
 
+        if note := self._watch(event):
+            self._tell(note)
+
     def _tell(self, sentence: str) -> None:
-        self._diagnostics.write(sentence + "\n")
+        self._diagnostics.write(one_line(sentence) + "\n")
         self._diagnostics.flush()
 
 

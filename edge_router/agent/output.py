@@ -8,6 +8,7 @@ import sys
 from edge_router.agent.events import Listener
 from edge_router.agent.json_printer import JsonPrinter
 from edge_router.agent.printer import PlainPrinter
+from edge_router.costs import CostProfile
 
 
 def opens_app(*, as_json: bool, plain: bool) -> bool:
@@ -20,6 +21,6 @@ def opens_app(*, as_json: bool, plain: bool) -> bool:
     return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
-def stdout_printer(*, as_json: bool) -> Listener:
-    """JSON lines, or text as the terminal likes it."""
-    return JsonPrinter(sys.stdout) if as_json else PlainPrinter()
+def stdout_printer(*, as_json: bool, profile: CostProfile | None = None) -> Listener:
+    """JSON lines, or text as the terminal likes it; `profile`: how fast this machine was."""
+    return JsonPrinter(sys.stdout, profile=profile) if as_json else PlainPrinter(profile=profile)

@@ -16,6 +16,8 @@ from edge_router.agent.events import (
     TurnsDropped,
 )
 from edge_router.agent.screen import IndentedStream, Screen
+from edge_router.agent.slowness import SpeedWatch
+from edge_router.costs import CostProfile
 
 _INDENT = "    "
 _TIER_STYLES = ("cyan", "yellow", "magenta", "red")  # cheapest first; the last for all dearer ones
@@ -25,13 +27,21 @@ _FAINT = "dim"
 class PlainPrinter:
     """The listener behind `edge-router play` and `edge-router replay`.
 
-    `file` is stdout unless given; `colour` None means: on a terminal that wants it.
+    `file` is stdout unless given; `colour` None means: on a terminal that wants it; `profile`
+    is how fast this machine was before.
     """
 
-    def __init__(self, file: TextIO | None = None, *, colour: bool | None = None) -> None:
+    def __init__(
+        self,
+        file: TextIO | None = None,
+        *,
+        colour: bool | None = None,
+        profile: CostProfile | None = None,
+    ) -> None:
         self._screen = Screen(file, colour)
         self._text = IndentedStream(_INDENT)
         self._open_line = False  # a step's text is being written
+        self._watch = SpeedWatch(profile)
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, TextDecoded):
@@ -46,6 +56,8 @@ class PlainPrinter:
             self._begin(event)
         elif isinstance(event, EpisodeFinished):
             self._end(event)
+        if note := self._watch(event):
+            self._screen.line(f"\n(note: {note})", "yellow")
 
     def _begin(self, event: EpisodeStarted) -> None:
         tiers = ", ".join(f"{t.name} ({t.size_bytes / 1e6:.1f} MB)" for t in event.tiers)

@@ -6,17 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from edge_router.printable import clean
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-# What a model writes must not steer the terminal: control characters are shown as U+FFFD.
-_SAFE: dict[int, str] = dict.fromkeys((*range(32), *range(127, 160)), "\ufffd")
-_SAFE.update({ord("\n"): "\n", ord("\t"): "    ", ord("\r"): ""})
-
-
-def clean(text: str) -> str:
-    """`text` with nothing in it that could steer a terminal."""
-    return text.translate(_SAFE)
 
 
 def wants_colour(file: TextIO) -> bool:

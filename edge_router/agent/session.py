@@ -55,7 +55,7 @@ class Session:
         self._say = say
         self._load = load
         self._trace = trace
-        self._played = 0
+        self.traces: list[Path] = []  # of the games played, in order
         self._ladder: Ladder | None = None
         if trace is not None:
             TraceWriter(trace).close()
@@ -94,10 +94,9 @@ class Session:
             self._say(phase)
 
     def _next_trace(self, path: Path) -> Path:
-        self._played += 1
-        if self._played == 1:
-            return path
-        return path.with_stem(f"{path.stem}-{self._played}")
+        number = len(self.traces) + 1
+        self.traces.append(path if number == 1 else path.with_stem(f"{path.stem}-{number}"))
+        return self.traces[-1]
 
     def close(self) -> None:
         """Free the ladder."""

@@ -1,0 +1,98 @@
+"""What is printed for people: nothing in it steers the terminal, whatever file it came from.
+
+Names of tiers, models, games and files, and what a model wrote, are other people's text. It may
+hold escape sequences, marks that turn the direction of writing, or half characters of a file
+name. Every command prints through `say`, and rich's markup is never read out of such text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Final, TextIO
+
+WIDTH: Final = 80  # columns, where nobody says how many there are
+_REPLACED: Final = "\ufffd"
+_CONTROLS: Final = (
+    *range(0x20),
+    *range(0x7F, 0xA0),
+    *(0x061C, 0x200E, 0x200F, 0xFEFF),  # marks of direction, byte order
+    *range(0x2028, 0x202F),  # ends of lines and paragraphs, changes of direction
+    *range(0x2066, 0x206A),
+    *range(0xD800, 0xE000),  # halves of characters: undecodable bytes of a file name
+)
+_SAFE: Final[dict[int, str]] = dict.fromkeys(_CONTROLS, _REPLACED) | {
+    ord("\n"): "\n",
+    ord("\t"): "    ",
+    ord("\r"): "",
+}
+
+
+def clean(text: str) -> str:
+    """`text` with nothing in it that could steer a terminal; its lines stay."""
+    return text.translate(_SAFE)
+
+
+def one_line(text: str) -> str:
+    """`text` cleaned, with its ends of lines as spaces."""
+    return clean(text).replace("\n", " ")
+
+
+def shortened(text: str, width: int) -> str:
+    """`text`, or its two ends with an ellipsis between them, in at most `width` characters."""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print lines on stdout, or on stderr, cleaned and in characters that the stream has."""
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(clean(text).encode(encoding, "replace").decode(encoding), file=stream, flush=True)
+
+
+def columns(stream: TextIO | None = None) -> int | None:
+    """The width that is to be kept: COLUMNS, or the terminal's; None for a file or a pipe."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    is_terminal = (stream or sys.stdout).isatty()
+    return shutil.get_terminal_size((WIDTH, 24)).columns if is_terminal else None
+
+
+def wrapped(text: str, width: int, *, indent: str = "", hanging: str | None = None) -> list[str]:
+    """Lines of at most `width` columns, broken at spaces.
+
+    A path that is wider than a line goes on after one of its slashes; any other word that is
+    wider stays whole.
+    """
+    start, follow = indent, indent if hanging is None else hanging
+    lines, line = list[str](), start
+    for piece, gap in _pieces(one_line(text), width - len(follow)):
+        if line.strip() and len(line) + len(gap) + len(piece) > width:
+            lines.append(line.rstrip())
+            line = follow + piece
+        else:
+            line += (gap if line.strip() else "") + piece
+    return [*lines, line.rstrip()]
+
+
+def _pieces(text: str, width: int) -> Iterator[tuple[str, str]]:
+    """(piece, what stands before it on the same line)."""
+    for word in text.split():
+        gap = " "
+        for piece in re.findall(r"[^/]*/|[^/]+$", word) if len(word) > width else [word]:
+            yield piece, gap
+            gap = ""
+
+
+def paragraphs(texts: Iterable[str], *, width: int | None = None) -> Iterator[str]:
+    """Each text as lines that fit the screen; a file or a pipe gets each on one line."""
+    width = width or columns()
+    for text in texts:
+        yield from wrapped(text, width) if width else [one_line(text)]
