@@ -13,7 +13,7 @@ from edge_router.agent.json_printer import JsonPrinter
 from edge_router.agent.printer import PlainPrinter
 from edge_router.agent.slowness import SpeedWatch, sentence
 from edge_router.costs import CostProfile, TierCost
-from tests.recorded import RecordedSession, games, until, won
+from tests.recorded import FOREVER, RecordedSession, after_steps, games, until, won
 from tests.sample_episode import STARTED, step_events, tell
 from tui.live import LiveApp
 from tui.screenful import Status
@@ -87,9 +87,11 @@ async def test_the_app_shows_it_as_a_line_of_its_own() -> None:
     ]  # fmt: skip
     session = RecordedSession(replace(won(), steps=tuple(steps)))
     profile = measured(10, of=won().started)
-    app = LiveApp(session, games()[0], pace=0.0, profile=profile)
+    app = LiveApp(session, games()[0], pace=FOREVER, profile=profile)
     async with app.run_test(size=(80, 24)) as pilot:
+        await after_steps(pilot, 1)
         assert not app.query_one("#note").display
+        app.player.pace, app.player.paused = 0.0, False
         await until(pilot, lambda: app.status is Status.ENDED)
         await pilot.pause()
         assert app.query_one("#note").render_line(0).text.strip() == f"! {sentence(20)}"

@@ -109,7 +109,8 @@ def headline(s: Screenful) -> Text:
         won = s.episode.finished.won
         said = outcome(s.episode.finished, s.episode)
         if s.dial is not None and s.status is Status.ENDED:
-            said += " Enter: next game, v: look at it again."
+            first, dot, rest = said.partition(". ")
+            said = f"{first.rstrip('.')}. ⏎ next, v view.{dot and f' {rest}'}"
         return line((said, f"bold {s.look.good if won else s.look.bad}"))
     if s.forced is not None:
         return line(("Next step: ", "bold"), badge(s, s.forced), (", forced by you.", "bold"))

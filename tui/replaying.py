@@ -186,7 +186,7 @@ class ReplayScreen(Replaying, Screen[None]):
 
     def compose(self) -> ComposeResult:
         own = [(key, does, action.replace("app.", "screen.")) for key, does, action in self.KEYS]
-        back = ("v", "back to the game", "screen.close")
+        back = ("v", "back", "screen.close")
         yield from panels([back, *own, *self.frame.COMMON_KEYS])
 
     def on_mount(self) -> None:
