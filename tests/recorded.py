@@ -24,6 +24,7 @@ from edge_router.router.parse import make_router
 from edge_router.router.steered import SteeredRouter
 from edge_router.tasks.game_files import GameRef, split_games
 from tui.live import LiveApp
+from tui.screenful import Status
 
 TRACES = Path(__file__).parent / "traces"
 FOREVER = 1000.0  # seconds: a pace that holds the player until a test lets it go
@@ -133,6 +134,7 @@ async def after_steps(pilot: Pilot[int], count: int) -> LiveApp:
     """Take `count` more steps with the key for one, and wait for each."""
     app = pilot.app
     assert isinstance(app, LiveApp)
+    await until(pilot, lambda: app.status is not Status.LOADING)
     before = len(app.episode.done_steps)
     for number in range(before + 1, before + count + 1):
         await pilot.press("n")

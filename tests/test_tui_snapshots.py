@@ -76,6 +76,8 @@ def test_forced_tier(snap_compare: SnapCompare, size: tuple[int, int]) -> None:
         await pilot.press("h")
         await after_steps(pilot, 1)
         await pilot.press("l", "left", "left")
+        pilot.app.clear_notifications()  # the dial's answer goes after some seconds
+        await pilot.pause()
 
     assert snap_compare(live(), terminal_size=size, run_before=before)
 
