@@ -154,7 +154,7 @@ def answer(arguments: Sequence[str]) -> str:
         (GOOD + " --games={}/absent", "no folder of games"),
         (GOOD + " --games={}/empty", "no playable games"),
         (GOOD + " --games={}/no-json", "game.tw-pddl"),
-        (GOOD + " --games={}/no-pddl", "game.tw-pddl"),
+        (GOOD + " --games={}/no-pddl", "1 without a 'solvable' mark"),
         (GOOD + " --games={}/bad-pddl", "damaged"),
         # traces
         (GOOD + " --trace={}/absent/t.jsonl", "make the folder"),
