@@ -6,4 +6,10 @@ from __future__ import annotations
 
 import os
 
+import edge_router  # noqa: F401  (first: it switches the libraries' telemetry off)
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A command that fails in a way of its own then shows its traceback, and settings of whoever runs
+# the tests stay out of them.
+os.environ.setdefault("EDGE_ROUTER_DEBUG", "1")
+os.environ["XDG_CONFIG_HOME"] = os.devnull

@@ -38,6 +38,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_router(folder / "other-schema.onnx", "edge-router/features/99")
     write_router(folder / "no-schema.onnx", None)
     (folder / "text.onnx").write_text("hello")
+    write_router(folder / "newer-ir.onnx", "edge-router/features/99", ir=99)
+    write_router(folder / "newer-opset.onnx", "edge-router/features/99", opset=99)
     ladder(folder / "no-tiers", '[ladder]\nname = "x"\n')
     ladder(folder / "no-toml", "= what")
     ladder(folder / "no-file", '[ladder]\nname="x"\n[[tier]]\nname="q8"\nfile="absent.gguf"\n')
@@ -52,7 +54,7 @@ def ladder(folder: Path, text: str) -> None:
     (folder / "ladder.toml").write_text(text)
 
 
-def write_router(path: Path, schema: str | None) -> None:
+def write_router(path: Path, schema: str | None, *, ir: int = 8, opset: int = 17) -> None:
     """A small valid network that claims to read features of some schema."""
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
@@ -61,8 +63,8 @@ def write_router(path: Path, schema: str | None) -> None:
         [value("features", TensorProto.FLOAT, [1, 1])],
         [value("probabilities", TensorProto.FLOAT, [1, 1])],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = ir
     if schema is not None:
         names = {"edge_router.schema": schema, "edge_router.features": '["entropy"]'}
         helper.set_model_props(model, names)
@@ -129,6 +131,8 @@ def answer(arguments: Sequence[str]) -> str:
         (GOOD + " --router=margin:2", "between 0 and 1"),
         (GOOD + " --router=onnx:{}/absent.onnx", "absent.onnx does not exist"),
         (GOOD + " --router=onnx:{}/text.onnx", "not an ONNX file"),
+        (GOOD + " --router=onnx:{}/newer-ir.onnx", "written in a newer ONNX"),
+        (GOOD + " --router=onnx:{}/newer-opset.onnx", "written in a newer ONNX"),
         (GOOD + " --router=onnx:{}/other-schema.onnx", "edge-router/features/99"),
         (GOOD + " --router=onnx:{}/no-schema.onnx", "edge_router.schema"),
         # settings

@@ -14,6 +14,7 @@ from edge_router.errors import UserError
 from edge_router.router.base import Features
 from edge_router.router.features import ALL_NAMES, NAMES, SCHEMA
 from edge_router.router.onnx_router import OnnxRouter
+from edge_router.router.onnx_session import open_session
 from tests.toy_forest import toy_forest
 from train.router import sft
 from train.router.choose import calibrate
@@ -125,10 +126,8 @@ def test_a_dial_that_is_no_table_is_refused(table: str, tmp_path: Path) -> None:
 
 
 def test_the_file_tells_what_it_was_made_from(tmp_path: Path) -> None:
-    import onnxruntime
-
     write(network(Shape(2, "draft", state=16)), card(), tmp_path / "r.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "r.onnx"))
+    session = open_session(tmp_path / "r.onnx")
     meta = session.get_modelmeta().custom_metadata_map
     assert json.loads(meta["edge_router.tiers"]) == ["a", "b"]
     assert json.loads(meta["edge_router.fingerprints"]) == ["0" * 64] * 2

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from edge_router.errors import UserError
 from edge_router.router.base import DecideAt, Decision, Features
 from edge_router.router.features import ALL_NAMES, NAMES, SCHEMA
+from edge_router.router.onnx_session import first_line, open_session
 
 DEFAULT_THRESHOLD = 0.5
 _DIAL = NAMES.index("dial")
@@ -46,7 +47,7 @@ class OnnxRouter:
     def __init__(self, path: str | Path) -> None:
         self.spec = f"onnx:{path}"
         self.path = Path(path)
-        self._session = _open(self.path)
+        self._session = open_session(self.path)
         meta: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.metadata = meta
         names = _feature_names(self.path, meta)
@@ -83,7 +84,7 @@ class OnnxRouter:
         try:
             outputs = self._session.run(self._outputs, feed)
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
-            raise UserError(f"{self.path} cannot be run: {_first_line(error)}") from error
+            raise UserError(f"{self.path} cannot be run: {first_line(error)}") from error
         if self._state is not None:
             self._state = outputs[1]
         dearer = self._dearer(outputs[0].ravel().tolist())
@@ -137,24 +138,6 @@ class OnnxRouter:
         if self._width == 1:
             return output
         return list(itertools.accumulate(output[:0:-1]))[::-1]
-
-
-def _open(path: Path) -> Any:
-    """An onnxruntime session: one thread, in sequence; the network is too small to share."""
-    if not path.is_file():
-        raise UserError(f"router file {path} does not exist or is not a file; check the path")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 4  # what goes wrong is told in a sentence below
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions share no base but Exception
-        raise UserError(
-            f"{path} is not an ONNX file that can be loaded: {_first_line(error)}"
-        ) from error
 
 
 def _feature_names(path: Path, meta: dict[str, str]) -> tuple[str, ...]:
@@ -298,7 +281,3 @@ def _calibration(path: Path, meta: dict[str, str]) -> Calibration:
             "with dials from 0 to 1; export it again"
         )
     return rows
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

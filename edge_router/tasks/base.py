@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+TASKS = ("alfworld",)  # that can be played
 REFUSED = "Nothing happens."  # the reply to a command that was not possible
 
 

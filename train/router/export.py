@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edge_router.router.features import SCHEMA
+from edge_router.router.onnx_session import open_session
 from train.router.network import FLOOR, RouterNet
 
 OPSET, IR_VERSION = 17, 8  # what every onnxruntime that we allow can read
@@ -163,7 +163,7 @@ def parity(net: RouterNet, path: Path, episodes: NDArray[np.float32]) -> float:
 
     `episodes` are features (steps, episodes, width); states are carried along on both sides.
     """
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = open_session(path)
     width, worst = len(net.shape.names), 0.0
     with torch.inference_mode():
         wanted = torch.softmax(net.sequence(torch.from_numpy(episodes)), -1).numpy()
