@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Final
 
 from edge_router.bench.jobs import ladder_fingerprint
@@ -20,7 +18,8 @@ from edge_router.costs import ladder_profile, profile_path
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import default_context
-from edge_router.engine.llama import system_info
+from edge_router.engine.library import build_line, devices, packages_line
+from edge_router.engine.library import features as library_features
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import MachineError, UserError
@@ -29,8 +28,6 @@ from edge_router.models import LadderFile
 from edge_router.tasks.engine import new_engine, temporary_folder
 from edge_router.tasks.game_files import GENERATED, SPLITS, split_games
 
-# What llama.cpp may be compiled with, as its system_info names it.
-FEATURES: Final = ("AVX2", "AVX512", "AVX512_VNNI", "NEON", "DOTPROD", "OPENMP", "REPACK")
 EXTRAS: Final = {"textual": "the app", "matplotlib": "--plot", "torch": "training",
                  "gguf": "--shape and convert", "distributed": "--dask"}  # fmt: skip
 _DISK_LOW: Final = 2_000_000_000
@@ -62,20 +59,21 @@ def examine(ladder: LadderFile) -> Iterator[Finding]:
 
 
 def _build() -> Iterator[Finding]:
-    info = system_info()
-    on = {name for name, value in re.findall(r"(\w+) = (\d+)", info) if value != "0"}
-    gpu = [name for name in ("Metal", "CUDA", "Vulkan") if re.search(name, info, re.I)]
-    there = [name for name in FEATURES if name in on] + gpu
-    version = metadata.version("llama-cpp-python")
+    try:
+        line, features = build_line(), library_features()
+    except UserError as error:
+        yield Finding("build", packages_line(), str(error), stops=True)
+        return
+    on = {name for name, value in features.items() if value != "0"}
     advice = ""
     if "AMX_INT8" in on and os.environ.get("EDGE_ROUTER_AMX") != "1":
         advice = (
             "built with AMX, which GCC before 13.3 miscompiles, so fast kernels are off; build"
             " again with make, or set EDGE_ROUTER_AMX=1 if your compiler is sound"
         )
-    elif not on & {"AVX2", "NEON"} and not gpu:
+    elif not on & {"AVX2", "NEON"} and not devices():
         advice = "no vector instructions were compiled in: reinstall llama-cpp-python from source"
-    yield Finding("llama.cpp", f"{version}, with {', '.join(there) or 'plain kernels'}", advice)
+    yield Finding("build", line, advice)
     cpu = _cpu_flags()
     missing = [n for n, flag in _CPU_FLAGS.items() if flag in cpu and n not in on]
     if missing:
@@ -183,8 +181,13 @@ def _costs(ladder: LadderFile) -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    for what, folder in (("data", data_folder()), ("cache", cache_folder())):
-        above = next(f for f in (folder, *folder.absolute().parents) if f.is_dir())
+    for what, place in (("data", data_folder), ("cache", cache_folder)):
+        try:
+            folder = place()
+        except UserError as error:
+            yield Finding(f"{what} folder", "there is none", str(error))
+            continue
+        above = next(f for f in (folder, *folder.absolute().parents) if os.path.isdir(f))
         free = shutil.disk_usage(above).free
         advice = ""
         if not os.access(above, os.W_OK):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from edge_router.engine.machine import cpu_model, physical_cores
 
 def machine_details(threads: int) -> dict[str, Any]:
     """Processor, cores, memory, load, and versions, in the order of interest."""
-    from edge_router.engine.llama import system_info
+    from edge_router.engine.library import build_line
 
     return {
         "cpu": cpu_model(),
@@ -23,8 +22,7 @@ def machine_details(threads: int) -> dict[str, Any]:
         "load_average": load_average(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "llama_cpp_python": metadata.version("llama-cpp-python"),
-        "llama.cpp": system_info(),
+        "build": build_line(),
     }
 
 

@@ -64,5 +64,5 @@ def machine_line(data: Mapping[str, Any]) -> str:
     busy = f", load {load}" if load is not None else ""
     return (
         f"{m.get('cpu')}, {m.get('threads')} threads of {m.get('cores')} cores, "
-        f"{m.get('memory_gb')} GB{busy}; {m.get('llama.cpp', '')}"
+        f"{m.get('memory_gb')} GB{busy}; {m.get('build') or m.get('llama.cpp', '')}"
     )

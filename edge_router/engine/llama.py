@@ -1,6 +1,6 @@
 """llama.cpp in process: typed, quiet, clear when it fails.
 
-Nothing but this file and `engine.llama_quantise` touches the library.
+Nothing but this file, `engine.library` and `engine.llama_quantise` touches the library.
 
 llama-cpp-python's high-level `Llama` is not used: it copies logits, keeps one
 cache of its own and cannot move a span of KV from one model to another, which
@@ -12,7 +12,6 @@ is what a ladder lives on. Here is the low-level API instead:
 - `raw_decode`: the bare loop that the benchmarks compare ours with.
 
 The library is loaded on first use, so importing this module costs nothing.
-Its log is kept silent; the last lines are remembered for error messages.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.engine.gguf_file import GgufHeader, read_header
-from edge_router.engine.library_log import LibraryLog
+from edge_router.engine.library import features, library, library_log
 from edge_router.engine.threads import ThreadControl
 from edge_router.errors import UserError
 
@@ -55,32 +54,6 @@ class ContextOverflowError(Exception):
         self.n_ctx = n_ctx
 
 
-library_log = LibraryLog()
-
-
-@cache
-def library() -> Any:
-    """llama-cpp-python's low-level bindings, imported on first use and told to be quiet."""
-    try:
-        import llama_cpp.llama_cpp as api
-    except ImportError as error:
-        raise UserError(
-            f"llama-cpp-python cannot be loaded ({error}); install edge-router's dependencies again"
-        ) from error
-    library_log.callback = api.llama_log_callback(library_log.receive)
-    api.llama_log_set(library_log.callback, None)
-    api.llama_backend_init()
-    return api
-
-
-def system_info() -> str:
-    """llama.cpp's version and the instruction sets it was built for."""
-    api = library()
-    version: bytes = api.llama_version()
-    features: bytes = api.llama_print_system_info()
-    return f"llama.cpp {version.decode()} | {features.decode().strip(' |')}"
-
-
 @cache
 def _repacking_is_safe() -> bool:
     """Whether weights may be repacked for fast kernels.
@@ -90,7 +63,7 @@ def _repacking_is_safe() -> bool:
     A build with AMX therefore runs on plain kernels unless EDGE_ROUTER_AMX=1
     says that its compiler was sound. The Makefile builds without AMX.
     """
-    built_with_amx = "AMX_INT8 = 1" in system_info()
+    built_with_amx = features().get("AMX_INT8") == "1"
     return not built_with_amx or os.environ.get("EDGE_ROUTER_AMX") == "1"
 
 

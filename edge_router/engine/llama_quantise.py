@@ -1,6 +1,6 @@
 """llama.cpp's quantiser, and a look at the numbers that its matrix products are fed with.
 
-The second file that touches ctypes, beside `engine.llama`:
+It touches ctypes, as `engine.llama` and `engine.library` do:
 
 - `run_quantise`: write a GGUF at another file type. `engine.quantise` makes it safe to use.
 - `ColumnSquares`: what an importance matrix is made of, read while a text is decoded.
@@ -22,7 +22,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.engine.llama import EngineError, library, library_log
+from edge_router.engine.library import library, library_log
+from edge_router.engine.llama import EngineError
 from edge_router.errors import UserError
 
 _MATRIX_PRODUCT: Final = b"MUL_MAT"

@@ -1,0 +1,96 @@
+"""llama.cpp's shared library: loaded on first use, told to be quiet, asked what it is."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from functools import cache
+from importlib import metadata
+from typing import Any, Final
+
+from edge_router import __version__
+from edge_router.engine.library_log import LibraryLog
+from edge_router.errors import UserError
+
+_PATH: Final = "LLAMA_CPP_LIB_PATH"  # llama-cpp-python's: where else to look for the library
+_WRITTEN: Final = {"OPENMP": "OpenMP", "REPACK": "repacking", "LLAMAFILE": "llamafile"}
+
+library_log = LibraryLog()
+
+
+@cache
+def library() -> Any:
+    """llama-cpp-python's low-level bindings. Raises `UserError` when they cannot be loaded."""
+    try:
+        import llama_cpp.llama_cpp as api
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        raise UserError(_unloadable(error)) from error
+    library_log.callback = api.llama_log_callback(library_log.receive)
+    api.llama_log_set(library_log.callback, None)
+    api.llama_backend_init()
+    return api
+
+
+def _unloadable(error: Exception) -> str:
+    """The bindings raise one of four exceptions, by what is wrong with the shared library."""
+    named = os.environ.get(_PATH)
+    if named is not None:
+        remedy = f"{_PATH} is set to {named!r}: unset it, so that the library is used that was "
+        remedy += "built with llama-cpp-python"
+    else:
+        remedy = "install what it names, or build llama-cpp-python again on this machine"
+    told = " ".join(str(error).split())
+    return f"llama.cpp cannot be loaded ({told}); {remedy}"
+
+
+def features() -> dict[str, str]:
+    """What llama.cpp was compiled with and its value ("1", "0"), as the library names it."""
+    said: bytes = library().llama_print_system_info()
+    return dict(re.findall(r"(\w+) = (\S+)", said.decode()))
+
+
+def devices() -> list[str]:
+    """What it computes on besides the CPU, such as "Metal" or "CUDA"."""
+    said: bytes = library().llama_print_system_info()
+    return [name for name in re.findall(r"(\w+) : ", said.decode()) if name != "CPU"]
+
+
+def compiled_with() -> list[str]:
+    """Devices and features that are switched on, in words: "AVX2", "FMA", "OpenMP"."""
+    on = [name for name, value in features().items() if value == "1"]
+    return [*devices(), *(_WRITTEN.get(name, name) for name in on)]
+
+
+def build_line() -> str:
+    """Versions of edge-router, llama-cpp-python and llama.cpp, and what that was compiled with.
+
+    For `--version`, `doctor` and results alike. Raises `UserError` when the library cannot be
+    loaded.
+    """
+    api = library()
+    commit = _commit(api)
+    return (
+        f"{packages_line()}, llama.cpp {api.llama_version().decode()}"
+        f"{f' (commit {commit})' if commit else ''}, "
+        f"compiled with {', '.join(compiled_with()) or 'plain kernels'}"
+    )
+
+
+def packages_line() -> str:
+    """The part of `build_line` that needs no library."""
+    try:
+        wrapper = metadata.version("llama-cpp-python")
+    except metadata.PackageNotFoundError:
+        wrapper = "missing"
+    return f"edge-router {__version__}, llama-cpp-python {wrapper}"
+
+
+def _commit(api: Any) -> str:
+    """The commit of llama.cpp that was built, "" where the library does not know it."""
+    ask = getattr(api._lib, "ggml_commit", None)
+    if ask is None:
+        return ""
+    ask.restype = ctypes.c_char_p
+    said = (ask() or b"").decode()
+    return "" if said == "unknown" else said
