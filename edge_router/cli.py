@@ -9,24 +9,56 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_router import __version__
 from edge_router.cli_bench import bench, calibrate, doctor, report
+from edge_router.cli_completion import completion
+from edge_router.cli_config import PREFIX, config, read_defaults
 from edge_router.cli_convert import convert
+from edge_router.cli_endings import OneSentence
 from edge_router.cli_models import models
-from edge_router.cli_options import ErrorsInOneSentence, pace_option, play_options, replay_options
+from edge_router.cli_options import pace_option, play_options, replay_options
 from edge_router.cli_train import train
+from edge_router.cli_types import FILE, SPLIT
+from edge_router.errors import UserError
 
 if TYPE_CHECKING:
     from edge_router.tasks.household.generate import Drawn
 
 
-@click.group(cls=ErrorsInOneSentence, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="edge-router")
-def main() -> None:
+def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    from edge_router.engine.library import build_line, packages_line
+
+    try:
+        line = build_line()
+    except UserError:
+        line = f"{packages_line()}, llama.cpp cannot be loaded (edge-router doctor says why)"
+    click.echo(line)
+    ctx.exit()
+
+
+@click.group(
+    cls=OneSentence,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": PREFIX,
+    },
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show versions and what llama.cpp was compiled with, and exit.",
+)
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Run an LLM agent at the precision that each step needs, no more.
 
     \b
@@ -34,6 +66,7 @@ def main() -> None:
     edge-router play --router high --trace e.jsonl
     edge-router replay e.jsonl                  the same episode again, without a model
     """
+    ctx.default_map = read_defaults(ctx)
 
 
 @main.command()
@@ -64,7 +97,7 @@ main.add_command(convert)
 
 @main.command()
 @replay_options
-def replay(files: tuple[str, ...], **options: Any) -> None:
+def replay(files: tuple[Path, ...], **options: Any) -> None:
     """Play a trace back without a model; on a terminal in the app.
 
     \b
@@ -102,10 +135,10 @@ def games() -> None:
 
 
 @games.command("list")
-@click.option("--split", help="generated, train, valid_seen or valid_unseen.")
-@click.option("--games", "folder", type=click.Path(), help="A folder of games instead of a split.")
+@click.option("--split", type=SPLIT, help="generated, train, valid_seen or valid_unseen.")
+@click.option("--games", "folder", type=FILE, help="A folder of games instead of a split.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a game.")
-def list_games(split: str | None, folder: str | None, as_json: bool) -> None:
+def list_games(split: str | None, folder: Path | None, as_json: bool) -> None:
     """List the games of a split with their index, task type and id.
 
     \b
@@ -128,8 +161,8 @@ def list_games(split: str | None, folder: str | None, as_json: bool) -> None:
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="The same seed, the same games."
 )
-@click.option("--out", type=click.Path(), required=True, help="A new or empty folder.")
-def generate(count: int, seed: int, out: str) -> None:
+@click.option("--out", type=FILE, required=True, help="A new or empty folder.")
+def generate(count: int, seed: int, out: Path) -> None:
     """Generate ALFWorld games, each proven solvable on the real engine.
 
     All six task types in turn; about 3 seconds a game. Play them with --games.
@@ -150,7 +183,7 @@ def generate(count: int, seed: int, out: str) -> None:
 main.add_command(models)
 
 
-for command in (bench, calibrate, doctor, report, train):
+for command in (bench, calibrate, completion, config, doctor, report, train):
     main.add_command(command)
 
 

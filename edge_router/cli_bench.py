@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
+from edge_router.cli_config import yields_to
+from edge_router.cli_types import FILE, KV, MODEL, ROUTER, SPLIT, TEXT
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
 
 
 def output_options(command: Command) -> Command:
@@ -31,11 +33,18 @@ def ladder_options(command: Command) -> Command:
         click.option(
             "--tier",
             "tiers",
+            type=TEXT,
+            callback=yields_to("model", "shape"),
             multiple=True,
             metavar="NAME=PATH",
             help="A tier's GGUF; once per tier, cheapest first, instead of --model.",
         ),
-        click.option("--model", help="Embedded model or a folder with ladder.toml.  [household]"),
+        click.option(
+            "--model",
+            type=MODEL,
+            callback=yields_to("tiers", "shape"),
+            help="Embedded model or a folder with ladder.toml.  [household]",
+        ),
     ):
         command = option(command)
     return command
@@ -68,8 +77,18 @@ def game_options(command: Command) -> Command:
             metavar="N",
             help="Only N games, spread evenly over the task types.  [all]",
         ),
-        click.option("--folder", type=FILE, help="A folder of games instead of a split."),
-        click.option("--split", help="generated, train, valid_seen or valid_unseen, as for play."),
+        click.option(
+            "--folder",
+            type=FILE,
+            callback=yields_to("split"),
+            help="A folder of games instead of a split.",
+        ),
+        click.option(
+            "--split",
+            type=SPLIT,
+            callback=yields_to("folder"),
+            help="generated, train, valid_seen or valid_unseen, as for play.",
+        ),
     ):
         command = option(command)
     return command
@@ -85,15 +104,20 @@ def bench() -> None:
 @ladder_options
 @click.option(
     "--routers",
+    type=ROUTER,
     multiple=True,
     default=("low,high,auto,matched:auto,retry:auto,expert",),
     show_default=True,
     help="Rows of the table, joined by commas.",
 )
-@click.option("--kv", default="handoff", show_default=True, help="KV modes, joined by commas.")
+@click.option(
+    "--kv", type=KV, default="handoff", show_default=True, help="KV modes, joined by commas."
+)
 @click.option("--dial", default="", help="Dials for onnx routers, joined by commas.")
 @click.option("--oracle", type=FILE, help="Plans from rollouts, for the row oracle.")
-@click.option("--costs", help="Cost profile for the seconds.  [this ladder's, from calibrate]")
+@click.option(
+    "--costs", type=TEXT, help="Cost profile for the seconds.  [this ladder's, from calibrate]"
+)
 @click.option("--temperature", type=float, default=0.0, show_default="greedy")
 @click.option(
     "--retry-temperature",
@@ -167,6 +191,7 @@ def subject_options(command: Command) -> Command:
         ),
         click.option(
             "--shape",
+            callback=yields_to("model", "tiers"),
             metavar="NAME",
             help="Random weights of this model's shape, made once, instead of a model: "
             "qwen3-0.6b, qwen3-1.7b, qwen3-4b, llama-3.2-1b.",

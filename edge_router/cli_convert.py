@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_router.cli_types import FETCHABLE, FILE, TEXT
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
@@ -30,6 +32,7 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--imatrix",
+                type=TEXT,
                 metavar="FILE|auto",
                 help="Weigh columns in the tiers below Q4 by how they are used: measured on our "
                 "games (auto), on a text, or read from a GGUF.",
@@ -50,11 +53,11 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", type=FETCHABLE)
 @tier_options
 @click.option(
     "--out",
-    type=click.Path(),
+    type=FILE,
     help="Folder for the ladder.  [models/NAME in edge-router's home]",
 )
 @click.option("--name", help="What the ladder is called.  [after the source]")
@@ -82,7 +85,7 @@ def run(
     *,
     tiers: str,
     imatrix: str | None,
-    out: str | None,
+    out: Path | None,
     name: str | None,
     prompt: str | None,
     verify: bool,
@@ -102,9 +105,9 @@ def run(
         click.echo(f"{known_as} is here already: edge-router play --model {known_as}")
         return
     fetched = _fetch(repo) if repo else None
-    opened = open_source(fetched or Path(source).expanduser(), repo)
+    opened = open_source(fetched or Path(source), repo)
     called = name or known_as or opened.name
-    folder = Path(out).expanduser() if out else models_folder() / called
+    folder = out or models_folder() / called
     order = Order(
         out=folder,
         tiers=wanted,
@@ -119,7 +122,7 @@ def run(
         made = make(opened, order, progress)
     if fetched and not keep_checkpoint:
         shutil.rmtree(fetched)
-    report(made, out or called)
+    report(made, str(out or called))
 
 
 def _remote(source: str) -> tuple[str, str]:
@@ -129,7 +132,7 @@ def _remote(source: str) -> tuple[str, str]:
     from edge_router.convert.source import slug
 
     refuse_url(source)
-    if Path(source).expanduser().exists():
+    if Path(source).exists():
         return "", ""
     if source in catalogue():
         return catalogue()[source].repo, source

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_router.cli_convert import tier_options
+from edge_router.cli_types import FETCHABLE, MODEL
 
 if TYPE_CHECKING:
     from edge_router.catalogue import CatalogueModel
@@ -76,7 +77,7 @@ def _row(model: CatalogueModel) -> str:
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option("--verify", is_flag=True, help="Compare the files with their SHA-256.")
 @click.option("--json", "as_json", is_flag=True, help="ladder.toml as JSON.")
 def show(model: str, verify: bool, as_json: bool) -> None:
@@ -90,16 +91,16 @@ def show(model: str, verify: bool, as_json: bool) -> None:
     edge-router models show household --verify
     """
     from edge_router.catalogue import catalogue
-    from edge_router.models import find_ladder, models_folder, read_details, verify_files
+    from edge_router.models import converted_folders, find_ladder, read_details, verify_files
 
-    here = (models_folder() / model / "ladder.toml").is_file()
-    if model in catalogue() and not here:
+    here = [folder.name for folder in converted_folders()]
+    if model in catalogue() and model not in here:
         click.echo(_about(catalogue()[model]))
         return
     ladder = find_ladder(model)
     details = read_details(ladder.folder)
     if as_json:
-        click.echo(json.dumps(details, ensure_ascii=False))
+        click.echo(json.dumps(details))
     else:
         click.echo(_shown(ladder, details))
     if verify:
@@ -151,7 +152,7 @@ def _columns(rows: dict[str, str]) -> str:
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 def path(model: str) -> None:
     """Print the folder of a ladder.
 
@@ -164,7 +165,7 @@ def path(model: str) -> None:
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", type=FETCHABLE)
 @tier_options
 @click.option("--keep-checkpoint", is_flag=True, help="Keep the downloaded checkpoint.")
 def pull(model: str, **options: Any) -> None:
@@ -192,7 +193,7 @@ def pull(model: str, **options: Any) -> None:
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rm(model: str, yes: bool) -> None:
     """Remove a ladder that was made here, and its downloaded checkpoint.

@@ -1,39 +1,16 @@
-"""Options of the commands, and how bad input ends them: one sentence, exit code 2."""
+"""Options of `play` and `replay`."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from edge_router.errors import UserError
+from edge_router.cli_config import yields_to
+from edge_router.cli_types import FILE, GAME, KV, MODEL, ROUTER, SPLIT, TASK, TEXT
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class ErrorsInOneSentence(click.Group):
-    """Turns bad input into one line on stderr and exit code 2, Ctrl-C into 130."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            code = super().main(*args, **(kwargs | {"standalone_mode": False}))
-        except click.exceptions.NoArgsIsHelpError as error:
-            error.show()
-            sys.exit(error.exit_code)
-        except click.ClickException as error:  # click itself would add two lines on usage
-            _fail(error.format_message(), error.exit_code)
-        except UserError as error:
-            _fail(str(error), 2)
-        except click.Abort:
-            _fail("interrupted", 130)
-        sys.exit(code if isinstance(code, int) else 0)
-
-
-def _fail(sentence: str, code: int) -> NoReturn:
-    click.echo(f"edge-router: {sentence}", err=True)
-    sys.exit(code)
 
 
 def _together(options: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
@@ -54,30 +31,45 @@ pace_option = click.option(
 
 play_options = _together(
     [
-        click.option("--task", default="alfworld", show_default=True, help="The task to play."),
+        click.option(
+            "--task", type=TASK, default="alfworld", show_default=True, help="The task to play."
+        ),
         click.option(
             "--split",
+            type=SPLIT,
+            callback=yields_to("games"),
             help="generated (ours, the default), or train, valid_seen, valid_unseen of the "
             "official games in ALFWORLD_DATA (then valid_seen is the default).",
         ),
-        click.option("--games", type=click.Path(), help="A folder of games instead of a split."),
+        click.option(
+            "--games",
+            type=FILE,
+            callback=yields_to("split"),
+            help="A folder of games instead of a split.",
+        ),
         click.option(
             "--game",
+            type=GAME,
             help="INDEX, ID (or its start), or random.  [a game that shows routing, else 0]",
         ),
         click.option(
             "--model",
+            type=MODEL,
+            callback=yields_to("tiers"),
             help="A model by name (see models list) or a folder with ladder.toml.  [household]",
         ),
         click.option(
             "--tier",
             "tiers",
+            type=TEXT,
+            callback=yields_to("model"),
             multiple=True,
             metavar="NAME=PATH",
             help="A tier's GGUF; once per tier, cheapest first, instead of --model.",
         ),
         click.option(
             "--router",
+            type=ROUTER,
             default="auto",
             show_default=True,
             help="low, high, tier:NAME, random:P, retry, entropy:T, margin:T, draft:P or "
@@ -86,17 +78,20 @@ play_options = _together(
         click.option(
             "--dial",
             type=click.FloatRange(0.0, 1.0),
+            callback=yields_to("budget"),
             show_default="0.5",
             help="Cost (0) or quality (1); 0.5 leaves thresholds as given.",
         ),
         click.option(
             "--budget",
             type=click.FloatRange(0.0, 1.0),
+            callback=yields_to("dial"),
             metavar="SHARE",
             help="About this share of the steps for dearer tiers (0.15), instead of --dial.",
         ),
         click.option(
             "--kv",
+            type=KV,
             default="handoff",
             show_default=True,
             help="How a dearer tier gets its KV cache: handoff, handoff:N or exact.",
@@ -107,7 +102,7 @@ play_options = _together(
         click.option("--top-p", type=float, default=1.0, show_default=True),
         click.option("--min-p", type=float, default=0.0, show_default=True),
         click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands."),
-        click.option("--trace", type=click.Path(), help="Record the episode in this JSONL file."),
+        click.option("--trace", type=FILE, help="Record the episode in this JSONL file."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
         click.option("--plain", is_flag=True, help="Print the run instead of opening the app."),
         pace_option,
@@ -125,7 +120,7 @@ play_options = _together(
 
 replay_options = _together(
     [
-        click.argument("files", type=click.Path(), nargs=-1, required=True, metavar="FILE [FILE2]"),
+        click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE [FILE2]"),
         click.option(
             "--speed", type=click.FloatRange(0.0, min_open=True), help="1 is the original pace."
         ),

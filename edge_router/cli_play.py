@@ -27,9 +27,9 @@ from edge_router.router.base import Router
 from edge_router.router.onnx_router import OnnxRouter
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld import AlfworldGame
+from edge_router.tasks.base import TASKS
 from edge_router.tasks.game_files import default_game, games_of, pick
 
-TASKS = ("alfworld",)
 AUTO = "auto"
 DEFAULT_DIAL = 0.5
 
@@ -38,7 +38,7 @@ def run(
     *,
     task: str,
     split: str | None,
-    games: str | None,
+    games: Path | None,
     game: str | None,
     model: str | None,
     tiers: Sequence[str],
@@ -52,7 +52,7 @@ def run(
     top_p: float,
     min_p: float,
     constrain: bool,
-    trace: str | None,
+    trace: Path | None,
     as_json: bool,
     plain: bool,
     pace: float | None,
@@ -91,10 +91,9 @@ def run(
     load = partial(
         Ladder.load, specs, kv=mode, n_ctx=context, n_threads=threads, n_gpu_layers=gpu_layers
     )
-    path = None if trace is None else Path(trace)
     before = profile_of(chosen.name)
     say = _nothing if in_app else _say_on_stderr
-    with Session(found, load, chosen_router, options, path, say) as session:
+    with Session(found, load, chosen_router, options, trace, say) as session:
         if in_app:
             app = load_part("tui.commands", extra="tui")
             paced = {} if pace is None else {"pace": pace}

@@ -16,7 +16,7 @@ from edge_router.parts import load_part
 
 
 def run(
-    files: Sequence[str],
+    files: Sequence[Path],
     *,
     speed: float | None,
     step: bool,
@@ -27,10 +27,10 @@ def run(
     """Replay and return the exit code."""
     if len(files) > 2:
         raise UserError(f"replay shows one trace or two side by side, not {len(files)}")
-    traces = [read_trace(Path(file)) for file in files]
+    traces = [read_trace(file) for file in files]
     if opens_app(as_json=as_json, plain=plain):
         app = load_part("tui.commands", extra="tui")
-        names = [Path(file).name for file in files]
+        names = [file.name for file in files]
         return int(app.replay(traces, names, speed=speed, pace=pace, paused=step))
     if len(traces) > 1:
         raise UserError("two traces side by side need a terminal; print them one at a time")

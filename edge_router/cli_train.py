@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from edge_router.cli_config import yields_to
+from edge_router.cli_types import FILE, KV, MODEL, TASK, TEXT
 from edge_router.parts import load_part
 
 STAGES = ("collect", "sft", "grpo", "export", "evaluate")
@@ -18,22 +20,29 @@ def train() -> None:
 
 
 @train.command()
-@click.option("--model", help="Embedded model or a folder with ladder.toml.  [household]")
+@click.option(
+    "--model",
+    type=MODEL,
+    callback=yields_to("tiers"),
+    help="Embedded model or a folder with ladder.toml.  [household]",
+)
 @click.option(
     "--tier",
     "tiers",
+    type=TEXT,
+    callback=yields_to("model"),
     multiple=True,
     metavar="NAME=PATH",
     help="A tier's GGUF; once per tier, cheapest first, instead of --model.",
 )
-@click.option("--task", default="alfworld", show_default=True, help="The task to train on.")
 @click.option(
-    "--games", type=click.Path(), help="A folder of games, instead of games drawn as needed."
+    "--task", type=TASK, default="alfworld", show_default=True, help="The task to train on."
 )
+@click.option("--games", type=FILE, help="A folder of games, instead of games drawn as needed.")
 @click.option(
     "--run",
     "folder",
-    type=click.Path(),
+    type=FILE,
     default="runs/router",
     show_default=True,
     help="Everything is kept here; the same command goes on where it stopped.",
@@ -46,10 +55,19 @@ def train() -> None:
     help="Only this stage; may be repeated.  [all]",
 )
 @click.option(
-    "--kv", default="handoff", show_default=True, help="KV mode to train for, as in play."
+    "--kv",
+    type=KV,
+    default="handoff",
+    show_default=True,
+    help="KV mode to train for, as in play.",
 )
 @click.option(
-    "--also-kv", "more_kv", multiple=True, metavar="MODE", help="A KV mode to evaluate as well."
+    "--also-kv",
+    "more_kv",
+    type=KV,
+    multiple=True,
+    metavar="MODE",
+    help="A KV mode to evaluate as well.",
 )
 @click.option("--train-games", type=click.IntRange(1), default=1200, show_default=True)
 @click.option(
@@ -69,6 +87,7 @@ def train() -> None:
 @click.option("--iterations", type=click.IntRange(1), help="Of GRPO.  [150]")
 @click.option(
     "--cost",
+    type=TEXT,
     metavar="NAME",
     help="Cost profile (edge-router calibrate) by whose seconds GRPO is charged.  "
     "[the share of dear steps]",
@@ -76,6 +95,7 @@ def train() -> None:
 @click.option(
     "--profile",
     "profiles",
+    type=TEXT,
     multiple=True,
     metavar="NAME",
     help="Cost profile whose seconds the tables tell; may be repeated.",

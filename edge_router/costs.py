@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_router.errors import UserError
-from edge_router.folders import data_folder
+from edge_router.folders import data_folder, if_any
 
 SCHEMA: Final = "edge-router/costs/1"
 
@@ -154,13 +154,13 @@ def save_profile(profile: CostProfile) -> Path:
 
 def ladder_profile(model: str, ladder: str) -> CostProfile | None:
     """The profile of exactly this ladder, None when it was never calibrated."""
-    path = profile_path(model, ladder)
-    return read_profile(path) if path.is_file() else None
+    path = if_any(lambda: profile_path(model, ladder))
+    return read_profile(path) if path and os.path.isfile(path) else None
 
 
 def find_profile(name: str) -> CostProfile:
     """A profile by its model's name ("qwen3-1.7b") or by its file. Raises UserError."""
-    path = Path(name).expanduser()
+    path = Path(name)
     if path.is_file():
         return read_profile(path)
     folder = profile_path(name).parent

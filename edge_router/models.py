@@ -29,7 +29,7 @@ from edge_router.catalogue import catalogue, shipped_folders
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
-from edge_router.folders import cache_folder
+from edge_router.folders import cache_folder, if_any
 
 LADDER_FILE = "ladder.toml"
 DEFAULT_MODEL = "household"
@@ -68,7 +68,7 @@ def find_ladder(model: str) -> LadderFile:
     for folder in _named_folders():
         if folder.name == model:
             return read_ladder(folder)
-    folder = Path(model).expanduser()
+    folder = Path(model)
     if folder.is_dir():
         if not (folder / LADDER_FILE).is_file():
             raise UserError(f"{folder} holds no {LADDER_FILE}; name GGUFs with --tier NAME=PATH")
@@ -77,11 +77,16 @@ def find_ladder(model: str) -> LadderFile:
         raise UserError(f"a single GGUF is no ladder; use --tier NAME={model} for each tier")
     if model in catalogue():
         raise UserError(f"{model} is not here yet; run: edge-router models pull {model}")
-    here = ", ".join(folder.name for folder in _named_folders()) or "none is"
+    here = ", ".join(model_names()) or "none is"
     raise UserError(
         f"there is no model {model!r}: it is neither a folder, nor a model that is here ({here}), "
         "nor one of the catalogue (edge-router models list)"
     )
+
+
+def model_names() -> list[str]:
+    """The names of the models that are here."""
+    return [folder.name for folder in _named_folders()]
 
 
 def embedded_ladders() -> Iterator[LadderFile]:
@@ -92,12 +97,14 @@ def embedded_ladders() -> Iterator[LadderFile]:
 
 def converted_folders() -> list[Path]:
     """Folders of the ladders in edge-router's own place; each is named as its model."""
-    return list(_ladder_folders(models_folder()))
+    root = if_any(models_folder)
+    return list(_ladder_folders(root)) if root else []
 
 
 def _named_folders() -> Iterator[Path]:
-    for root in (*shipped_folders(), models_folder()):
+    for root in shipped_folders():
         yield from _ladder_folders(root)
+    yield from converted_folders()
 
 
 def _ladder_folders(root: Path) -> Iterator[Path]:
@@ -152,4 +159,4 @@ def _tier_option(text: str) -> TierSpec:
     name, equals, path = text.partition("=")
     if not equals or not name or not path:
         raise UserError(f"--tier wants NAME=PATH, cheapest first, not {text!r}")
-    return TierSpec(name, Path(path).expanduser())
+    return TierSpec(name, Path(path))

@@ -9,6 +9,9 @@ from edge_router.agent.events import Listener
 from edge_router.agent.json_printer import JsonPrinter
 from edge_router.agent.printer import PlainPrinter
 from edge_router.costs import CostProfile
+from edge_router.stdio import shows
+
+_DRAWN_WITH = "\u2502\u2588\u256d\u2026"  # some of the app's lines and bars
 
 
 def opens_app(*, as_json: bool, plain: bool) -> bool:
@@ -18,7 +21,16 @@ def opens_app(*, as_json: bool, plain: bool) -> bool:
     """
     if as_json or plain or os.environ.get("TERM") in ("dumb", "", None):
         return False
-    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    if not all(stream.isatty() for stream in streams):
+        return False
+    if shows(sys.stderr, _DRAWN_WITH):
+        return True
+    sys.stderr.write(
+        f"the app needs a terminal that shows UTF-8, and this one is set to {sys.stderr.encoding}:"
+        " the run is printed instead (for the app set LC_ALL=C.UTF-8)\n"
+    )
+    return False
 
 
 def stdout_printer(*, as_json: bool, profile: CostProfile | None = None) -> Listener:

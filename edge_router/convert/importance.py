@@ -54,7 +54,7 @@ def require_importance(asked: str, columns: Mapping[str, int]) -> None:
     """Raise `UserError` unless `asked` stands for a matrix that fits weights of these columns."""
     if asked in ("", AUTO):
         return
-    path, content = Path(asked).expanduser(), _content(asked)
+    path, content = Path(asked), _content(asked)
     if content.startswith(b"GGUF"):
         _require_fitting(read_imatrix(path), path, columns)
     elif not own_text(path, content).strip():
@@ -62,7 +62,7 @@ def require_importance(asked: str, columns: Mapping[str, int]) -> None:
 
 
 def _content(asked: str) -> bytes:
-    path = Path(asked).expanduser()
+    path = Path(asked)
     try:
         refuse_lfs_pointer(path)
         return path.read_bytes()
@@ -77,7 +77,7 @@ def make_importance(
     f16: Path, asked: str, style: PromptStyle, *, threads: int | None = None
 ) -> ImportanceMatrix:
     """The matrix that `asked` stands for, which is one that fits. Raises `UserError`."""
-    path = Path(asked).expanduser()
+    path = Path(asked)
     content = b"" if asked in ("", AUTO) else _content(asked)
     if content.startswith(b"GGUF"):
         return read_imatrix(path)

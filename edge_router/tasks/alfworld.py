@@ -119,7 +119,7 @@ def open_game(
     `games` names any folder of games instead of a split. Without both, the split is
     "valid_seen" when ALFWORLD_DATA is set, else "generated". Raises UserError.
     """
-    found = find_games(Path(games).expanduser()) if games is not None else split_games(split)
+    found = find_games(games) if games is not None else split_games(split)
     return AlfworldGame(pick(found, selector, seed).path)
 
 

@@ -55,7 +55,7 @@ def data_root() -> Path:
     Raises UserError when there is no such folder.
     """
     named = os.environ.get("ALFWORLD_DATA")
-    root = Path(named).expanduser() if named else Path.home() / ".cache" / "alfworld"
+    root = Path(os.path.expanduser(named or "~/.cache/alfworld"))
     if root.is_dir():
         return root
     remedy = f"run alfworld-download, or play our own games with --split {GENERATED}"

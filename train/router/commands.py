@@ -19,12 +19,11 @@ from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
 from edge_router.models import resolve
+from edge_router.tasks.base import TASKS
 from train.router import choose, figures, report
 from train.router.pipeline import STAGES, Options, Run
 from train.router.progress import StderrProgress
 from train.router.setting import Setting
-
-TASKS = ("alfworld",)
 
 
 def run(
@@ -32,8 +31,8 @@ def run(
     model: str | None,
     tiers: Sequence[str],
     task: str,
-    games: str | None,
-    folder: str,
+    games: Path | None,
+    folder: Path,
     stages: Sequence[str],
     kv: str,
     more_kv: Sequence[str],
@@ -63,7 +62,7 @@ def run(
         kvs=tuple(str(KvMode.parse(mode)) for mode in more_kv),
         profiles=tuple((name, find_profile(name)) for name in profiles),
     )
-    work = Run(Path(folder).expanduser(), setting, options, StderrProgress(), _say)
+    work = Run(folder, setting, options, StderrProgress(), _say)
     try:
         for stage in STAGES:
             if not stages or stage in stages:
@@ -94,7 +93,7 @@ def _stage(work: Run, stage: str, wish: report.Wish) -> None:
 
 
 def _options(
-    games: str | None,
+    games: Path | None,
     train_games: int,
     select_games: int,
     test_games: int,
@@ -106,7 +105,7 @@ def _options(
         train_games=train_games,
         select_games=select_games,
         test_games=test_games,
-        folder=Path(games).expanduser() if games is not None else None,
+        folder=games,
         jobs=jobs,
     )
     return replace(

@@ -69,7 +69,7 @@ def generate_games(
 
 
 def _empty_folder(out: str | Path) -> Path:
-    target = Path(out).expanduser()
+    target = Path(out)
     try:
         target.mkdir(parents=True, exist_ok=True)
         taken = any(target.iterdir())

@@ -1,0 +1,129 @@
+"""~ in options is expanded wherever a path can begin, and names are completed."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from edge_router.cli import main
+from edge_router.cli_types import FILE, Spelled, UserPath, expanded
+from edge_router.errors import UserError
+from edge_router.tasks.game_files import SHIPPED
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("~/x", "{}/x"),
+        ("~", "{}"),
+        ("a=~/x.gguf", "a={}/x.gguf"),
+        ("onnx:~/r.onnx", "onnx:{}/r.onnx"),
+        (
+            "low,retry:onnx:~/r.onnx@0.3,onnx:~/s.onnx",
+            "low,retry:onnx:{}/r.onnx@0.3,onnx:{}/s.onnx",
+        ),
+        ("x/~/y", "x/~/y"),
+        ("file~1", "file~1"),
+        ("~nobody-has-this-name/x", "~nobody-has-this-name/x"),
+        ("", ""),
+    ],
+)
+def test_a_tilde_is_expanded_where_a_path_begins(home: Path, text: str, wanted: str) -> None:
+    assert expanded(text) == wanted.replace("{}", str(home))
+
+
+def test_a_tilde_without_a_home_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", _nobody)
+    with pytest.raises(UserError, match="no home folder"):
+        expanded("onnx:~/r.onnx")
+
+
+def _nobody(uid: int) -> pwd.struct_passwd:
+    raise KeyError(uid)
+
+
+def test_a_path_option_gives_a_path(home: Path) -> None:
+    assert FILE.convert("~/a,~b", None, None) == home / "a,~b"
+
+
+def test_every_option_that_names_a_path_expands_it() -> None:
+    """click's own path type leaves ~ alone, so no command may use it."""
+
+    def walk(command: click.Command) -> list[click.Parameter]:
+        found = list(command.params)
+        for child in command.commands.values() if isinstance(command, click.Group) else ():
+            found += walk(child)
+        return found
+
+    params = walk(main)
+    assert [p.name for p in params if type(p.type) is click.Path] == []
+    words = ("path", "file", "folder", "gguf")
+    named = [p for p in params if isinstance(p, click.Option) and p.help]
+    told = [p for p in named if any(w in f"{p.metavar} {p.help}".lower() for w in words)]
+    takes_text = [p for p in told if not p.is_flag]
+    assert [p.name for p in takes_text if not isinstance(p.type, UserPath | Spelled)] == []
+
+
+def test_games_behind_an_equals_sign_are_found_in_the_home(home: Path) -> None:
+    (home / "games").symlink_to(SHIPPED)
+    result = CliRunner().invoke(main, ["games", "list", "--games=~/games"])
+    assert result.exit_code == 0, result.output
+
+
+def completions(*words: str) -> list[str]:
+    """What bash is offered for the last of `words`, asked as bash asks."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("edge-router")],
+        env=os.environ
+        | {
+            "_EDGE_ROUTER_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(("edge-router", *words)),
+            "COMP_CWORD": str(len(words)),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["pl"], "play"),
+        (["play", "--ma"], "--max-steps"),
+        (["play", "--model", "house"], "household"),
+        (["play", "--router", "en"], "entropy:"),
+        (["play", "--split", "valid_u"], "valid_unseen"),
+        (["play", "--task", "al"], "alfworld"),
+        (["play", "--game", "ran"], "random"),
+        (["play", "--game", "look_at"], "look_at_obj_in_light"),
+        (["models", "pull", "qwen3-0"], "qwen3-0.6b"),
+        (["train", "router", "--model", "house"], "household"),
+    ],
+)
+def test_a_shell_completes_names(words: list[str], offered: str) -> None:
+    assert any(line.startswith(offered) for line in completions(*words))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_calls_the_command_back(shell: str) -> None:
+    result = CliRunner().invoke(main, ["completion", shell])
+    assert result.exit_code == 0, result.output
+    assert f"_EDGE_ROUTER_COMPLETE={shell}_complete" in result.stdout
+    assert result.stderr == ""
