@@ -54,6 +54,7 @@ def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     is_flag=True,
     expose_value=False,
     is_eager=True,
+    allow_from_autoenv=False,
     callback=_show_version,
     help="Show versions and what llama.cpp was compiled with, and exit.",
 )

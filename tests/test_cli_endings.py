@@ -40,6 +40,7 @@ def run(
         stdout=subprocess.PIPE if stdout is None else stdout,
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
         check=False,
     )
 
