@@ -15,6 +15,7 @@ from typing import Final
 from edge_router.bench.jobs import ladder_fingerprint
 from edge_router.bench.machine_details import available_bytes, load_average, memory_bytes
 from edge_router.costs import ladder_profile, profile_path
+from edge_router.engine.checksums import require_promised
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import default_context
@@ -24,7 +25,7 @@ from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import MachineError, UserError
 from edge_router.folders import cache_folder, data_folder
-from edge_router.models import LadderFile
+from edge_router.ladder_file import LadderFile
 from edge_router.tasks.engine import new_engine, temporary_folder
 from edge_router.tasks.game_files import GENERATED, SPLITS, split_games
 
@@ -115,6 +116,8 @@ def _memory(ladder: LadderFile) -> Iterator[Finding]:
     try:
         headers = [read_header(spec.path) for spec in ladder.tiers]
         require_same_model(headers)
+        for spec in ladder.tiers:  # every byte: that it was right once is not enough here
+            require_promised(spec, remembered=False)
     except UserError as error:
         yield Finding(f"ladder {name}", str(error), "name another --model or --tier", stops=True)
         return

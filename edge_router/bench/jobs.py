@@ -19,6 +19,7 @@ from edge_router.bench.parallel import StopRunError
 from edge_router.bench.records import GameRecord, Recorder, StepRecord
 from edge_router.bench.routers import bench_router
 from edge_router.bench.store import key_of
+from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.machine import cpu_model
@@ -57,7 +58,7 @@ class GameJob:
             {
                 "records": RECORDS,
                 "game": file_key(self.game.path),
-                "model": [(spec.name, file_key(spec.path)) for spec in self.specs],
+                "model": [(spec.name, gguf_sha256(spec.path)) for spec in self.specs],
                 "router": _identity(self.router),
                 "kv": self.kv if self.router != "low" and len(self.specs) > 1 else "",
                 "options": asdict(self.options),
@@ -74,7 +75,7 @@ def episode_seed(seed: int, game: str, attempt: int = 0) -> int:
 
 def ladder_fingerprint(specs: Sequence[TierSpec]) -> str:
     """SHA-256 over the tiers' names and files, cheapest first."""
-    return key_of({"tiers": [(spec.name, file_key(spec.path)) for spec in specs]})
+    return key_of({"tiers": [(spec.name, gguf_sha256(spec.path)) for spec in specs]})
 
 
 def play_job(job: GameJob) -> GameRecord:

@@ -2,25 +2,30 @@
 
 `read_header(path)` checks everything that can be checked without touching a
 weight: the magic, every length and count against the size of the file, and
-that every tensor lies inside the file. A file that passes is whole; one that
-does not is told apart in one sentence (`UserError`). The header also answers
-what a ladder needs to know of a file it has not loaded: metadata, tensor
-shapes and types, and the raw bytes of the tokenizer for its hash.
+that every tensor lies inside the file, and no two tokens are the same. A file
+that passes is whole; one that does not is told apart in one sentence
+(`UserError`). The header also answers what a ladder needs to know of a file it
+has not loaded: metadata, tensor shapes and types, and the raw bytes of the
+tokenizer for its hash.
 
 The layout is GGUF v2 and v3, little endian: magic, version, tensor count, key
-count, key/value pairs, tensor infos, padding, tensor data.
+count, key/value pairs, tensor infos, padding, tensor data. A model may come in
+parts, NAME-00001-of-00003.gguf and so on: each is a GGUF with some of the
+tensors, the first has the metadata, and its path stands for the whole model.
 """
 
 from __future__ import annotations
 
 import mmap
-import struct
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from edge_router.engine.gguf_bytes import Cursor, DamagedError, read_value, strings_of
 from edge_router.errors import UserError
+from edge_router.paths import why_no_file
 
 # ggml type -> (name, elements a block, bytes a block). The table is checked
 # against the gguf package's by tests/test_engine_gguf_file.py.
@@ -63,38 +68,26 @@ GGML_TYPES: Final[Mapping[int, tuple[str, int, int]]] = {
 }
 FLOAT_TYPES: Final = frozenset({"F32", "F16", "BF16", "F64"})
 
-_SCALARS: Final[Mapping[int, str]] = {
-    0: "<B",
-    1: "<b",
-    2: "<H",
-    3: "<h",
-    4: "<I",
-    5: "<i",
-    6: "<f",
-    7: "<?",
-    10: "<Q",
-    11: "<q",
-    12: "<d",
-}
 _LFS_POINTER: Final = b"version https://git-lfs"
-_STRING: Final = 8
-_ARRAY: Final = 9
+_MAGIC: Final = b"GGUF"
+_PART_NAME: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies: `shape` is ggml's (columns first), `offset` is from the start."""
+    """Where a tensor lies: `shape` is ggml's (columns first), `offset` from `file`'s start."""
 
     name: str
     shape: tuple[int, ...]
     type_name: str
     offset: int
     n_bytes: int
+    file: Path
 
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What a GGUF says of itself.
+    """What a GGUF says of itself; `size_bytes` and `tensors` are those of all its `parts`.
 
     `metadata` holds the scalar values as text, numbers as Python writes them
     and booleans as "true"/"false"; arrays are left out. `raw` maps every key,
@@ -106,6 +99,7 @@ class GgufHeader:
     metadata: dict[str, str]
     raw: dict[str, bytes]
     tensors: dict[str, TensorInfo]
+    parts: tuple[Path, ...]  # `path` first
 
     @property
     def architecture(self) -> str:
@@ -116,55 +110,15 @@ class GgufHeader:
         return frozenset(t.type_name for t in self.tensors.values())
 
 
-class _DamagedError(Exception):
-    """The header asks for bytes that the file does not have, or makes no sense."""
-
-
-class _Cursor:
-    """Reads little-endian values out of a buffer and never past its end."""
-
-    def __init__(self, data: mmap.mmap) -> None:
-        self.data = data
-        self.at = 0
-        self.end = len(data)
-
-    def skip(self, n: int) -> int:
-        start = self.at
-        if n < 0 or n > self.end - start:
-            raise _DamagedError("the file ends inside the header")
-        self.at = start + n
-        return start
-
-    def scalar(self, fmt: str) -> int | float | bool:
-        start = self.skip(struct.calcsize(fmt))
-        value: int | float | bool = struct.unpack_from(fmt, self.data, start)[0]
-        return value
-
-    def u32(self) -> int:
-        return int(self.scalar("<I"))
-
-    def u64(self) -> int:
-        return int(self.scalar("<Q"))
-
-    def string(self) -> str:
-        n = self.u64()
-        start = self.skip(n)
-        try:
-            return self.data[start : self.at].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise _DamagedError("a text in the header is not UTF-8") from error
-
-    def skip_array(self) -> None:
-        kind, count = self.u32(), self.u64()
-        if kind in _SCALARS:
-            self.skip(struct.calcsize(_SCALARS[kind]) * count)
-        elif kind == _STRING:
-            if count > (self.end - self.at) // 8:
-                raise _DamagedError("the file ends inside the header")
-            for _ in range(count):
-                self.skip(self.u64())
-        else:
-            raise _DamagedError(f"the header holds an array of unknown type {kind}")
+def is_gguf(path: Path) -> bool:
+    """Whether `path` is a file that begins as a GGUF does."""
+    if why_no_file(path):
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == _MAGIC
+    except OSError:
+        return False
 
 
 def refuse_lfs_pointer(path: Path) -> None:
@@ -178,32 +132,111 @@ def refuse_lfs_pointer(path: Path) -> None:
 
 
 def read_header(path: Path) -> GgufHeader:
-    """Header of the GGUF at `path`, checked against the size of the file.
+    """Header of the GGUF at `path`, checked against the size of the file; of all parts, if any.
 
-    Raises `UserError` when the file is missing, is no GGUF, or is not whole.
+    Raises `UserError` when the file is missing, is no GGUF, or is not whole, when a part of
+    the model is missing, and when `path` is not the first part.
     """
-    path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"the model file {path} {what}; give the path of a GGUF file")
+    first = _read_file(Path(path))
+    count = _split_value(first, "count")
+    if count <= 1:
+        return first
+    names = _part_names(first, count)
+    return _joined([first, *(_read_part(first, n, name) for n, name in enumerate(names[1:], 2))])
+
+
+# -- parts ----------------------------------------------------------------------------------------
+
+
+def _split_value(header: GgufHeader, key: str) -> int:
+    text = header.metadata.get(f"split.{key}", "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def _part_names(first: GgufHeader, count: int) -> list[str]:
+    """File names of all parts; llama.cpp finds them by these. Raises `UserError`."""
+    path, number = first.path, _split_value(first, "no") + 1
+    match = _PART_NAME.fullmatch(path.name)
+    stem = match[1] if match else path.stem
+    names = [f"{stem}-{n:05d}-of-{count:05d}.gguf" for n in range(1, count + 1)]
+    if number != 1:
+        known = f", {path.with_name(names[0])}" if match else ""
+        raise UserError(
+            f"{path} is part {number} of {count} of a model; give the first part{known}"
+        )
+    if path.name != names[0]:
+        raise UserError(
+            f"{path} is the first of {count} parts of a model, which are found by their names; "
+            f"call it {names[0]} again, as it was published"
+        )
+    return names
+
+
+def _read_part(first: GgufHeader, number: int, name: str) -> GgufHeader:
+    path, count = first.path.with_name(name), _split_value(first, "count")
+    if why_no_file(path) == "does not exist":
+        raise UserError(
+            f"{first.path} is the first of {count} parts of a model and part {number}, {path}, is "
+            "missing; put all parts into one folder"
+        )
+    part = _read_file(path)
+    if (_split_value(part, "no") + 1, _split_value(part, "count")) != (number, count):
+        raise UserError(
+            f"{path} does not say that it is part {number} of {count}; download the parts again"
+        )
+    return part
+
+
+def _joined(parts: list[GgufHeader]) -> GgufHeader:
+    """One header for the model that the parts make up."""
+    first, tensors = parts[0], dict[str, TensorInfo]()
+    for part in parts:
+        twice = next((name for name in part.tensors if name in tensors), None)
+        if twice is not None:
+            raise UserError(f"{part.path} has the tensor {twice}, which an earlier part has too")
+        tensors |= part.tensors
+    total = _split_value(first, "tensors.count")
+    if total and total != len(tensors):
+        raise UserError(
+            f"the {len(parts)} parts of {first.path} hold {len(tensors)} tensors and {total} "
+            "belong to the model; download the parts again"
+        )
+    size = sum(part.size_bytes for part in parts)
+    return replace(
+        first, size_bytes=size, tensors=tensors, parts=tuple(part.path for part in parts)
+    )
+
+
+# -- one file -------------------------------------------------------------------------------------
+
+
+def _read_file(path: Path) -> GgufHeader:
+    wrong = why_no_file(path)
+    if wrong:
+        raise UserError(f"the model file {path} {wrong}; give the path of a GGUF file")
     try:
         refuse_lfs_pointer(path)
         with path.open("rb") as file:
-            if file.read(4) != b"GGUF":
+            if file.read(4) != _MAGIC:
                 raise UserError(f"{path} is not a GGUF file: it does not begin with 'GGUF'")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _parse(path, _Cursor(data))
+                return _parse(path, Cursor(data))
     except OSError as error:
         raise UserError(f"the model file {path} cannot be read: {error.strerror}") from error
-    except _DamagedError as error:
+    except DamagedError as error:
         raise UserError(
             f"the GGUF file {path} is truncated or damaged ({error}); download or convert it again"
         ) from error
 
 
-def _parse(path: Path, cursor: _Cursor) -> GgufHeader:
+def _parse(path: Path, cursor: Cursor) -> GgufHeader:
     cursor.skip(4)
     version = cursor.u32()
+    if version in (2 << 24, 3 << 24):
+        raise UserError(
+            f"{path} is a big-endian GGUF, made for another kind of processor; take the "
+            "little-endian one"
+        )
     if version not in (2, 3):
         if int.from_bytes(version.to_bytes(4, "little"), "big") in (2, 3):
             raise UserError(
@@ -217,37 +250,35 @@ def _parse(path: Path, cursor: _Cursor) -> GgufHeader:
     for _ in range(n_keys):
         key = cursor.string()
         start = cursor.at
-        value = _value(cursor)
+        value = read_value(cursor)
         if value is not None:
             metadata[key] = value
         raw[key] = cursor.data[start : cursor.at]
-    tensors = _tensors(cursor, n_tensors, _alignment(metadata))
-    return GgufHeader(path, cursor.end, metadata, raw, tensors)
+    _check_tokens(raw)
+    tensors = _tensors(path, cursor, n_tensors, _alignment(metadata))
+    return GgufHeader(path, cursor.end, metadata, raw, tensors, (path,))
 
 
-def _value(cursor: _Cursor) -> str | None:
-    """The next value as text; None for an array, which is skipped."""
-    kind = cursor.u32()
-    if kind in _SCALARS:
-        value = cursor.scalar(_SCALARS[kind])
-        return str(value).lower() if isinstance(value, bool) else str(value)
-    if kind == _STRING:
-        return cursor.string()
-    if kind == _ARRAY:
-        cursor.skip_array()
-        return None
-    raise _DamagedError(f"the header holds a value of unknown type {kind}")
+def _check_tokens(raw: Mapping[str, bytes]) -> None:
+    """llama.cpp ends the process at a vocabulary that has a token twice."""
+    ids: dict[bytes, int] = {}
+    for number, text in enumerate(strings_of(raw.get("tokenizer.ggml.tokens", b""))):
+        text = text or b"[EMPTY_%d]" % number  # as llama.cpp calls a token without a text
+        if text in ids:
+            shown = text.decode("utf-8", "replace")
+            raise DamagedError(f"the tokens {ids[text]} and {number} are the same, {shown!r}")
+        ids[text] = number
 
 
 def _alignment(metadata: Mapping[str, str]) -> int:
     text = metadata.get("general.alignment", "32")
     alignment = int(text) if text.isdigit() else 0
     if alignment <= 0 or alignment & (alignment - 1):
-        raise _DamagedError(f"the alignment {text} is not a power of two")
+        raise DamagedError(f"the alignment {text} is not a power of two")
     return alignment
 
 
-def _tensors(cursor: _Cursor, count: int, alignment: int) -> dict[str, TensorInfo]:
+def _tensors(path: Path, cursor: Cursor, count: int, alignment: int) -> dict[str, TensorInfo]:
     infos: list[tuple[str, tuple[int, ...], str, int, int]] = []
     for _ in range(count):
         infos.append(_tensor(cursor, alignment))
@@ -256,26 +287,26 @@ def _tensors(cursor: _Cursor, count: int, alignment: int) -> dict[str, TensorInf
     for name, shape, type_name, offset, n_bytes in infos:
         if base + offset + n_bytes > cursor.end:
             missing = base + offset + n_bytes - cursor.end
-            raise _DamagedError(f"tensor {name} reaches {missing} bytes past the end of the file")
+            raise DamagedError(f"tensor {name} reaches {missing} bytes past the end of the file")
         if name in tensors:
-            raise _DamagedError(f"tensor {name} is listed twice")
-        tensors[name] = TensorInfo(name, shape, type_name, base + offset, n_bytes)
+            raise DamagedError(f"tensor {name} is listed twice")
+        tensors[name] = TensorInfo(name, shape, type_name, base + offset, n_bytes, path)
     return tensors
 
 
-def _tensor(cursor: _Cursor, alignment: int) -> tuple[str, tuple[int, ...], str, int, int]:
+def _tensor(cursor: Cursor, alignment: int) -> tuple[str, tuple[int, ...], str, int, int]:
     name = cursor.string()
     n_dims = cursor.u32()
     if not 1 <= n_dims <= 4:
-        raise _DamagedError(f"tensor {name} has {n_dims} dimensions")
+        raise DamagedError(f"tensor {name} has {n_dims} dimensions")
     shape = tuple(cursor.u64() for _ in range(n_dims))
     kind, offset = cursor.u32(), cursor.u64()
     if kind not in GGML_TYPES:
-        raise _DamagedError(f"tensor {name} is of unknown type {kind}")
+        raise DamagedError(f"tensor {name} is of unknown type {kind}")
     type_name, block, block_bytes = GGML_TYPES[kind]
     elements = 1
     for n in shape:
         elements *= n
     if elements == 0 or shape[0] % block or offset % alignment:
-        raise _DamagedError(f"tensor {name} has an impossible shape or place")
+        raise DamagedError(f"tensor {name} has an impossible shape or place")
     return name, shape, type_name, offset, elements // block * block_bytes

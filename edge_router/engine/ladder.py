@@ -23,6 +23,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_router.engine.checksums import require_promised
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.generate import Writer
@@ -33,8 +34,10 @@ from edge_router.engine.llama import (
     LlamaModel,
     copy_span,
 )
+from edge_router.engine.same_text import require_same_text
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest, KvMode, Tier, TierSpec, common_prefix
+from edge_router.engine.trial import require_tried
 from edge_router.errors import UserError
 
 __all__ = [
@@ -98,14 +101,16 @@ class Ladder:
         compute its own steps' tokens again in the next `prefill`, as it does
         for the other tiers' steps: the cache then holds the same bits whoever
         wrote the text, where it otherwise differs by rounding. Raises `UserError` for a file
-        that is missing, damaged or refused by llama.cpp, for files that are not
-        builds of one model, and for an `n_ctx` the model was not trained for.
+        that is missing, damaged, not what its `sha256` says or refused by llama.cpp, for files
+        that are not builds of one model, and for an `n_ctx` the model was not trained for.
         """
         specs = list(specs)
         mode = KvMode.parse(kv) if isinstance(kv, str) else kv
         headers = [read_header(spec.path) for spec in specs]
         _check_specs(specs)
         require_same_model(headers)
+        for spec, header in zip(specs, headers, strict=True):
+            _require_trusted(spec, header)
         tiers: list[Tier] = []
         with ExitStack() as loaded:
             for spec, header in zip(specs, headers, strict=True):
@@ -118,6 +123,7 @@ class Ladder:
                 )
                 loaded.callback(context.close)
                 tiers.append(Tier(spec.name, header.path, model, context, header.size_bytes))
+            require_same_text([tier.model for tier in tiers])
             loaded.pop_all()
         return cls(tiers, mode, n_ctx, reread=reread)
 
@@ -294,6 +300,13 @@ def _check_specs(specs: Sequence[TierSpec]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"two tiers are called {name!r}; give each tier a name of its own")
+
+
+def _require_trusted(spec: TierSpec, header: GgufHeader) -> None:
+    """Raise `UserError` for a file that is not the promised one, or that llama.cpp dies of."""
+    require_promised(spec)
+    if not (spec.sha256 and spec.shipped):
+        require_tried(header)
 
 
 def _check_model(model: LlamaModel, n_ctx: int, *, handoff: bool) -> None:

@@ -102,11 +102,13 @@ class LlamaModel:
         n_gpu_layers: int = 0,
         use_mmap: bool = True,
         vocab_only: bool = False,
+        repack: bool = True,
     ) -> LlamaModel:
         """Load the GGUF at `path`; `n_gpu_layers` -1 offloads all layers.
 
         With `vocab_only` the weights are left alone: text becomes tokens and
-        back, and no context can be made.
+        back, and no context can be made. `repack` False leaves the weights as
+        they lie on disk, which loads at once and computes slowly.
 
         Raises `UserError` when the file is missing, not a whole GGUF, or
         refused by llama.cpp. The header is checked first, because llama.cpp
@@ -117,7 +119,7 @@ class LlamaModel:
         params = api.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
         params.load_mode = api.LLAMA_LOAD_MODE_MMAP if use_mmap else api.LLAMA_LOAD_MODE_NONE
-        params.use_extra_bufts = _repacking_is_safe()
+        params.use_extra_bufts = repack and _repacking_is_safe()
         params.vocab_only = vocab_only
         library_log.errors.clear()
         handle = api.llama_model_load_from_file(os.fsencode(header.path), params)
@@ -145,6 +147,11 @@ class LlamaModel:
         """The vocabulary's main end-of-generation tokens (end of text, end of turn)."""
         known = dict.fromkeys((self.eos_id, self.eot_id))
         return tuple(i for i in known if i >= 0 and self.is_eog(i))
+
+    def text_settings(self) -> tuple[object, ...]:
+        """Tokens of bos, eos and eot, and whether bos and eos are put around a text."""
+        adds_eos = bool(self._api.llama_vocab_get_add_eos(self._vocab))
+        return self.bos_id, self.eos_id, self.eot_id, self.adds_bos, adds_eos
 
     def tokenize(
         self, text: str, *, add_special: bool = False, parse_special: bool = True

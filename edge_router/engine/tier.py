@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.generate import StopReason
 from edge_router.engine.llama import LlamaContext, LlamaModel
 from edge_router.engine.tier_sizes import kv_bytes
+from edge_router.engine.tier_spec import TierSpec
 from edge_router.errors import UserError
+
+__all__ = ["Generation", "Ingest", "KvMode", "Tier", "TierSpec", "common_prefix"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,6 @@ class KvMode:
         return "handoff" if self.own == 1 else f"handoff:{self.own}"
 
 
-@dataclass(frozen=True)
-class TierSpec:
-    """A tier to load: its name ("q4_k_m") and its GGUF."""
-
-    name: str
-    path: Path
-
-
 @dataclass
 class Tier:
     """A loaded tier; `held` are the tokens whose KV its context holds."""
@@ -63,8 +58,8 @@ class Tier:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the GGUF; read on first use, which takes a second per gigabyte."""
-        return file_sha256(self.path)
+        """SHA-256 of the GGUF."""
+        return gguf_sha256(self.path)
 
     @property
     def kv_bytes(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from edge_router.agent.styles import prompt_override
-from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.tier import TierSpec
@@ -38,7 +38,7 @@ class Setting:
     @cached_property
     def fingerprints(self) -> tuple[str, ...]:
         """SHA-256 of each file."""
-        return tuple(file_sha256(tier.path) for tier in self.tiers)
+        return tuple(gguf_sha256(tier.path) for tier in self.tiers)
 
     @cached_property
     def n_ctx(self) -> int:
