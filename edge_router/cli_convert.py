@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import time
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from edge_router.convert.build import Made
+    from edge_router.convert.download import Fetched
     from edge_router.convert.journal import DoneTier
 
 
@@ -101,12 +103,15 @@ def run(
 
     wanted = parse_tiers(tiers)
     repo, known_as = _remote(source)
+    if name is not None or known_as:  # before anything is fetched
+        _require_name(known_as if name is None else name, out)
     if repo and not out and _is_here(known_as, wanted):
         click.echo(f"{known_as} is here already: edge-router play --model {known_as}")
         return
     fetched = _fetch(repo) if repo else None
-    opened = open_source(fetched or Path(source), repo)
+    opened = open_source(fetched.folder if fetched else Path(source), repo)
     called = name or known_as or opened.name
+    _require_name(called, out)
     folder = out or models_folder() / called
     order = Order(
         out=folder,
@@ -120,9 +125,25 @@ def run(
     )
     with shown_progress() as progress:
         made = make(opened, order, progress)
-    if fetched and not keep_checkpoint:
-        shutil.rmtree(fetched)
-    report(made, str(out or called))
+    if fetched and fetched.ours and not keep_checkpoint:
+        shutil.rmtree(fetched.folder)
+    report(made, _as_option(out) if out else called)
+
+
+def _require_name(name: str, out: Path | None) -> None:
+    """A name that will do; one of edge-router's own only for a ladder that is played by folder."""
+    from edge_router.models import require_free_name
+    from edge_router.paths import require_name
+
+    if out:
+        require_name(name, "the name")
+    else:
+        require_free_name(name)
+
+
+def _as_option(folder: Path) -> str:
+    """The folder as --model takes it, whatever models there are, quoted for a shell."""
+    return shlex.quote(str(folder) if len(folder.parts) > 1 else f"./{folder}")
 
 
 def _remote(source: str) -> tuple[str, str]:
@@ -130,9 +151,11 @@ def _remote(source: str) -> tuple[str, str]:
     from edge_router.catalogue import catalogue
     from edge_router.convert.download import is_repo, refuse_url
     from edge_router.convert.source import slug
+    from edge_router.paths import is_folder, why_no_file
 
     refuse_url(source)
-    if Path(source).exists():
+    path = Path(source)
+    if is_folder(path) or not why_no_file(path):
         return "", ""
     if source in catalogue():
         return catalogue()[source].repo, source
@@ -140,16 +163,20 @@ def _remote(source: str) -> tuple[str, str]:
     return (source, known[0] if known else slug(source)) if is_repo(source) else ("", "")
 
 
-def _fetch(repo: str) -> Path:
+def _fetch(repo: str) -> Fetched:
     from edge_router.convert.download import fetch
 
     click.echo(f"fetching {repo}", err=True)
-    return fetch(repo)
+    fetched = fetch(repo)
+    if not fetched.ours:
+        click.echo(f"{repo} is in the Hugging Face cache: {fetched.folder}", err=True)
+    return fetched
 
 
 def _is_here(name: str, tiers: Sequence[str]) -> bool:
     """Whether the ladder exists with all these tiers."""
-    from edge_router.models import LADDER_FILE, models_folder, read_ladder
+    from edge_router.ladder_file import LADDER_FILE, read_ladder
+    from edge_router.models import models_folder
 
     folder = models_folder() / name
     if not (folder / LADDER_FILE).is_file():

@@ -15,7 +15,7 @@ from edge_router.cli_types import FETCHABLE, MODEL
 
 if TYPE_CHECKING:
     from edge_router.catalogue import CatalogueModel
-    from edge_router.models import LadderFile
+    from edge_router.ladder_file import LadderFile
 
 PAIR = ("q4_k_m", "q8_0")  # the tiers that memory is told for
 DEFAULT = ("q3_k_m", *PAIR)
@@ -35,21 +35,32 @@ def list_models(as_json: bool) -> None:
     edge-router models list
     """
     from edge_router.catalogue import catalogue
-    from edge_router.models import converted_folders, embedded_ladders, read_ladder
+    from edge_router.errors import UserError
+    from edge_router.ladder_file import read_ladder
+    from edge_router.models import converted_folders, embedded_ladders
 
-    here = [*embedded_ladders(), *map(read_ladder, converted_folders())]
-    names = [ladder.folder.name for ladder in here]
+    here, broken = list(embedded_ladders()), dict[str, str]()
+    for folder in converted_folders():
+        try:
+            here.append(read_ladder(folder))
+        except UserError as error:  # the others are there all the same
+            broken[folder.name] = str(error)
+    names = [*(ladder.folder.name for ladder in here), *broken]
     missing = [model for model in catalogue().values() if model.name not in names]
     if as_json:
         for ladder in here:
             tiers = {t.name: str(t.path) for t in ladder.tiers}
             click.echo(json.dumps({"name": ladder.folder.name, "here": True, "tiers": tiers}))
+        for name, why in broken.items():
+            click.echo(json.dumps({"name": name, "here": True, "broken": why}))
         for model in missing:
             click.echo(json.dumps({**asdict(model), "here": False}))
         return
     click.echo("here")
     for ladder in here:
         click.echo(f"  {ladder.folder.name:30}{_sizes(ladder)}")
+    for name, why in broken.items():
+        click.echo(f"  {name:30}{why}")
     click.echo(f"\nto fetch with `edge-router models pull NAME`{_head()}")
     for model in missing:
         click.echo(f"  {model.name:30}{_row(model)}")
@@ -57,9 +68,10 @@ def list_models(as_json: bool) -> None:
 
 def _sizes(ladder: LadderFile) -> str:
     from edge_router.convert.files import gigabytes
+    from edge_router.models import gguf_bytes
 
     return ", ".join(
-        f"{t.name} {gigabytes(t.path.stat().st_size) if t.path.is_file() else 'is missing'}"
+        f"{t.name} {gigabytes(gguf_bytes(t.path)) if t.path.is_file() else 'is missing'}"
         for t in ladder.tiers
     )
 
@@ -91,7 +103,8 @@ def show(model: str, verify: bool, as_json: bool) -> None:
     edge-router models show household --verify
     """
     from edge_router.catalogue import catalogue
-    from edge_router.models import converted_folders, find_ladder, read_details, verify_files
+    from edge_router.ladder_file import read_details
+    from edge_router.models import converted_folders, find_ladder, verify_files
 
     here = [folder.name for folder in converted_folders()]
     if model in catalogue() and model not in here:
@@ -207,7 +220,7 @@ def rm(model: str, yes: bool) -> None:
     if not yes:
         click.confirm("remove?", abort=True, err=True)
     for folder in folders:
-        shutil.rmtree(folder)
+        _remove(folder)
         click.echo(f"removed {folder}")
 
 
@@ -216,9 +229,9 @@ def _removable(model: str) -> list[Path]:
     from edge_router.convert.download import checkpoint_folder
     from edge_router.errors import UserError
     from edge_router.models import embedded_ladders, models_folder
+    from edge_router.paths import require_name
 
-    if "/" in model or model.startswith("."):
-        raise UserError(f"{model!r} is not a model's name; remove a folder of yours yourself")
+    require_name(model, "the model's name")  # "" and ".." are folders that hold other things
     folders = [models_folder() / model]
     if model in catalogue():
         folders.append(checkpoint_folder(catalogue()[model].repo))
@@ -228,6 +241,18 @@ def _removable(model: str) -> list[Path]:
             raise UserError(f"{model} comes with edge-router and cannot be removed")
         raise UserError(f"there is no model {model!r} in {models_folder()}")
     return found
+
+
+def _remove(folder: Path) -> None:
+    from edge_router.errors import UserError
+
+    try:
+        if folder.is_symlink():  # what it points to is not ours
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be removed: {error.strerror}") from error
 
 
 def _held(folder: Path) -> str:

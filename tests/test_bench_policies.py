@@ -33,7 +33,7 @@ from edge_router.bench.synthetic import Shape
 from edge_router.cli import main
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
-from edge_router.models import LadderFile
+from edge_router.ladder_file import LadderFile
 from edge_router.tasks.game_files import SHIPPED, GameRef, split_games
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 

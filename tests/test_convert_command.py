@@ -27,7 +27,8 @@ from edge_router.convert.tiers import quantise_tier
 from edge_router.engine.imatrix import collect, write_imatrix
 from edge_router.engine.ladder import Ladder
 from edge_router.errors import UserError
-from edge_router.models import find_ladder, read_details
+from edge_router.ladder_file import read_details
+from edge_router.models import find_ladder
 from tests.checkpoints import edit_json, write_checkpoint
 from tests.tiny_gguf import TINY_QWEN3, write_tiny
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_router.errors import UserError
-from edge_router.models import DEFAULT_ROUTER, embedded_ladders, read_ladder, resolve
+from edge_router.ladder_file import DEFAULT_ROUTER, read_ladder
+from edge_router.models import embedded_ladders, resolve
 from edge_router.router.parse import make_router
 
 

@@ -15,9 +15,10 @@ from click.testing import CliRunner, Result
 
 from edge_router.catalogue import catalogue
 from edge_router.cli import main
+from edge_router.engine.gguf_file import read_header
 from edge_router.models import embedded_ladders, find_ladder
 from tests.checkpoints import write_checkpoint
-from tests.hub import Hub
+from tests.hub import COMMIT, Hub
 
 # Parameters as the model cards give them, in thousand millions.
 PUBLISHED = {
@@ -142,10 +143,16 @@ def hub(repositories: Path) -> Iterator[Hub]:
         yield running
 
 
-def pull(model: str, endpoint: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """`models pull` in a process of its own: the client reads its settings once."""
+def pull(
+    model: str, endpoint: str, *options: str, cache: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`models pull` in a process of its own: the client reads its settings once.
+
+    `cache` is the Hugging Face cache; the user's own is never looked at.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     environment |= {"HF_ENDPOINT": endpoint} if endpoint else {"HF_HUB_OFFLINE": "1"}
+    environment |= {"HF_HOME": str(cache or Path(os.environ["EDGE_ROUTER_HOME"]) / "hf")}
     command = ["models", "pull", model, "--tiers", "q8_0", "--no-verify", *options]
     return subprocess.run(
         [sys.executable, "-m", "edge_router.cli", *command],
@@ -212,6 +219,118 @@ def test_pull_wants_an_id_or_a_name_of_the_catalogue() -> None:
     assert "qwen3-0.6b" in said
 
 
+@pytest.fixture
+def cache(repositories: Path, tmp_path: Path) -> Path:
+    """A Hugging Face cache that holds the repository as the hub has it."""
+    folder = tmp_path / "hf" / "hub" / "models--Org--Tiny-Model"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(COMMIT)
+    shutil.copytree(repositories / "Org" / "Tiny-Model", folder / "snapshots" / COMMIT)
+    return tmp_path / "hf"
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:9", "hub"])
+def test_what_the_hugging_face_cache_holds_is_not_downloaded(
+    hub: Hub, home: Path, cache: Path, endpoint: str
+) -> None:
+    done = pull("Org/Tiny-Model", hub.url if endpoint == "hub" else endpoint, cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert find_ladder("tiny-model").tiers[0].path.is_file()
+    assert not any("resolve" in line for line in hub.asked)
+    snapshot = cache / "hub" / "models--Org--Tiny-Model" / "snapshots" / COMMIT
+    assert (snapshot / "config.json").is_file()  # it is not ours to clear up
+
+
+def test_a_cache_that_lacks_a_file_is_completed_or_said_to_be_no_help(
+    hub: Hub, cache: Path
+) -> None:
+    snapshot = cache / "hub" / "models--Org--Tiny-Model" / "snapshots" / COMMIT
+    (snapshot / "model.safetensors").unlink()
+    offline = pull("Org/Tiny-Model", "", cache=cache)
+    assert offline.returncode == 2
+    assert "HF_HUB_OFFLINE is set" in offline.stderr.splitlines()[-1]
+    assert pull("Org/Tiny-Model", hub.url, cache=cache).returncode == 0
+
+
+def test_a_snapshot_folder_gives_its_ladder_the_models_name(cache: Path, home: Path) -> None:
+    snapshot = cache / "hub" / "models--Org--Tiny-Model" / "snapshots" / COMMIT
+    done = CliRunner().invoke(
+        main, ["convert", str(snapshot), "--tiers", "q8_0", "--no-verify", "--threads", "1"]
+    )
+    assert done.exit_code == 0, done.output
+    folder = find_ladder("tiny-model").folder
+    assert 'from = "Org/Tiny-Model"' in (folder / "ladder.toml").read_text()
+    metadata = read_header(find_ladder("tiny-model").tiers[0].path).metadata
+    assert metadata["general.name"] == "Tiny-Model"
+
+
+# -- names ------------------------------------------------------------------------------------
+
+
+def convert_refused(*arguments: object) -> str:
+    result = CliRunner().invoke(main, ["convert", *map(str, arguments), "--tiers", "q8_0"])
+    assert result.exit_code == 2, result.output
+    return result.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["../x", "org/my-model", "run-" + "0" * 240, "", "a\nb", ".."])
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_name_that_is_none_is_refused_and_nothing_is_written(
+    repositories: Path, tmp_path: Path, home: Path, name: str, elsewhere: bool
+) -> None:
+    out = ["--out", tmp_path / "o" / "p"] if elsewhere else []
+    said = convert_refused(repositories / "Org" / "Tiny-Model", "--name", name, *out)
+    assert said.startswith("edge-router: the name ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_of_an_embedded_model_is_kept_for_it(repositories: Path, tmp_path: Path) -> None:
+    source = tmp_path / "household"
+    shutil.copytree(repositories / "Org" / "Tiny-Model", source)
+    assert "household is the name of a model that comes with" in convert_refused(source)
+    assert "give another one with --name" in convert_refused(source, "--name", "HouseHold")
+    done = CliRunner().invoke(
+        main,
+        ["convert", str(source), "--tiers", "q8_0", "--no-verify", "--out", str(tmp_path / "o")],
+    )
+    assert done.exit_code == 0, done.output  # in a folder of its own it hides nothing
+
+
+def test_the_advice_at_the_end_plays_the_ladder_that_was_made(
+    repositories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = repositories / "Org" / "Tiny-Model"
+    done = CliRunner().invoke(
+        main,
+        ["convert", str(source), "--tiers", "q8_0", "--no-verify", "--out", "household"],
+    )
+    assert done.exit_code == 0, done.output
+    advice = done.stdout.strip().splitlines()[-1].rpartition(" ")[2]
+    assert find_ladder(advice).folder.resolve() == tmp_path / "household"
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "a/b", "x" * 300, "a\nb"])
+def test_no_command_takes_such_a_name_for_a_model(home: Path, name: str) -> None:
+    (home / "cache" / "models").mkdir(parents=True)
+    assert "the model's name" in refused("rm", name, "--yes")
+    assert (home / "cache" / "models").is_dir()
+    assert [run(c, name).exit_code for c in ("path", "show", "pull")] == [2, 2, 2]
+    assert CliRunner().invoke(main, ["convert", name]).exit_code == 2
+
+
+def test_a_broken_ladder_does_not_hide_the_others(home: Path) -> None:
+    folder = home / "cache" / "models" / "broken"
+    folder.mkdir(parents=True)
+    (folder / "ladder.toml").write_text("[ladder")
+    shown = run("list")
+    assert shown.exit_code == 0
+    assert "household" in shown.stdout
+    assert "does not describe a ladder" in shown.stdout
+    (line,) = (json.loads(x) for x in run("list", "--json").stdout.splitlines() if "broken" in x)
+    assert line["name"] == "broken"
+
+
 # -- removing ---------------------------------------------------------------------------------
 
 
@@ -225,4 +344,4 @@ def test_rm_asks_first_and_removes_only_what_is_its_own(home: Path) -> None:
     assert not folder.exists()
     assert "comes with edge-router and cannot be removed" in refused("rm", "household", "--yes")
     assert "there is no model 'mine'" in refused("rm", "mine", "--yes")
-    assert "is not a model's name" in refused("rm", "../mine", "--yes")
+    assert "the model's name '../mine' will not do" in refused("rm", "../mine", "--yes")

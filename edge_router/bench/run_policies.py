@@ -28,7 +28,8 @@ from edge_router.engine.ladder import default_context
 from edge_router.engine.machine import physical_cores
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
-from edge_router.models import LadderFile, resolve
+from edge_router.ladder_file import LadderFile
+from edge_router.models import resolve
 from edge_router.tasks.game_files import GameRef, games_of
 
 

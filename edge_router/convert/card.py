@@ -14,6 +14,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_router.convert.checkpoint import cached_repo
+
 if TYPE_CHECKING:
     from gguf import GGUFWriter, Metadata
 
@@ -49,7 +51,8 @@ def write_card(writer: GGUFWriter, folder: Path, parameters: int, note: Note) ->
             named = field.name.removeprefix(_SAMPLING)
             note(f"{where}: {_RENAMED.get(named, named)} is left out, it is not of a usable kind")
         setattr(metadata, field.name, fitting)
-    metadata.name = metadata.name or folder.name.encode("utf-8", "replace").decode()
+    cached = cached_repo(folder).rpartition("/")[2]  # the folder is called after a commit
+    metadata.name = cached or metadata.name or folder.name.encode("utf-8", "replace").decode()
     if metadata.size_label is None:
         metadata.size_label = gguf.size_label(parameters, parameters, 0, 0)
     writer.add_type(gguf.GGUFType.MODEL)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edge_router.engine.gguf_file import refuse_lfs_pointer
 from edge_router.errors import UserError
+from edge_router.paths import is_folder
 
 if TYPE_CHECKING:
     from gguf.utility import LocalTensor
@@ -140,6 +141,15 @@ class Checkpoint:
         return digest.hexdigest()
 
 
+def cached_repo(folder: Path) -> str:
+    """The Hugging Face id of a snapshot in its cache (models--ORG--NAME/snapshots/HASH), or ""."""
+    *_, home, snapshots, _ = ("", "", *folder.absolute().parts)
+    owner, _, name = home.removeprefix("models--").partition("--")
+    if snapshots != "snapshots" or not home.startswith("models--"):
+        return ""
+    return f"{owner}/{name}" if name else owner
+
+
 def hash_file(path: Path, digest: Any, advance: Advance) -> None:
     """Feed a file's bytes to `digest`. Raises `UserError` when it cannot be read."""
     try:
@@ -158,7 +168,7 @@ def _refuse_lfs_pointers(folder: Path) -> None:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(f"there is no checkpoint folder {folder}")
     path = folder / "config.json"
     if not path.is_file():

@@ -1,33 +1,43 @@
 """Fetch a checkpoint from Hugging Face: what converting needs of it, with resume.
 
 huggingface_hub downloads, shows its progress bars and goes on where it was
-interrupted. Ready-made PyTorch files are left alone; a token for models that
-ask for consent is taken from HF_TOKEN or `hf auth login`, as everywhere.
+interrupted; what its own cache holds is not downloaded again. Ready-made
+PyTorch files are left alone; a token for models that ask for consent is taken
+from HF_TOKEN or `hf auth login`, as everywhere.
 """
 
 from __future__ import annotations
 
 import errno
 import re
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
+from edge_router.convert.checkpoint import Checkpoint
 from edge_router.convert.files import disk_full, make_folder, require_space
 from edge_router.errors import UserError
 from edge_router.folders import cache_folder
 from edge_router.parts import load_part
+from edge_router.paths import is_folder
 
 WANTED: Final = ("*.json", "model*.safetensors", "tokenizer.model", "merges.txt", "*.jinja", "*.md")
 _HUB: Final = ("huggingface.co", "www.huggingface.co", "hf.co")
-_REPO: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_REPO: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A checkpoint's folder; `ours` is removed after converting, Hugging Face's cache is not."""
+
+    folder: Path
+    ours: bool = True
 
 
 def is_repo(source: str) -> bool:
     """Whether `source` is a Hugging Face id and not a path."""
-    return (
-        bool(_REPO.fullmatch(source)) and not source.startswith(".") and not Path(source).exists()
-    )
+    return bool(_REPO.fullmatch(source)) and ".." not in source and not is_folder(Path(source))
 
 
 def refuse_url(source: str) -> None:
@@ -48,24 +58,54 @@ def checkpoint_folder(repo: str) -> Path:
     return cache_folder() / "checkpoints" / repo.replace("/", "--")
 
 
-def fetch(repo: str) -> Path:
-    """Download what is missing of `repo`; returns its folder. Raises `UserError`."""
+def fetch(repo: str) -> Fetched:
+    """Download what is missing of `repo`, unless the Hugging Face cache has its newest version.
+
+    When the hub does not answer, what lies there or was downloaded before will do, if it is
+    whole. Raises `UserError`.
+    """
     hub = load_part("huggingface_hub", extra="convert")
-    folder = checkpoint_folder(repo)
-    make_folder(folder)
+    cached, folder = _cached(hub, repo), checkpoint_folder(repo)
     try:
-        require_space(folder, _size(hub, repo) - _held(folder))
+        info = hub.HfApi().model_info(repo, files_metadata=True)
+        if cached is not None and cached.name == info.sha and is_whole(cached):
+            return Fetched(cached, ours=False)
+        make_folder(folder)
+        require_space(folder, _size(info) - _held(folder))
         hub.snapshot_download(repo, local_dir=folder, allow_patterns=list(WANTED))
     except UserError:
         raise
     except Exception as error:  # httpx's, requests' or the hub's own, by version
+        if cached is not None and is_whole(cached):
+            return Fetched(cached, ours=False)
+        if is_whole(folder):
+            return Fetched(folder)
         raise _explained(repo, error) from error
-    return folder
+    return Fetched(folder)
 
 
-def _size(hub: Any, repo: str) -> int:
+def _cached(hub: Any, repo: str) -> Path | None:
+    """The snapshot of `repo` in the Hugging Face cache, which may lack files."""
+    try:
+        return Path(hub.snapshot_download(repo, local_files_only=True))
+    except Exception:  # it has several for "not there", by version
+        return None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a checkpoint can be read from `folder`: configuration, tokenizer and all weights."""
+    if any(folder.rglob("*.incomplete")):  # how an interrupted download leaves a file
+        return False
+    try:
+        Checkpoint.open(folder)
+    except UserError:
+        return False
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
+
+
+def _size(info: Any) -> int:
     """Bytes of the files that are wanted, 0 where the hub does not say."""
-    found = hub.HfApi().model_info(repo, files_metadata=True).siblings or []
+    found = info.siblings or []
     return sum(f.size or 0 for f in found if any(fnmatch(f.rfilename, w) for w in WANTED))
 
 
@@ -86,7 +126,10 @@ def _explained(repo: str, error: Exception) -> UserError:
     if "RepositoryNotFoundError" in names:
         return UserError(f"there is no model {repo} on Hugging Face, or it is not open to you")
     if "OfflineModeIsEnabled" in names:
-        return UserError(f"{repo} cannot be downloaded: HF_HUB_OFFLINE is set")
+        return UserError(
+            f"{repo} cannot be downloaded: HF_HUB_OFFLINE is set, and the Hugging Face cache does "
+            "not have all of it"
+        )
     told_ = " ".join(str(error).split())[:200] or type(error).__name__
     return UserError(
         f"{repo} cannot be downloaded: Hugging Face cannot be reached ({told_}); "

@@ -27,7 +27,7 @@ from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.quantise import Fallback
 from edge_router.errors import UserError
-from edge_router.models import LADDER_FILE
+from edge_router.ladder_file import LADDER_FILE
 
 JOURNAL = ".convert.json"
 LOCK = ".convert.lock"

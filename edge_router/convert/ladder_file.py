@@ -1,6 +1,6 @@
 """Write ladder.toml: the tiers cheapest first, their checksums, and what was measured.
 
-`edge_router.models` reads the names and files back; the figures are for people.
+`edge_router.ladder_file` reads the names and files back; the figures are for people.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from edge_router.convert.files import whole
 from edge_router.convert.journal import DoneTier, Journal
 from edge_router.convert.source import Source
-from edge_router.models import LADDER_FILE
+from edge_router.ladder_file import LADDER_FILE
 
 
 def write_ladder_file(

@@ -24,14 +24,16 @@ from edge_router.convert.architecture import (
     write_hparams,
 )
 from edge_router.convert.card import write_card
-from edge_router.convert.checkpoint import Advance, Checkpoint, hash_file
+from edge_router.convert.checkpoint import Advance, Checkpoint, cached_repo, hash_file
 from edge_router.convert.f16 import write_f16
 from edge_router.convert.files import Record
 from edge_router.convert.tokens import check_vocabulary
 from edge_router.convert.vocabulary import Vocabulary, load_tokenizer, read_vocabulary
-from edge_router.engine.gguf_file import FLOAT_TYPES, GgufHeader, read_header
+from edge_router.engine.gguf_file import FLOAT_TYPES, GgufHeader, is_gguf, read_header
+from edge_router.engine.trial import require_tried
 from edge_router.errors import UserError
 from edge_router.parts import load_part
+from edge_router.paths import is_folder, why_no_file
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -88,11 +90,14 @@ class Source(Protocol):
 
 def open_source(path: Path, repo: str = "") -> Source:
     """The source at `path`, fetched from `repo`. Raises `UserError` when it is not whole."""
-    if path.is_file():
+    if not is_folder(path) and not why_no_file(path):
         _require_gguf(path)
-    if path.is_file() or path.suffix.lower() == ".gguf":
-        return GgufSource(read_header(path), str(path))
+    if is_gguf(path) or path.suffix.lower() == ".gguf":
+        source = GgufSource(read_header(path), str(path))
+        require_tried(source.header)
+        return source
     _use_libraries()
+    repo = repo or cached_repo(path)
     return CheckpointSource(Checkpoint.open(path), repo or str(path), bool(repo))
 
 
@@ -137,12 +142,12 @@ class CheckpointSource:
 
     checkpoint: Checkpoint
     title: str
-    fetched: bool = False  # `title` is a Hugging Face id
+    is_repo: bool = False  # `title` is a Hugging Face id
     given: Path | None = None
 
     @property
     def name(self) -> str:
-        return slug(self.title if self.fetched else str(self.checkpoint.folder.resolve()))
+        return slug(self.title if self.is_repo else str(self.checkpoint.folder.resolve()))
 
     def fingerprint(self, advance: Advance) -> str:
         return self.checkpoint.fingerprint(advance)
@@ -225,12 +230,13 @@ class GgufSource:
 
     @property
     def name(self) -> str:
-        stem = re.sub(r"\.gguf$", "", self.header.path.name.lower())
+        stem = re.sub(r"(-\d{5}-of-\d{5})?(\.gguf)?$", "", self.header.path.name.lower())
         return slug(re.sub(r"[-._](f16|bf16|f32|fp16)$", "", stem))
 
     def fingerprint(self, advance: Advance) -> str:
         digest = hashlib.sha256()
-        hash_file(self.header.path, digest, advance)
+        for part in self.header.parts:
+            hash_file(part, digest, advance)
         return digest.hexdigest()
 
     @property

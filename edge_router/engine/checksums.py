@@ -17,7 +17,7 @@ from pathlib import Path
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier_spec import TierSpec
 from edge_router.errors import UserError
-from edge_router.folders import cache_folder
+from edge_router.folders import cache_folder, if_any
 
 _PIECE = 1 << 20
 
@@ -30,10 +30,10 @@ def gguf_sha256(path: Path, *, remembered: bool = True) -> str:
     parts = read_header(path).parts
     facts = [_facts(part) for part in parts]
     note = _note(parts[0])
-    if remembered and (known := _read(note, facts)):
+    if remembered and note and (known := _read(note, facts)):
         return known
     digest = _hash(parts)
-    if facts == [_facts(part) for part in parts]:
+    if note and facts == [_facts(part) for part in parts]:
         _write(note, facts, digest)
     return digest
 
@@ -62,9 +62,10 @@ def _facts(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
-def _note(path: Path) -> Path:
+def _note(path: Path) -> Path | None:
     name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
-    return cache_folder() / "checksums" / f"{name}.json"
+    folder = if_any(cache_folder)
+    return folder / "checksums" / f"{name}.json" if folder else None
 
 
 def _read(note: Path, facts: list[list[int]]) -> str:

@@ -25,7 +25,7 @@ from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import GgufHeader
 from edge_router.engine.llama import LlamaContext, LlamaModel
 from edge_router.errors import UserError
-from edge_router.folders import cache_folder
+from edge_router.folders import cache_folder, if_any
 
 # Everything a prompt may hold: words, numbers, white space, other scripts, bytes of no token.
 _TEXT: Final = "You are in a room 12.\n\n> go to  desk\t1 'don't' \u00e4\u4f60\u597d\U0001f600\x01"
@@ -40,11 +40,14 @@ _passed: set[str] = set()  # in this process
 def require_tried(header: GgufHeader) -> None:
     """Raise `UserError` when llama.cpp ends a process that loads this file."""
     digest = gguf_sha256(header.path)
-    note = cache_folder() / "tried" / f"{digest}-{_version()}"
-    if digest in _passed or note.is_file():
+    folder = if_any(cache_folder)
+    note = folder / "tried" / f"{digest}-{_version()}" if folder else None
+    if digest in _passed or (note and note.is_file()):
         return
-    if _survives(header):
-        _passed.add(digest)
+    if not _survives(header):
+        return
+    _passed.add(digest)
+    if note:
         with contextlib.suppress(OSError):
             note.parent.mkdir(parents=True, exist_ok=True)
             note.touch()
