@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
+from edge_router.agent.confined_template import ConfinedTemplate
 from edge_router.agent.household_style import compact, compact_opening
 from edge_router.agent.prompt import Prompt
 from edge_router.agent.react_style import Message
 from edge_router.agent.styles import HouseholdStyle, ReactStyle, style_for
-from edge_router.agent.template import CHATML, ChatTemplate
+from edge_router.agent.template import CHATML, KNOWN, ChatTemplate
+from edge_router.engine.gguf_file import read_header
 from edge_router.engine.llama import LlamaModel
 from edge_router.errors import UserError
+from edge_router.models import find_ladder
 from edge_router.tasks.base import Opening
 from tests.tiny_gguf import write_tiny
 
@@ -138,6 +143,54 @@ def test_nothing_is_dropped_while_there_is_room(vocab: LlamaModel) -> None:
     prompt = Prompt(ChatTemplate(CHATML), vocab, [user("opening")])
     play(prompt, vocab, 6)
     assert prompt.drop_oldest(len(prompt.tokens)) == (0, 0)
+
+
+def test_a_template_that_never_ends_is_stopped() -> None:
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    late = "{% if messages|length > 1 %}" + endless + "{% else %}once{% endif %}"
+    template = ConfinedTemplate(late, seconds=0.3)
+    assert template.render({"messages": [user("x")]}) == "once"
+    with pytest.raises(UserError, match=r"chat template computes for more than 0\.3 s"):
+        template.render({"messages": [user("x"), user("y")]})
+    assert template.render({"messages": [user("x")]}) == "once"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{ 'a' * 3000000000 }}", "{{ messages[0].content * 3000000000 }}",
+     "{{ 'a'|center(3000000000) }}"],
+)  # fmt: skip
+def test_a_template_that_eats_memory_is_stopped(source: str) -> None:
+    with pytest.raises(UserError, match="chat template takes more than 512 MB of memory"):
+        ChatTemplate(source).render([user("x")])
+
+
+def test_a_template_that_writes_without_measure_is_stopped() -> None:
+    with pytest.raises(UserError, match="chat template writes more than 4000000 letters"):
+        ChatTemplate("{{ 'a' * 5000000 }}").render([user("x")])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for a in b %}" * 30 + "{% endfor %}" * 30,  # too deep for Python's compiler
+        "{{ " + "(" * 2000 + "1" + ")" * 2000 + " }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{ '%c' % 1114112 }}",
+        r"{{ '\ud800' }}",
+        "{{ 'x'.encode('nonesuch') }}",
+    ],
+)
+def test_whatever_python_says_of_a_template_becomes_a_sentence(source: str) -> None:
+    with pytest.raises(UserError, match="chat template") as error:
+        ChatTemplate(source).render([user("x")])
+    assert "\n" not in str(error.value)
+
+
+def test_the_embedded_models_template_needs_no_process_of_its_own() -> None:
+    header = read_header(find_ladder("household").tiers[0].path)
+    source = header.metadata["tokenizer.chat_template"]
+    assert hashlib.sha256(source.encode()).hexdigest() in KNOWN
 
 
 def test_a_template_cannot_reach_out_of_its_sandbox() -> None:
