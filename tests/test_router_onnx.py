@@ -245,11 +245,18 @@ def test_another_number_of_tiers_is_refused_when_the_ladder_is_known(tmp_path: P
     for spec in (named, wide):
         router = make_router(spec)
         router.reset(TWO, 0)
-        with pytest.raises(
-            UserError,
-            match=re.escape("trained for 2 tiers but the ladder has 3 (q3_k_m, q4_k_m, q8_0)"),
-        ):
+        with pytest.raises(UserError, match="was trained for 2 tiers") as error:
             router.reset(THREE, 0)
+        assert "but the ladder has 3 (q3_k_m, q4_k_m, q8_0)" in str(error.value)
+
+
+def test_a_router_made_for_tiers_of_other_names_or_order_is_refused(tmp_path: Path) -> None:
+    router = make_router(
+        single(tmp_path / "named.onnx", META | {"edge_router.tiers": json.dumps(TWO)})
+    )
+    for tiers in (("low", "high"), TWO[::-1]):
+        with pytest.raises(UserError, match=re.escape(f"the ladder has 2 ({', '.join(tiers)})")):
+            router.reset(tiers, 0)
 
 
 def test_outputs_that_are_no_probabilities_are_refused(tmp_path: Path) -> None:

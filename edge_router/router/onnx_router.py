@@ -62,12 +62,17 @@ class OnnxRouter:
         self._state: NDArray[np.float32] | None = None
 
     def reset(self, tiers: tuple[str, ...], seed: int) -> None:
-        """Zero the state. Raises UserError when the file was made for another number of tiers."""
-        wanted = self._trained_for
-        if wanted is not None and wanted != len(tiers):
+        """Zero the state. Raises UserError when the file was made for other tiers."""
+        names, here = self._trained_for, f"the ladder has {len(tiers)} ({', '.join(tiers)})"
+        if names is not None and names != tiers:
             raise UserError(
-                f"{self.path} was trained for {wanted} tiers but the ladder has {len(tiers)} "
-                f"({', '.join(tiers)}); choose a router made for this ladder"
+                f"{self.path} was trained for {len(names)} tiers ({', '.join(names)}) but {here}; "
+                "choose a router made for this ladder, or call the tiers so if they are these"
+            )
+        if self._width not in (1, len(tiers)):
+            raise UserError(
+                f"{self.path} was trained for {self._width} tiers but {here}; choose a router made "
+                "for this ladder"
             )
         self.tiers = tiers
         self._state = np.zeros(self._state_shape, np.float32) if self._state_shape else None
@@ -237,16 +242,14 @@ def _shape_error(path: Path, what: str) -> UserError:
     return UserError(f"{path} has {what}; export it with the training tools")
 
 
-def _tiers(path: Path, meta: dict[str, str], width: int) -> int | None:
-    """How many tiers the router was trained for; None when one probability serves any ladder."""
+def _tiers(path: Path, meta: dict[str, str], width: int) -> tuple[str, ...] | None:
+    """The tiers that the router was trained for; None where it does not say."""
     names = _json_names(path, meta, "edge_router.tiers")
     if width > 1 and names is not None and len(names) != width:
         raise UserError(
             f"{path} names {len(names)} tiers but gives {width} probabilities; export it again"
         )
-    if names is not None:
-        return len(names)
-    return width if width > 1 else None
+    return names
 
 
 def _threshold(path: Path, meta: dict[str, str]) -> float:
