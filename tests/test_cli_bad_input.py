@@ -104,7 +104,10 @@ def answer(arguments: Sequence[str]) -> str:
         ("--tier=a={}/absent.gguf --tier=b={}/q8_0.gguf", "absent.gguf does not exist"),
         ("--tier=a={}/truncated.gguf --tier=b={}/q8_0.gguf", "truncated"),
         ("--tier=a={}/q8_0.gguf --tier=b={}/header-only.gguf", "truncated"),
-        ("--tier=a={}/text.gguf --tier=b={}/q8_0.gguf", "is not a GGUF file"),
+        (
+            "--tier=a={}/text.gguf --tier=b={}/q8_0.gguf",
+            "is not the file itself but a git-lfs pointer",
+        ),
         ("--tier=a={} --tier=b={}/q8_0.gguf", "is a folder"),
         ("--tier=a={}/q8_0.gguf --tier=b={}/llama-0-f16.gguf", "architectures differ"),
         ("--tier=a={}/q8_0.gguf --tier=b={}/wider-0-f16.gguf", "feed_forward_length"),
