@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from edge_router.agent.jinja_template import JinjaTemplate
+from edge_router.children import python_module
 from edge_router.errors import UserError
 
 SECONDS: Final = 5.0  # of computing, so that a busy machine does not count
@@ -45,7 +46,7 @@ class ConfinedTemplate:
 
     def _start(self) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edge_router.agent.confined_template", str(self._seconds)],
+            python_module("edge_router.agent.confined_template", str(self._seconds)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

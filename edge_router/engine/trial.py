@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from edge_router.children import python_module
 from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import GgufHeader
 from edge_router.engine.llama import LlamaContext, LlamaModel
@@ -63,7 +64,7 @@ def _survives(header: GgufHeader) -> bool:
     limit = _SECONDS + header.size_bytes / _BYTES_A_SECOND
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-m", "edge_router.engine.trial", os.fspath(header.path)],
+            python_module("edge_router.engine.trial", os.fspath(header.path)),
             env={**os.environ, "GGML_NO_BACKTRACE": "1", "OMP_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
