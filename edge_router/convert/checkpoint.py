@@ -106,6 +106,8 @@ class Checkpoint:
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
         """Read `folder`. Raises `UserError` when it is not a whole checkpoint."""
+        if not is_folder(folder):
+            raise UserError(f"there is no checkpoint folder {folder}")
         _refuse_lfs_pointers(folder)
         config = _read_config(folder)
         shards = _shards(folder)
@@ -168,8 +170,6 @@ def _refuse_lfs_pointers(folder: Path) -> None:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    if not is_folder(folder):
-        raise UserError(f"there is no checkpoint folder {folder}")
     path = folder / "config.json"
     if not path.is_file():
         _refuse_adapter(folder)
