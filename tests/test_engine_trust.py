@@ -128,8 +128,8 @@ def test_a_checksum_is_remembered_until_the_file_changes_and_may_be_taken_anew(
 def test_a_cache_that_cannot_be_written_costs_time_alone(
     tiny_paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "file"))
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path))
     assert checksums.gguf_sha256(tiny_paths["q8_0"]) == checksums.gguf_sha256(tiny_paths["q8_0"])
 
 
