@@ -13,6 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
+
+# Where a step's model time goes, in order; `Latency` has the milliseconds of each.
+STAGES: Final = ("prefill", "route", "draft", "handoff", "catchup", "decode")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edge_router.bench.records import STAGES
+from edge_router.agent.events import STAGES
 from edge_router.bench.results import unwritable
 from edge_router.errors import UserError
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
 
-from edge_router.agent.events import EpisodeFinished, Event, StepFinished, StepStarted
+from edge_router.agent.events import STAGES, EpisodeFinished, Event, StepFinished, StepStarted
 from edge_router.bench.failures import classify
 from edge_router.costs import CostProfile, StepTokens
-
-STAGES: Final = ("prefill", "route", "draft", "handoff", "catchup", "decode")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from edge_router.agent.events import STAGES
 from edge_router.bench.jobs import EXPERT
 from edge_router.bench.policies import Outcome, PlayedRow
-from edge_router.bench.records import STAGES, GameRecord, StepRecord
+from edge_router.bench.records import GameRecord, StepRecord
 from edge_router.bench.rows import Row
 from edge_router.bench.statistics import Estimate, mean, paired, ratio, share
 from edge_router.costs import CostProfile
