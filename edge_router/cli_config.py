@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from edge_router.data_files import read_toml
 from edge_router.errors import UserError
 from edge_router.folders import HOME, config_folder, if_any
 
@@ -49,10 +49,7 @@ def read_defaults(ctx: click.Context) -> dict[str, Any]:
     path = config_path()
     if path is None or not os.path.isfile(path):
         return {}
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path} cannot be read as settings: {error}") from error
+    data = read_toml(path, "settings")
     try:
         return _group_defaults(ctx, data)
     except UserError as error:

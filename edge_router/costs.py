@@ -21,8 +21,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from edge_router.data_files import read_object
 from edge_router.errors import UserError
 from edge_router.folders import data_folder, if_any
+from edge_router.plain_data import NotUnderstoodError, from_plain
 
 SCHEMA: Final = "edge-router/costs/1"
 
@@ -176,31 +178,19 @@ def find_profile(name: str) -> CostProfile:
 
 def read_profile(path: Path) -> CostProfile:
     """Read a profile. Raises UserError when the file is none of this version."""
+    data = read_object(path, "a cost profile")
+    if data.get("schema") != SCHEMA:
+        raise UserError(f"{path} is no cost profile of this version ({SCHEMA}): calibrate again")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        schema = data.pop("schema", None)
-        if schema != SCHEMA:
-            raise UserError(
-                f"{path} is no cost profile of this version ({SCHEMA}): calibrate again"
-            )
-        tiers = tuple(_read_tier(tier) for tier in data.pop("tiers"))
-        profile = CostProfile(tiers=tiers, **data)
+        profile = from_plain(CostProfile, data)
         _check(profile)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (NotUnderstoodError, ValueError) as error:
         raise UserError(f"{path} is no cost profile: {error}; calibrate again") from error
     return profile
 
 
-def _read_tier(data: dict[str, Any]) -> TierCost:
-    return TierCost(
-        **data
-        | {key: tuple(data[key]) for key in ("spans", "depths", "write_s")}
-        | {"read_s": tuple(tuple(row) for row in data["read_s"])}
-    )
-
-
 def _check(profile: CostProfile) -> None:
-    numbers: list[object] = [profile.handoff_call_s, profile.handoff_token_s]
+    numbers: list[float] = [profile.handoff_call_s, profile.handoff_token_s]
     for t in profile.tiers:
         shape = [len(row) for row in t.read_s]
         if not t.spans or not t.depths or shape != [len(t.spans)] * len(t.depths):
@@ -208,5 +198,7 @@ def _check(profile: CostProfile) -> None:
         if len(t.write_s) != len(t.depths):
             raise ValueError("its depths and times do not belong together")
         numbers += [*t.spans, *t.depths, *t.write_s, *(s for row in t.read_s for s in row)]
-    if not profile.tiers or not all(isinstance(n, int | float) and n >= 0 for n in numbers):
+        if list(t.spans) != sorted(set(t.spans)) or list(t.depths) != sorted(set(t.depths)):
+            raise ValueError("its spans and depths do not ascend")
+    if not profile.tiers or any(n < 0 for n in numbers):
         raise ValueError("its costs are not numbers of 0 or more")

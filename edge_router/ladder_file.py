@@ -18,16 +18,16 @@ no path in it may leave its folder.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from edge_router.catalogue import shipped_folders
+from edge_router.data_files import UnreadableError, read_toml
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
-from edge_router.paths import require_name, stays_inside, why_no_file
+from edge_router.paths import require_name, stays_inside
 
 LADDER_FILE: Final = "ladder.toml"
 # For models nobody has tuned a router for: half a nat is the uncertainty between two tokens at
@@ -79,25 +79,13 @@ def read_details(folder: Path) -> dict[str, Any]:
     """All that ladder.toml says, as it says it: checksums, sizes, what was measured."""
     path = folder / LADDER_FILE
     try:
-        data = _parse(path)
+        data = read_toml(path, "a ladder")
         _check(data, folder)
+    except UnreadableError as error:
+        raise UserError(f"{path} does not describe a ladder: {error.reason}") from error
     except UserError as error:
         raise UserError(f"{path} does not describe a ladder: {error}") from error
     return data
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    wrong = why_no_file(path)
-    if wrong:
-        raise UserError(f"it {wrong}")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors may add a BOM
-    except OSError as error:
-        raise UserError(f"it cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError("it is not UTF-8 text") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"it is not TOML ({error})") from error
 
 
 def _check(data: dict[str, Any], folder: Path) -> None:

@@ -46,6 +46,11 @@ def why_no_file(path: Path) -> str:
         return "does not exist"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    return why_not_regular(mode)
+
+
+def why_not_regular(mode: int) -> str:
+    """ "" for the mode of a regular file, else what it is instead."""
     if stat.S_ISDIR(mode):
         return _FOLDER
     return "" if stat.S_ISREG(mode) else "is a pipe or a device, not a file"

@@ -346,5 +346,5 @@ def test_a_file_that_is_no_game_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no text under 'pddl_problem'"):
         AlfworldGame(file)
     file.write_text('{"pddl_domain": ')
-    with pytest.raises(UserError, match="not a valid game file"):
+    with pytest.raises(UserError, match="cannot be read as a game"):
         AlfworldGame(tmp_path)

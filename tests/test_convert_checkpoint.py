@@ -94,8 +94,8 @@ def layers(count: int) -> Callable[[Path], None]:
 DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: shutil.rmtree(f), "there is no checkpoint folder"),
     (lambda f: (f / "config.json").unlink(), "is not a Hugging Face checkpoint"),
-    (lambda f: (f / "config.json").write_text("{"), "cannot be read as JSON"),
-    (lambda f: (f / "config.json").write_text("[]"), "is not a model's configuration"),
+    (lambda f: (f / "config.json").write_text("{"), "cannot be read as a model's configuration"),
+    (lambda f: (f / "config.json").write_text("[]"), "holds no JSON object"),
     (remove_shard, "is not complete: model.safetensors.index.json names"),
     (cut_shard, "is cut off"),
     (cut_header, "is cut off"),

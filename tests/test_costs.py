@@ -94,7 +94,7 @@ def test_an_unknown_name_is_answered_with_what_there_is() -> None:
         {"tiers": [{**asdict(LOW), "write_s": [1.0, "x"]}]},
         {"handoff_call_s": -1},
         {"handoff_token_s": "fast"},
-        {"unknown": 1},
+        {"machine": []},
     ],
 )
 def test_another_file_is_no_profile(tmp_path: Path, damage: dict[str, object]) -> None:
@@ -103,5 +103,5 @@ def test_another_file_is_no_profile(tmp_path: Path, damage: dict[str, object]) -
     with pytest.raises(UserError, match="calibrate"):
         read_profile(path)
     (tmp_path / "text.json").write_text("[]")
-    with pytest.raises(UserError, match="no cost profile"):
+    with pytest.raises(UserError, match="cannot be read as a cost profile"):
         read_profile(tmp_path / "text.json")

@@ -55,7 +55,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
         (GOOD.replace("m.gguf", "../m.gguf"), "'../m.gguf' does not lie in the ladder's own"),
         (GOOD.replace("m.gguf", "/m.gguf"), "'/m.gguf' does not lie in the ladder's own folder"),
         (GOOD.replace("[[", 'router = "onnx:../r.onnx"\n[['), "'../r.onnx' does not lie in"),
-        ("a = " + "[" * 3000, "it is not TOML"),
+        ("a = " + "[" * 3000, "it is nested too deeply"),
         (b"\xff\xfe" + GOOD.encode("utf-16-le"), "it is not UTF-8 text"),
     ],
 )

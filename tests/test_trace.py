@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from edge_router.agent.events import EpisodeStarted, Event, StepFinished, TextDecoded
 from edge_router.agent.json_printer import JsonPrinter
-from edge_router.agent.plain_data import NotUnderstoodError, from_plain
 from edge_router.agent.printer import PlainPrinter
 from edge_router.agent.replay import replay
 from edge_router.agent.trace import FORMAT, TraceWriter, read_trace
 from edge_router.errors import UserError
+from edge_router.plain_data import NotUnderstoodError, from_plain
 from tests.sample_episode import EPISODE, FINISHED, STARTED, step_events, tell
 
 
@@ -245,3 +245,30 @@ def test_the_check_leaves_a_link_to_nowhere_in_place(tmp_path: Path) -> None:
 def test_a_number_too_large_for_its_field_is_not_understood() -> None:
     with pytest.raises(NotUnderstoodError):
         from_plain(EpisodeStarted, asdict(STARTED) | {"temperature": 10**400})
+
+
+def test_two_runs_do_not_write_one_trace(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    first, late = TraceWriter(path), TraceWriter(path)
+    with first:
+        tell(first, EPISODE[:-1])
+        with pytest.raises(UserError, match="another run is writing the trace"):
+            TraceWriter(path)
+        with pytest.raises(UserError, match="another run is writing the trace"):
+            late(EPISODE[0])
+    assert len(read_trace(path).steps) == 3, "what was written stays"
+    tell(late, EPISODE)
+    assert read_trace(path).finished == FINISHED
+
+
+def test_a_trace_is_not_written_into_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is a pipe or a device"):
+        TraceWriter(tmp_path / "pipe")
+
+
+def test_a_line_that_is_nested_too_deeply_ends_the_trace(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    path.write_text("[" * 100_000)
+    with pytest.raises(UserError, match="no header"):
+        read_trace(path)

@@ -13,9 +13,11 @@ Format 2 keeps the command of every draft. Format 1 kept the draft's text only, 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import platform
+import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -28,14 +30,16 @@ from edge_router import __version__
 from edge_router.agent.escalation import count
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event
 from edge_router.agent.parse import parse_step
-from edge_router.agent.plain_data import NotUnderstoodError, from_plain
 from edge_router.agent.steps import StepCollector, StepEvents
+from edge_router.data_files import parse_json, read_file, require_regular_or_new
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.errors import UserError
+from edge_router.plain_data import NotUnderstoodError, from_plain
 
 FORMAT: Final = "edge-router/trace/2"
 _TEXT_ONLY: Final = "edge-router/trace/1"
 READS: Final = (_TEXT_ONLY, FORMAT)
+_MAX_BYTES: Final = 64 << 20
 _FAMILY: Final = FORMAT.rpartition("/")[0]
 
 
@@ -67,7 +71,9 @@ class TraceWriter:
     def _open(self) -> None:
         self.close()
         try:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            self._file = _opened_alone(self._path)
+            if stat.S_ISREG(os.fstat(self._file).st_mode):
+                os.ftruncate(self._file, 0)
         except OSError as error:
             raise _unwritable(self._path, error) from error
 
@@ -115,16 +121,31 @@ def circumstances() -> dict[str, Any]:
 
 def _require_writable(path: Path) -> None:
     """Open for appending, which leaves an older trace as it is; no new file stays behind."""
+    require_regular_or_new(path, "the trace", or_terminal=True)
     try:
         is_new = not os.path.lexists(path)
-        with path.open("ab"):
-            pass
+        os.close(_opened_alone(path))
         if is_new:
             path.unlink()
     except OSError as error:
         raise _unwritable(path, error) from error
     except ValueError as error:  # a NUL byte in the name
         raise UserError(f"the trace cannot be written: {path!s:.80} is no file name") from error
+
+
+def _opened_alone(path: Path) -> int:
+    """A descriptor to write `path`, which no other run may be writing. Raises `UserError`."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UserError(
+            f"another run is writing the trace {path}; wait for it or name another file"
+        ) from error
+    except OSError:  # a file system without locks
+        return descriptor
+    return descriptor
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
@@ -160,10 +181,7 @@ def trace_of(events: Sequence[Event]) -> Trace:
 
 def read_trace(path: Path) -> Trace:
     """Read a trace up to its end or the first damaged line. Raises `UserError` if it is none."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise UserError(f"the trace {path} cannot be read: {error.strerror}") from error
+    lines = read_file(path, "a trace", limit=_MAX_BYTES).split(b"\n")
     started, written_as = _read_header(path, lines[0])
     steps: list[StepEvents] = []
     for number, line in enumerate(lines[1:], start=2):
@@ -228,8 +246,8 @@ def _read_line(line: bytes, step: int) -> StepEvents | EpisodeFinished:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(line)
+    except ValueError as error:
         raise NotUnderstoodError("not JSON") from error
     if not isinstance(data, dict):
         raise NotUnderstoodError("not an object")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
-from edge_router.agent.plain_data import NotUnderstoodError, from_plain
 from edge_router.bench.parallel import Crash, Crew
 from edge_router.bench.store import Store
+from edge_router.plain_data import NotUnderstoodError, from_plain
 
 
 class StoredJob(Protocol):

@@ -7,7 +7,6 @@ what cannot be taken over is left out and told.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable
 from dataclasses import fields
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_router.convert.checkpoint import cached_repo
+from edge_router.data_files import parse_json, read_file
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter, Metadata
@@ -70,14 +70,16 @@ def _described(folder: Path, parameters: int, note: Note) -> Metadata:
     except Exception:  # it takes the front matter's types for granted
         note(f"{_CARD}: its front matter is left out, it is not what a model card has")
         metadata = Metadata.apply_metadata_heuristic(Metadata(), {}, {}, folder, parameters)
-    generation = _read(
-        folder / _GENERATION, lambda: json.loads((folder / _GENERATION).read_bytes()), note
-    )
+    generation = _read(folder / _GENERATION, lambda: _settings(folder / _GENERATION), note)
     for field in fields(metadata):
         if field.name.startswith(_SAMPLING):
             named = field.name.removeprefix(_SAMPLING)
             setattr(metadata, field.name, generation.get(_RENAMED.get(named, named)))
     return metadata
+
+
+def _settings(path: Path) -> Any:
+    return parse_json(read_file(path, "settings"))
 
 
 def _read(path: Path, load: Callable[[], Any], note: Note) -> dict[str, Any]:

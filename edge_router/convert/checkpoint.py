@@ -11,7 +11,6 @@ inside its file and is F16, BF16 or F32. What is wrong is told in one sentence.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_router.data_files import read_json, read_object
 from edge_router.engine.gguf_file import refuse_lfs_pointer
 from edge_router.errors import UserError
 from edge_router.paths import is_folder
@@ -174,10 +174,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         _refuse_adapter(folder)
         raise UserError(f"{folder} is not a Hugging Face checkpoint: {_what_instead(folder)}")
-    config = read_json(path)
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is not a model's configuration")
-    return config
+    return read_object(path, "a model's configuration")
 
 
 def _what_instead(folder: Path) -> str:
@@ -202,14 +199,6 @@ def _refuse_adapter(folder: Path) -> None:
         f"{folder} is a PEFT adapter, which has only the changes to {base or 'its base model'}; "
         "merge it with PEFT's merge_and_unload(), save that with its tokenizer, and convert it"
     )
-
-
-def read_json(path: Path) -> Any:
-    """What the file holds. Raises `UserError` for what is no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from error
 
 
 def _shards(folder: Path) -> tuple[Path, ...]:

@@ -23,6 +23,7 @@ from typing import Any
 
 from edge_router.convert.files import PARTIAL, told, whole
 from edge_router.convert.verify import Fidelity
+from edge_router.data_files import read_object
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.quantise import Fallback
@@ -161,11 +162,11 @@ def _damaged(path: Path) -> bool:
 def _read(folder: Path) -> Journal | None:
     """The journal as it stands, None where there is none that can be read."""
     try:
-        data = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+        data = read_object(folder / JOURNAL, "a journal")
         tiers = [_done(t) for t in data["tiers"]]
         others = [Intermediate(**i) for i in data["intermediates"]]
         source = str(data["source"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return Journal(folder, source, {t.name: t for t in tiers}, {i.file: i for i in others})
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_router.convert.checkpoint import read_json
+from edge_router.data_files import read_json
 from edge_router.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ some token ids.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -61,7 +62,13 @@ class Sampler:
     def sample(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None = None) -> int:
         """Next token id from `logits` (shape (n_vocab,)), out of `allowed` ids where given."""
         scores = logits if allowed is None else logits[allowed]
-        index = int(scores.argmax()) if self.greedy else self._draw(scores)
+        best = int(scores.argmax())  # NaN counts as the largest
+        if not math.isfinite(scores[best]):
+            raise UserError(
+                "the logits are not finite numbers: the tier's GGUF is damaged or its precision "
+                "too low; make or download the file again"
+            )
+        index = best if self.greedy else self._draw(scores)
         return index if allowed is None else int(allowed[index])
 
     def _draw(self, scores: NDArray[np.float32]) -> int:

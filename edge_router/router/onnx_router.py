@@ -23,13 +23,13 @@ The choice is the cheapest tier with P(a dearer one is needed) < threshold.
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_router.data_files import parse_json
 from edge_router.errors import UserError
 from edge_router.router.base import DecideAt, Decision, Features
 from edge_router.router.features import ALL_NAMES, NAMES, SCHEMA
@@ -180,7 +180,7 @@ def _json_names(path: Path, meta: dict[str, str], key: str) -> tuple[str, ...] |
     if key not in meta:
         return None
     try:
-        names = json.loads(meta[key])
+        names = parse_json(meta[key])
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -272,9 +272,9 @@ def _calibration(path: Path, meta: dict[str, str]) -> Calibration:
         return ()
     try:
         rows = tuple(
-            (float(a), float(b), float(c)) for a, b, c in json.loads(meta["edge_router.dial"])
+            (float(a), float(b), float(c)) for a, b, c in parse_json(meta["edge_router.dial"])
         )
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         rows = ()
     dials = [row[0] for row in rows]
     known = all(0 <= value <= 1 for row in rows for value in row)

@@ -7,7 +7,6 @@ Official splits are looked for under `$ALFWORLD_DATA/json_2.1.1/<split>`; the sp
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from edge_router.data_files import read_object
 from edge_router.errors import UserError
 from edge_router.tasks.household.world import TASK_KINDS
 
@@ -232,9 +232,8 @@ def task_kind(file: Path) -> str:
     if kind in TASK_KINDS:
         return kind
     try:
-        data = json.loads((file.parent / DATA_FILE).read_text(encoding="utf-8"))
-        return str(data["task_type"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_object(file.parent / DATA_FILE, "a game's data")["task_type"])
+    except (UserError, KeyError):
         return ""
 
 
@@ -247,8 +246,8 @@ def _unsolvable(file: Path) -> str:
         with file.open("rb") as stream:
             stream.seek(max(0, file.stat().st_size - _TAIL))
             tail = _SOLVABLE.search(stream.read())
-        solvable = tail[1] == b"true" if tail else json.loads(file.read_bytes()).get("solvable")
-    except (OSError, ValueError, AttributeError):
+        solvable = tail[1] == b"true" if tail else read_object(file, "a game").get("solvable")
+    except (OSError, UserError):
         return ""
     if solvable is None:
         return "without a 'solvable' mark (older data has none; alfworld-download fetches newer)"

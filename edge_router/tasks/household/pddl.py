@@ -7,13 +7,13 @@ highest down, and `..._bar_SinkBasin` is a "sinkbasin".
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from edge_router.data_files import read_object
 from edge_router.errors import UserError
 from edge_router.tasks.game_files import DATA_FILE, GAME_FILE
 from edge_router.tasks.household.pddl_write import write_game
@@ -59,16 +59,7 @@ Facts = dict[str, list[tuple[str, ...]]]
 
 def load_game(file: Path) -> dict[str, Any]:
     """The JSON object of a game file, checked for the keys the engine needs."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"There is no game file at {file}.") from None
-    except OSError as error:
-        raise UserError(f"Cannot read the game file {file}: {error.strerror}.") from None
-    except ValueError as error:  # covers JSON and UTF-8
-        raise UserError(f"{file} is not a valid game file: {error}.") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{file} is not a valid game file: it holds no JSON object.")
+    data = read_object(file, "a game")
     for key in GAME_KEYS:
         if not isinstance(data.get(key), str):
             raise UserError(f"{file} is not a valid game file: it has no text under '{key}'.")
@@ -253,8 +244,7 @@ def _conditions(tree: list[Any]) -> Iterator[list[str]]:
 def _scene(folder: Path) -> int:
     """The floor plan's number from `traj_data.json`, else from the folder's name, else 0."""
     try:
-        data = json.loads((folder / DATA_FILE).read_text(encoding="utf-8"))
-        return int(data["scene"]["scene_num"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(read_object(folder / DATA_FILE, "a game's data")["scene"]["scene_num"])
+    except (UserError, ValueError, KeyError, TypeError, OverflowError):
         tail = folder.resolve().parent.name.rsplit("-", 1)[-1]
         return int(tail) if tail.isdigit() else 0

@@ -7,6 +7,7 @@ foreign file is noticed where it is read and not where a field is used.
 from __future__ import annotations
 
 from dataclasses import MISSING, fields, is_dataclass
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -33,16 +34,20 @@ def _build(kind: Any, data: object) -> Any:
     if origin is UnionType:
         (other,) = (a for a in arguments if a is not NoneType)
         return None if data is None else _build(other, data)
+    if kind is Any:
+        return data
     if kind is float and type(data) is int and abs(data) < 2**53:
         return float(data)
+    if (type(data) is int and abs(data) >= 2**63) or (type(data) is float and not isfinite(data)):
+        raise NotUnderstoodError(f"{data!r:.40} is out of range")
     if type(data) is not kind:
-        raise NotUnderstoodError(f"{data!r} is no {kind}")
+        raise NotUnderstoodError(f"{data!r:.40} is no {getattr(kind, '__name__', kind)}")
     return data
 
 
 def _dataclass(kind: Any, data: object) -> Any:
     if not isinstance(data, dict):
-        raise NotUnderstoodError(f"{data!r} is no object")
+        raise NotUnderstoodError(f"{data!r:.40} is no object")
     hints, values = get_type_hints(kind), {}
     for field in fields(kind):
         if field.name in data:
