@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from edge_router.agent.escalation import count
 from edge_router.agent.events import (
@@ -25,26 +25,23 @@ from edge_router.agent.events import (
     Event,
     Latency,
     Listener,
-    Routed,
     StepFinished,
-    StepStarted,
-    TextDecoded,
     TierInfo,
     TurnsDropped,
 )
-from edge_router.agent.history import History, Past, WatchedSampler, draft_of
+from edge_router.agent.history import History, Past
 from edge_router.agent.interrupts import interrupts_held
 from edge_router.agent.parse import MARKER
 from edge_router.agent.prompt import Prompt, make_room
+from edge_router.agent.step_writer import StepWriter
 from edge_router.agent.styles import PromptStyle, style_for
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
-from edge_router.engine.tier import Generation, Ingest
+from edge_router.engine.tier import Generation
 from edge_router.errors import UserError
-from edge_router.router.base import Decision, Features, Measure, Router, decide_at
-from edge_router.router.features import extract, with_draft
+from edge_router.router.base import Router
 from edge_router.tasks.base import REFUSED, Opening, Task
 
 
@@ -94,13 +91,13 @@ class _Episode:
         self.task, self.ladder, self.router, self.options = task, ladder, router, options
         self.listeners = listeners
         self.style: PromptStyle = style_for(ladder.vocab.metadata, options.prompt)
-        self.sampler = WatchedSampler(
-            Sampler(
-                options.temperature, top_p=options.top_p, min_p=options.min_p, seed=options.seed
-            )
-        )
-        self.at_draft = decide_at(router) == "draft"
         self.history = History(options.max_steps, _value(options.dial))
+        sampler = Sampler(
+            options.temperature, top_p=options.top_p, min_p=options.min_p, seed=options.seed
+        )
+        self.writer = StepWriter(
+            ladder, router, sampler, self.history, self._emit, lambda: _value(options.dial)
+        )
         self.steps: list[StepFinished] = []
 
     def play(self) -> EpisodeFinished:
@@ -129,24 +126,15 @@ class _Episode:
 
     def _step(self, step: int, prompt: Prompt) -> StepFinished:
         self._make_room(step, prompt)
-        ingest = self.ladder.prefill(prompt.tokens)
-        self._emit(StepStarted(step, len(prompt.tokens), ingest.new_tokens))
-        started = time.perf_counter()
-        self.history.dial = _value(self.options.dial)
-        features = extract(self.ladder.logits(), self.history.context(len(prompt.tokens)))
-        route_ms = _ms_since(started)
-        draft = self._draft(step, prompt, features) if self.at_draft else None
-        started = time.perf_counter()
-        if draft is not None:
-            features = self._with_draft(features, draft, prompt)
-        decision = self.router.decide(features)
-        route_ms += _ms_since(started)
-        self._announce(step, features, decision, draft)
-        generation, rejected = self._settle(step, prompt, decision, draft)
+        constraint = None
+        if self.options.constrain:
+            constraint = Constraint(self.task.admissible(), marker=MARKER, lead=prompt.lead)
+        written = self.writer.write(step, prompt.tokens, self.style, constraint)
+        generation, decision, draft = written.generation, written.decision, written.draft
         parsed = self.style.parse(generation.text)
         started = time.perf_counter()
         reply = self.task.step(parsed.action)
-        latency = _latency(ingest, route_ms, generation, _ms_since(started), rejected)
+        latency = written.latency(env_ms=1000.0 * (time.perf_counter() - started))
         finished = StepFinished(
             step=step,
             tier=self.ladder.names[decision.tier],
@@ -162,89 +150,15 @@ class _Episode:
             draft_action=None if draft is None else self.style.parse(draft.text).action,
         )
         with interrupts_held():
-            self._remember(finished, prompt, generation, features["entropy"])
+            self._remember(finished, prompt, generation, written.features["entropy"])
             self._emit(finished)
         return finished
-
-    def _draft(self, step: int, prompt: Prompt, features: Features) -> Generation:
-        """The cheapest tier's text, not shown before it is decided whether it stays.
-
-        Its first token comes from the logits that the features were taken from: 45 microseconds
-        at 152k tokens that need not be spent twice.
-        """
-        return self._write(step, prompt, 0, shown=False, first=features.measure)
-
-    def _with_draft(self, features: Features, draft: Generation, prompt: Prompt) -> Features:
-        step = self.style.parse(draft.text)
-        facts = draft_of(self.ladder.vocab, self.sampler, step, self.history, prompt.tokens)
-        return with_draft(features, facts)
-
-    def _settle(
-        self, step: int, prompt: Prompt, decision: Decision, draft: Generation | None
-    ) -> tuple[Generation, Generation | None]:
-        """What is written in this step, and the draft that was not kept."""
-        if draft is None or decision.tier > 0:
-            return self._write(step, prompt, decision.tier), draft
-        if draft.text:
-            self._emit(TextDecoded(step, draft.text))
-        return draft, None
-
-    def _write(
-        self,
-        step: int,
-        prompt: Prompt,
-        tier: int,
-        *,
-        shown: bool = True,
-        first: Measure | None = None,
-    ) -> Generation:
-        self.sampler.at_step(step, first)
-        constraint = None
-        if self.options.constrain:
-            constraint = Constraint(self.task.admissible(), marker=MARKER, lead=prompt.lead)
-        listening_ms = 0.0
-
-        def tell(text: str) -> None:
-            nonlocal listening_ms
-            started = time.perf_counter()
-            self._emit(TextDecoded(step, text))
-            listening_ms += _ms_since(started)
-
-        generation = self.ladder.generate(
-            tier,
-            self.sampler,
-            max_tokens=self.style.max_tokens,
-            stop=self.style.stop,
-            constrain=constraint,
-            on_text=tell if shown else None,
-        )
-        # A slow terminal is not a slow model.
-        return replace(generation, decode_ms=max(0.0, generation.decode_ms - listening_ms))
-
-    def _announce(
-        self, step: int, features: Features, decision: Decision, draft: Generation | None
-    ) -> None:
-        self._emit(
-            Routed(
-                step=step,
-                tier=self.ladder.names[decision.tier],
-                tier_index=decision.tier,
-                reason=decision.reason,
-                probability=decision.probability,
-                features=dict(zip(features.names, map(float, features.vector), strict=True)),
-                decide_at="prompt" if draft is None else "draft",
-                draft="" if draft is None else draft.text,
-                score=decision.score,
-                thresholds=decision.thresholds,
-                forced=decision.forced,
-            )
-        )
 
     def _remember(
         self, finished: StepFinished, prompt: Prompt, generation: Generation, entropy: float
     ) -> None:
         self.steps.append(finished)
-        min_p, nll = self.sampler.confidence()
+        min_p, nll = self.writer.sampler.confidence()
         self.history.add(
             Past(
                 text=finished.text,
@@ -340,28 +254,5 @@ class _Episode:
             listener(event)
 
 
-def _latency(
-    ingest: Ingest, route_ms: float, g: Generation, env_ms: float, rejected: Generation | None
-) -> Latency:
-    return Latency(
-        prefill_ms=ingest.ms,
-        route_ms=route_ms,
-        handoff_ms=g.handoff_ms,
-        catchup_ms=g.catchup_ms,
-        decode_ms=g.decode_ms,
-        env_ms=env_ms,
-        prefill_tokens=ingest.new_tokens,
-        handoff_tokens=g.handoff_tokens,
-        catchup_tokens=g.catchup_tokens,
-        decode_tokens=g.decode_tokens,
-        draft_ms=rejected.decode_ms if rejected else 0.0,
-        draft_tokens=rejected.decode_tokens if rejected else 0,
-    )
-
-
 def _value(dial: float | Callable[[], float]) -> float:
     return dial() if callable(dial) else dial
-
-
-def _ms_since(started: float) -> float:
-    return 1000.0 * (time.perf_counter() - started)
