@@ -6,9 +6,9 @@ import io
 import platform
 import re
 import subprocess
-import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -16,24 +16,19 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.wheel_fixtures import wheel_path
 from tools import freeze, install_llama
+
+__all__ = ["wheel_path"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel built from this tree by the real backend, without a network."""
-    out = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (path,) = out.glob("*.whl")
-    return zipfile.ZipFile(path)
+def wheel(wheel_path: Path) -> Iterator[zipfile.ZipFile]:
+    with zipfile.ZipFile(wheel_path) as opened:
+        yield opened
 
 
 def source_files(folder: str) -> set[str]:
@@ -74,10 +69,16 @@ def test_wheel_names_the_console_script(wheel: zipfile.ZipFile) -> None:
     assert b"edge-router = edge_router.cli:main" in wheel.read(entry_points)
 
 
-def test_wheel_brings_no_tests_and_no_byte_code(wheel: zipfile.ZipFile) -> None:
+def test_wheel_puts_one_name_into_site_packages_and_no_byte_code(wheel: zipfile.ZipFile) -> None:
+    """`train`, `tui` and `tests` are names that another package may have."""
     tops = {name.split("/")[0] for name in wheel.namelist()}
-    assert {t for t in tops if not t.endswith(".dist-info")} == {"edge_router", "train", "tui"}
+    assert {t for t in tops if not t.endswith(".dist-info")} == {"edge_router"}
     assert not [name for name in wheel.namelist() if "__pycache__" in name]
+
+
+def test_wheel_holds_the_parts_below_the_package(wheel: zipfile.ZipFile) -> None:
+    parts = source_files("train") | source_files("tui")
+    assert {f"edge_router/_parts/{name}" for name in parts} <= set(wheel.namelist())
 
 
 def test_a_run_depends_on_no_training_library() -> None:
