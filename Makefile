@@ -55,7 +55,7 @@ lm: $(VENV)/.test-stamp ## train the embedded model and build its tiers anew (ho
 router: $(VENV)/.test-stamp ## train the embedded model's router anew (an hour or so)
 	$(BIN)/edge-router train router --run runs/router \
 	  --train-games 4000 --select-games 800 --test-games 600 $(ARGS)
-	cp runs/router/router.onnx runs/router/router-*.png models/household/
+	$(BIN)/python -m train.router.ship runs/router models/household
 
 freeze: $(VENV)/.test-stamp ## write constraints.txt from what is installed
 	$(BIN)/python -m tools.freeze

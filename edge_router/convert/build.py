@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from edge_router.agent.styles import style_for
+from edge_router.convert.describe import describe
 from edge_router.convert.files import Record, make_folder, require_space, temporary, whole
 from edge_router.convert.importance import (
     importance_key,
@@ -27,7 +28,6 @@ from edge_router.convert.importance import (
     uses_importance,
 )
 from edge_router.convert.journal import DoneTier, Intermediate, Journal, only_one
-from edge_router.convert.ladder_file import write_ladder_file
 from edge_router.convert.source import Source
 from edge_router.convert.tiers import Quantised, quantise_tier
 from edge_router.convert.verify import Reference, is_absurd, scratch_bytes
@@ -122,7 +122,7 @@ class _Conversion:
             self._verify([t for t in made if not t.fidelity])
             self._require_sound(made)
         prompt = style_for(read_header(self.order.out / made[0].file).metadata, self.order.prompt)
-        write_ladder_file(self.journal, self.name, prompt.name, self.source, made)
+        describe(self.journal, self.name, prompt.name, self.source, made)
         self._clear()
         return Made(self.order.out, self.name, made)
 

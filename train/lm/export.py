@@ -26,6 +26,8 @@ from torch import Tensor
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.imatrix import CHUNK, ImportanceMatrix, collect, write_imatrix
 from edge_router.engine.quantise import quantise
+from edge_router.ladder_writer import TierEntry, write_ladder
+from edge_router.models import LADDER_FILE, read_ladder
 from train.lm.episodes import draw_transcript
 from train.lm.model import HouseholdLM, Shape
 from train.lm.train import load_model
@@ -163,24 +165,19 @@ def write_tiers(f16: Path, folder: Path, tiers: Sequence[str]) -> None:
         print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
 
 
-def write_ladder(name: str, out: Path, tiers: Sequence[str]) -> None:
-    """Describe the ladder `out/name` of tiers, cheapest first, whose files lie in `out/NAME`."""
+def describe(name: str, out: Path, tiers: Sequence[str]) -> None:
+    """Describe the ladder `out/name` of tiers, low to high, whose files lie in `out/NAME`.
+
+    New weights get the threshold router: an older one was trained for other weights.
+    """
     folder = out / name
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = ["[ladder]", f'name = "{name}"', f'prompt = "{NAME}"', f'router = "{ROUTER}"', ""]
+    entries = []
     for tier in tiers:
         path = out / NAME / f"{NAME}-{tier}.gguf"
-        lines += [
-            "[[tier]]",
-            f'name = "{tier}"',
-            f'file = "{os.path.relpath(path, folder)}"',
-            f'sha256 = "{file_sha256(path)}"',
-            f"size_bytes = {path.stat().st_size}",
-            "",
-        ]
-    temporary = folder / "ladder.tmp"
-    temporary.write_text("\n".join(lines))
-    os.replace(temporary, folder / "ladder.toml")
+        file = os.path.relpath(path, folder)
+        entries.append(TierEntry(tier, file, file_sha256(path), path.stat().st_size))
+    write_ladder(folder, {"name": name, "prompt": NAME, "router": ROUTER}, entries)
+    print(f"{folder / LADDER_FILE} suggests the router {read_ladder(folder).router}")
 
 
 def main() -> None:
@@ -193,7 +190,7 @@ def main() -> None:
         write_gguf(load_model(args.run), f16)
     write_tiers(f16, args.out / NAME, sorted({t for tiers in LADDERS.values() for t in tiers}))
     for name, tiers in LADDERS.items():
-        write_ladder(name, args.out, tiers)
+        describe(name, args.out, tiers)
 
 
 if __name__ == "__main__":
