@@ -145,14 +145,18 @@ def list_games(split: str | None, folder: Path | None, as_json: bool) -> None:
     \b
     edge-router games list --split train
     """
+    from edge_router.printable import columns, say, wrapped
     from edge_router.tasks.game_files import games_of
 
+    width = columns()
     found = games_of(folder, split)
     for index, game in enumerate(found.games):
         if as_json:
             click.echo(json.dumps({"index": index, "id": game.id, "kind": game.kind}))
         else:
-            click.echo(f"{index:5d}  {game.kind:32}{game.id}")
+            indent = f"{index:5d}  "
+            for_screen = width and wrapped(game.id, width, indent=indent, hanging=" " * len(indent))
+            say("\n".join(for_screen or [f"{indent}{game.kind:32}{game.id}"]))
     if found.note:
         click.echo(found.note, err=True)
 

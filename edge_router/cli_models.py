@@ -12,6 +12,8 @@ import click
 
 from edge_router.cli_convert import tier_options
 from edge_router.cli_types import FETCHABLE, MODEL
+from edge_router.printable import paragraphs, say
+from edge_router.sheets import Sheet
 
 if TYPE_CHECKING:
     from edge_router.catalogue import CatalogueModel
@@ -56,14 +58,15 @@ def list_models(as_json: bool) -> None:
         for model in missing:
             click.echo(json.dumps({**asdict(model), "here": False}))
         return
-    click.echo("here")
-    for ladder in here:
-        click.echo(f"  {ladder.folder.name:30}{_sizes(ladder)}")
-    for name, why in broken.items():
-        click.echo(f"  {name:30}{why}")
-    click.echo(f"\nto fetch with `edge-router models pull NAME`{_head()}")
-    for model in missing:
-        click.echo(f"  {model.name:30}{_row(model)}")
+    there = [(ladder.folder.name, _sizes(ladder)) for ladder in here]
+    say(Sheet("Models that are here", ("name", "tiers"), there, 2).text())
+    for line in paragraphs(f"{name}: {why}" for name, why in broken.items()):
+        say(line)
+    columns = ("name", "parameters", "download", "memory")
+    title = "Models to fetch with `edge-router models pull NAME`"
+    say("\n" + Sheet(title, columns, [_row(model) for model in missing]).text())
+    licences = [(model.name, model.licence) for model in missing]
+    say("\n" + Sheet("Their licences", ("name", "licence"), licences, 2).text())
 
 
 def _sizes(ladder: LadderFile) -> str:
@@ -76,16 +79,12 @@ def _sizes(ladder: LadderFile) -> str:
     )
 
 
-def _head() -> str:
-    return f"\n  {'':30}{'parameters':>11}{'download':>10}{'memory':>9}  licence"
-
-
-def _row(model: CatalogueModel) -> str:
+def _row(model: CatalogueModel) -> tuple[str, ...]:
     from edge_router.convert.files import gigabytes
 
     memory = gigabytes(model.pair_memory_bytes(*PAIR))
     parameters = f"{model.parameters / 1e9:.2f}e9"
-    return f"{parameters:>11}{gigabytes(model.download_bytes):>10}{memory:>9}  {model.licence}"
+    return (model.name, parameters, gigabytes(model.download_bytes), memory)
 
 
 @models.command()
@@ -108,14 +107,14 @@ def show(model: str, verify: bool, as_json: bool) -> None:
 
     here = [folder.name for folder in converted_folders()]
     if model in catalogue() and model not in here:
-        click.echo(_about(catalogue()[model]))
+        say(_about(catalogue()[model]))
         return
     ladder = find_ladder(model)
     details = read_details(ladder.folder)
     if as_json:
         click.echo(json.dumps(details))
     else:
-        click.echo(_shown(ladder, details))
+        say(_shown(ladder, details))
     if verify:
         verify_files(ladder.folder)
         click.echo(f"{len(ladder.tiers)} files are what ladder.toml says", err=as_json)
@@ -152,11 +151,11 @@ def _shown(ladder: LadderFile, details: dict[str, Any]) -> str:
     for tier in details["tier"]:
         size = tier.get("size_bytes", 0) / 1e6
         lines.append(f"{tier['name']:10}{size:10.1f} MB  {tier['file']}")
-        lines.append(f"{'':25}sha256 {tier.get('sha256', 'not recorded')}")
+        lines.append(f"    sha256 {tier.get('sha256', 'not recorded')}")
         for kind in ("text", "games"):
             if kind in tier:
                 told = "  ".join(f"{key} {value:.6g}" for key, value in tier[kind].items())
-                lines.append(f"{'':25}{kind}: {told}")
+                lines.append(f"    {kind}: {told}")
     return "\n".join(lines)
 
 
@@ -216,12 +215,12 @@ def rm(model: str, yes: bool) -> None:
     """
     folders = _removable(model)
     for folder in folders:
-        click.echo(f"{folder}  {_held(folder)}", err=True)
+        say(f"{folder}  {_held(folder)}", err=True)
     if not yes:
         click.confirm("remove?", abort=True, err=True)
     for folder in folders:
         _remove(folder)
-        click.echo(f"removed {folder}")
+        say(f"removed {folder}")
 
 
 def _removable(model: str) -> list[Path]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from io import StringIO
-
-from rich.console import Console
-
-from train.router.show import default_row, markdown, on_screen
+from train.router.show import default_row, sheet
 from train.router.table import Row
 
 ROWS = [
@@ -21,9 +17,9 @@ ROWS = [
 
 
 def test_a_row_tells_what_was_won_with_what_and_against_whom() -> None:
-    lines = markdown(ROWS, "4 games", ["laptop"]).splitlines()
+    lines = sheet(ROWS, "4 games", ["laptop"]).markdown().splitlines()
     assert lines[0] == "**4 games**"
-    assert lines[2].endswith("| vs high | router vs it | s/game laptop |")
+    assert lines[2].endswith("| against high | router against it | s/game laptop |")
     assert lines[4].startswith("| always low | 50.0 % | 15.0-85.0 | 0.0 % | 10.0 | 100 |")
     assert lines[4].endswith("| +1 -2 p 1 | +2 -0 p 0.5 |  |")
     assert lines[5].endswith("|  | +1 -0 p 1 |  |")
@@ -34,9 +30,7 @@ def test_a_row_tells_what_was_won_with_what_and_against_whom() -> None:
     assert default_row(ROWS) is ROWS[2]
 
 
-def test_the_screen_shows_the_same_figures() -> None:
-    output = StringIO()
-    console = Console(width=160, file=output)
-    console.print(on_screen(ROWS, "4 games", ["laptop"]))
-    shown = output.getvalue()
+def test_a_screen_of_80_columns_shows_the_same_figures() -> None:
+    shown = sheet(ROWS, "4 games", ["laptop"]).text(80)
     assert all(text in shown for text in ("4 games", "always high", "51.0-100.0", "+1 -2 p 1"))
+    assert max(map(len, shown.splitlines())) <= 80

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from edge_router.agent.escalation import step_sentence
+from edge_router.printable import clean
 from tui.draw import both_ends, line, wrapped
 from tui.episode import StepView
 from tui.look import sign

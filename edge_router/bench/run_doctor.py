@@ -10,6 +10,7 @@ import click
 
 from edge_router.bench.doctor import examine
 from edge_router.models import resolve
+from edge_router.printable import columns, one_line, say, wrapped
 
 
 def run_doctor(model: str | None, tiers: Sequence[str], *, as_json: bool) -> int:
@@ -20,7 +21,16 @@ def run_doctor(model: str | None, tiers: Sequence[str], *, as_json: bool) -> int
     else:
         for finding in findings:
             mark = "STOP" if finding.stops else " !  " if finding.advice else " ok "
-            click.echo(f"[{mark}] {finding.what}: {finding.found}")
+            _say(f"[{mark}] {finding.what}: {finding.found}", "")
             if finding.advice:
-                click.echo(f"       -> {finding.advice}")
+                _say(f"-> {finding.advice}", " " * len("[STOP] "))
     return int(any(finding.stops for finding in findings))
+
+
+def _say(text: str, indent: str) -> None:
+    """The text on as many lines as the screen needs; a pipe gets one."""
+    width = columns()
+    if width is None:
+        say(indent + one_line(text))
+        return
+    say("\n".join(wrapped(text, width, indent=indent, hanging=" " * len("[STOP] "))))

@@ -103,7 +103,7 @@ def _front(axis: Axes, rows: list[dict[str, Any]]) -> None:
         ("entropy", COLOURS[2], "^", False),
         ("margin", COLOURS[3], "v", False),
         ("draft", COLOURS[4], "D", False),
-        ("dearest after", "#555555", "P", False),
+        ("high after", "#555555", "P", False),
         ("always", "black", "d", False),
         ("oracle", "black", "*", False),
     ):

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from edge_router.bench.results import write_text
 from edge_router.costs import CostProfile
 from edge_router.errors import UserError
+from edge_router.printable import paragraphs, say
 from edge_router.router.parse import make_router
 from edge_router.tasks.game_files import split_games
 from train.router import front
@@ -24,7 +24,7 @@ from train.router.plans import plans_path, write_plans
 from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
 from train.router.setting import results_stem
-from train.router.show import default_row, markdown, on_screen
+from train.router.show import default_row, sheet
 from train.router.table import Asked, Row, compare, oracle_is_beaten
 from train.router.verify import verify
 
@@ -45,7 +45,7 @@ class Wish:
     search: int = 100  # histories that the oracle may look at in a game
 
 
-def evaluate(run: Run, wish: Wish, console: Console) -> dict[str, Any]:
+def evaluate(run: Run, wish: Wish) -> dict[str, Any]:
     """Compare on the test games, and on the official ones where they are."""
     started = time.monotonic()
     asked = policies(run)
@@ -55,23 +55,22 @@ def evaluate(run: Run, wish: Wish, console: Console) -> dict[str, Any]:
     replays = []
     for kv in (run.setting.kv, *wish.kvs):
         for name, games in sets:
-            table, rows = _table(run, wish, console, kv, name, games, asked)
+            table, rows = _table(run, wish, kv, name, games, asked)
             told["tables"].append(table)
             replays.append((table, rows, [g for g in games if isinstance(g, FileGame)]))
             run.keep_note("evaluate", told, started)
     for table, rows, files in replays:
         if files:
             table["engine_differences"] = verify(files, rows, run.progress)
-            _tell_differences(table, console)
+            _tell_differences(table)
             run.keep_note("evaluate", told, started)
     return told
 
 
-def _tell_differences(table: dict[str, Any], console: Console) -> None:
+def _tell_differences(table: dict[str, Any]) -> None:
     wrong = table["engine_differences"]
-    console.print(f"{table['games']}, kv {table['kv']}: {len(wrong)} differences from the engine")
-    for line in wrong[:5]:
-        console.print(line)
+    say(f"{table['games']}, kv {table['kv']}: {len(wrong)} differences from the engine")
+    say("\n".join(paragraphs(wrong[:5])))
 
 
 def _official(run: Run) -> list[tuple[str, Sequence[Game]]]:
@@ -98,7 +97,7 @@ def policies(run: Run) -> list[Asked]:
         Asked(f"{kind}, same share", matched(run, kind, share))
         for kind in ("entropy", "margin", "draft")
     ]
-    asked += [Asked("dearest after a refusal", "retry")]
+    asked += [Asked("high after a refusal", "retry")]
     asked += [Asked(f"SFT, dial {d:g}", f"onnx:{supervised}", d) for d in DIALS]
     asked += [Asked(f"SFT + GRPO, dial {d:g}", f"onnx:{router}", d) for d in DIALS]
     return asked
@@ -135,7 +134,6 @@ def matched(run: Run, kind: str, share: float) -> str:
 def _table(
     run: Run,
     wish: Wish,
-    console: Console,
     kv: str,
     name: str,
     games: Sequence[Game],
@@ -151,9 +149,9 @@ def _table(
         raise RuntimeError(f"the oracle's bound was beaten: {beaten[:3]}")
     title = f"{name}, {len(games)} games, kv {kv}"
     profiles = [profile for profile, _ in wish.profiles]
-    console.print(on_screen(rows, title, profiles))
-    table_file = run.folder / f"table-{results_stem(name, kv)}.md"
-    write_text(table_file, markdown(rows, title, profiles))
+    shown = sheet(rows, title, profiles)
+    write_text(run.folder / f"table-{results_stem(name, kv)}.md", shown.markdown())
+    say(shown.text())
     plans = plans_path(run.folder, name, kv)
     if write_plans(plans, setting, games, rows[-1]):
         run.say(f"the oracle's plans are in {plans}")

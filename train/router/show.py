@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from edge_router.bench.statistics import wilson
+from edge_router.sheets import Sheet
 from train.router.table import Row
 
-HEADINGS = ("policy", "won", "95 %", "dear", "steps", "tokens", "vs high", "router vs it")
+HEADINGS = (
+    *("policy", "won", "95 %", "escalated", "steps", "tokens", "against high"),
+    "router against it",
+)
 
 
 def default_row(rows: Sequence[Row]) -> Row:
@@ -18,28 +20,11 @@ def default_row(rows: Sequence[Row]) -> Row:
     return trained[0]
 
 
-def on_screen(rows: Sequence[Row], title: str, profiles: Sequence[str]) -> Table:
-    view = Table(title=title)
-    for heading in _headings(profiles):
-        view.add_column(heading, justify="left" if heading == "policy" else "right")
-    for cells in _cells(rows, profiles):
-        view.add_row(*cells)
-    return view
-
-
-def markdown(rows: Sequence[Row], title: str, profiles: Sequence[str]) -> str:
-    headings = _headings(profiles)
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *_cells(rows, profiles)]
-    return f"**{title}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _headings(profiles: Sequence[str]) -> list[str]:
-    return [*HEADINGS, *(f"s/game {name}" for name in profiles)]
-
-
-def _cells(rows: Sequence[Row], profiles: Sequence[str]) -> list[list[str]]:
+def sheet(rows: Sequence[Row], title: str, profiles: Sequence[str]) -> Sheet:
+    """The comparison; `profiles` names the cost profiles whose seconds are told."""
     high, ours = next(r for r in rows if r.spec == "high"), default_row(rows)
-    return [[row.name, *_figures(row, high, ours, profiles)] for row in rows]
+    cells = [(row.name, *_figures(row, high, ours, profiles)) for row in rows]
+    return Sheet(title, (*HEADINGS, *(f"s/game {name}" for name in profiles)), cells)
 
 
 def _figures(row: Row, high: Row, ours: Row, profiles: Sequence[str]) -> list[str]:
