@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_router.cli_types import FETCHABLE, FILE, TEXT
+from edge_router.cli_types import FETCHABLE, FILE, TEXT, THREADS
+from edge_router.printable import one_line, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -45,9 +46,7 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Compare each tier with F16. Without, text that llama.cpp reads differently "
                 "is told of and not refused.",
             ),
-            click.option(
-                "--threads", type=click.IntRange(1), help="CPU threads.  [physical cores]"
-            ),
+            click.option("--threads", type=THREADS, help="CPU threads.  [physical cores]"),
         ]
     ):
         command = option(command)
@@ -106,7 +105,7 @@ def run(
     if name is not None or known_as:  # before anything is fetched
         _require_name(known_as if name is None else name, out)
     if repo and not out and _is_here(known_as, wanted):
-        click.echo(f"{known_as} is here already: edge-router play --model {known_as}")
+        say(f"{known_as} is here already: edge-router play --model {known_as}")
         return
     fetched = _fetch(repo) if repo else None
     opened = open_source(fetched.folder if fetched else Path(source), repo)
@@ -166,10 +165,10 @@ def _remote(source: str) -> tuple[str, str]:
 def _fetch(repo: str) -> Fetched:
     from edge_router.convert.download import fetch
 
-    click.echo(f"fetching {repo}", err=True)
+    say(f"fetching {repo}", err=True)
     fetched = fetch(repo)
     if not fetched.ours:
-        click.echo(f"{repo} is in the Hugging Face cache: {fetched.folder}", err=True)
+        say(f"{repo} is in the Hugging Face cache: {fetched.folder}", err=True)
     return fetched
 
 
@@ -229,13 +228,13 @@ class ShownProgress:
             task = self._bars.tasks[-1]
             self._bars.update(task.id, completed=task.total or 1)
         else:
-            click.echo(f"{self._what}: done in {seconds:.1f} s {said}".rstrip(), err=True)
+            say(f"{self._what}: done in {seconds:.1f} s {said}".rstrip(), err=True)
 
     def note(self, text: str) -> None:
         if self._bars is not None:
-            self._bars.console.print(text, highlight=False)
+            self._bars.console.print(one_line(text), highlight=False, markup=False)
         else:
-            click.echo(text, err=True)
+            say(text, err=True)
 
 
 def shown_progress() -> ShownProgress:
@@ -244,8 +243,8 @@ def shown_progress() -> ShownProgress:
 
 def report(made: Made, model: str) -> None:
     """The table of tiers on stdout, and how to play."""
-    click.echo(table(made.tiers))
-    click.echo(f"\n{made.folder / 'ladder.toml'}\nedge-router play --model {model}")
+    say(table(made.tiers))
+    say(f"\n{made.folder / 'ladder.toml'}\nedge-router play --model {model}")
 
 
 def table(tiers: list[DoneTier]) -> str:

@@ -2,7 +2,7 @@
 
     0    done; 1 in doctor's sense, or an error of edge-router's own
     2    bad input, or the system refuses (a full disk, no permission)
-    130  Ctrl-C
+    130  Ctrl-C, or SIGTERM
 
 A reader that goes away (`| head`) ends a command quietly, with 1.
 """
@@ -20,6 +20,8 @@ import click
 
 from edge_router import stdio
 from edge_router.errors import UserError
+from edge_router.lifeline import sigterm_as_ctrl_c
+from edge_router.printable import one_line, say
 
 DEBUG = "EDGE_ROUTER_DEBUG"
 BAD_INPUT = 2
@@ -41,7 +43,8 @@ class OneSentence(click.Group):
     def _run(self, *args: Any, **kwargs: Any) -> int:
         """Click's own main; what it raises becomes a sentence and an exit code."""
         try:
-            ended = super().main(*args, **(kwargs | {"standalone_mode": False}))
+            with sigterm_as_ctrl_c():
+                ended = super().main(*args, **(kwargs | {"standalone_mode": False}))
         except SystemExit as end:
             ended = end.code
         except click.exceptions.NoArgsIsHelpError as error:
@@ -89,5 +92,5 @@ def _say(sentence: str, code: int) -> int:
 
 def _tell(line: str, code: int) -> int:
     with contextlib.suppress(OSError):  # standard error may be what is full
-        click.echo(line, err=True)
+        say(one_line(line), err=True)
     return code

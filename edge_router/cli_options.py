@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from edge_router.cli_config import yields_to
-from edge_router.cli_types import FILE, GAME, KV, MODEL, ROUTER, SPLIT, TASK, TEXT
+from edge_router.cli_types import FILE, GAME, KV, MODEL, ROUTER, SPLIT, TASK, TEXT, THREADS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -106,7 +106,7 @@ play_options = _together(
         click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
         click.option("--plain", is_flag=True, help="Print the run instead of opening the app."),
         pace_option,
-        click.option("--threads", type=click.IntRange(1), help="CPU threads.  [physical cores]"),
+        click.option("--threads", type=THREADS, help="CPU threads.  [physical cores]"),
         click.option(
             "--gpu-layers",
             type=int,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edge_router.cli_config import yields_to
-from edge_router.cli_types import FILE, KV, MODEL, TASK, TEXT
+from edge_router.cli_types import FILE, JOBS, KV, MODEL, TASK, TEXT
 from edge_router.parts import load_part
 
 STAGES = ("collect", "sft", "grpo", "export", "evaluate")
@@ -100,7 +100,7 @@ def train() -> None:
     metavar="NAME",
     help="Cost profile whose seconds the tables tell; may be repeated.",
 )
-@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
+@click.option("--jobs", type=JOBS, default=2, show_default=True, help="Processes.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--official/--no-official",

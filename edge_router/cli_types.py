@@ -77,6 +77,27 @@ class Spelled(click.ParamType):  # type: ignore[type-arg]  # generic from click 
         return [CompletionItem(incomplete, type="file")]
 
 
+class UpToProcessors(click.IntRange):
+    """A number from 1 to `each` for each processor: more freeze the machine and gain nothing."""
+
+    def __init__(self, each: int = 1) -> None:
+        super().__init__(min=1)
+        self.each = each
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = int(super().convert(value, param, ctx))
+        from edge_router.engine.machine import processors
+
+        if number > self.each * processors():
+            self.fail(
+                f"{number} is more than this machine's {processors()} processors can use; "
+                f"give {self.each * processors()} or fewer",
+                param,
+                ctx,
+            )
+        return number
+
+
 # -- what there is to choose from -------------------------------------------------------------
 
 
@@ -129,3 +150,13 @@ SPLIT = Spelled(_splits)
 GAME = Spelled(_games)
 KV = Spelled(_kv_modes)
 TASK = Spelled(_tasks)
+THREADS = UpToProcessors()
+JOBS = UpToProcessors(each=4)  # two games at once may be wanted on one processor
+
+
+def thread_numbers(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, ...]:
+    """Numbers of threads joined by commas, as llama-bench's -t has them; () where none is given."""
+    words = [] if value is None else [word.strip() for word in value.split(",")]
+    return tuple(dict.fromkeys(int(THREADS.convert(word, param, ctx)) for word in words))

@@ -17,11 +17,11 @@ import errno
 import multiprocessing
 import os
 import signal
-import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any, Final, Generic, TypeVar
@@ -29,6 +29,7 @@ from typing import Any, Final, Generic, TypeVar
 from edge_router.agent.interrupts import interrupts_held
 from edge_router.children import leave_out_current_folder
 from edge_router.errors import MachineError, UserError
+from edge_router.lifeline import work_for
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -81,7 +82,8 @@ class Crew:
         to stop: work in hand is thrown away. Raises UserError when a piece says that all of
         them would fail.
         """
-        with closing(self._run(_Guarded(work), dict(enumerate(items)))) as results:
+        here = self.backend.scheduler is None
+        with closing(self._run(_Guarded(work, here=here), dict(enumerate(items)))) as results:
             for index, result in results:
                 if isinstance(result, Crash) and result.stops_the_run:
                     raise UserError(result.reason)
@@ -115,6 +117,8 @@ class Crew:
                 result: tuple[int, Result | Crash] = companion.call(guarded, index, item)
             except EOFError:
                 self._companion = None
+                if companion.was_told_to_end():  # as this process is, in a moment
+                    raise KeyboardInterrupt from None
                 result = index, Crash(companion.epitaph())
             yield result
 
@@ -136,15 +140,18 @@ class Crew:
 
 
 class _Guarded(Generic[Item, Result]):
-    """The work, with exceptions turned into a `Crash` where they happen."""
+    """The work, with exceptions turned into a `Crash` where they happen.
 
-    def __init__(self, work: Callable[[Item], Result]) -> None:
+    `here`: on this machine, in a process that this one started.
+    """
+
+    def __init__(self, work: Callable[[Item], Result], *, here: bool) -> None:
         self.work = work
-        self.home = os.getpid()
+        self.home = os.getpid() if here else None
 
     def __call__(self, index: int, item: Item) -> tuple[int, Result | Crash]:
-        if os.getpid() != self.home and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asked
+        if self.home is not None:
+            _begin_once(self.home)
         try:
             return index, self.work(item)
         except UserError as error:
@@ -162,6 +169,11 @@ def _first_line(error: Exception) -> str:
 def _is_machines(error: OSError | MemoryError) -> bool:
     """Whether it is the machine that has no room or rights left, and not the piece of work."""
     return isinstance(error, MemoryError) or error.errno in _MACHINE_ERRORS
+
+
+@cache
+def _begin_once(parent: int) -> None:
+    work_for(parent)
 
 
 # -- several at once ----------------------------------------------------------------------------
@@ -243,7 +255,7 @@ class _Companion:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy llama.cpp's threads
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
         self._process.start()
         theirs.close()  # so that its death closes the pipe
 
@@ -254,6 +266,11 @@ class _Companion:
             return self._ours.recv()
         except (BrokenPipeError, ConnectionResetError) as error:
             raise EOFError from error
+
+    def was_told_to_end(self) -> bool:
+        """Whether somebody sent it SIGTERM; it was then not its work that ended it."""
+        self._process.join()
+        return self._process.exitcode == -signal.SIGTERM
 
     def epitaph(self) -> str:
         """How the process ended."""
@@ -269,8 +286,8 @@ class _Companion:
         self._process.join()
 
 
-def _serve(pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _serve(pipe: Connection, parent: int) -> None:
+    _begin_once(parent)
     try:
         while True:
             guarded, index, item = pipe.recv()

@@ -28,6 +28,13 @@ def physical_cores() -> int:
     return max(1, limit)
 
 
+def processors() -> int:
+    """Processors this process may run on, hardware threads counted, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
 def _core_of(cpu: int) -> str:
     """Name shared by the hardware threads of one core."""
     path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")

@@ -6,23 +6,19 @@ not part of a run's installation.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import click
-from rich.console import Console
 
 from edge_router.costs import find_profile
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
 from edge_router.models import resolve
+from edge_router.progress import ShownProgress
 from edge_router.tasks.base import TASKS
 from train.router import choose, figures, report
 from train.router.pipeline import STAGES, Options, Run
-from train.router.progress import StderrProgress
 from train.router.setting import Setting
 
 
@@ -62,16 +58,18 @@ def run(
         kvs=tuple(str(KvMode.parse(mode)) for mode in more_kv),
         profiles=tuple((name, find_profile(name)) for name in profiles),
     )
-    work = Run(folder, setting, options, StderrProgress(), _say)
+    progress = ShownProgress()
+    work = Run(folder, setting, options, progress, progress.note)
     try:
         for stage in STAGES:
             if not stages or stage in stages:
-                _say(f"== {stage}")
+                progress.note(f"== {stage}")
                 _stage(work, stage, wish)
     except KeyboardInterrupt:
-        _say(f"interrupted; the same command goes on from {work.folder}")
+        progress.note(f"interrupted; the same command goes on from {work.folder}")
         return 130
     finally:
+        progress.close()
         work.close()
     return 0
 
@@ -86,9 +84,9 @@ def _stage(work: Run, stage: str, wish: report.Wish) -> None:
     elif stage == "export":
         choose.export(work)
         figures.training(work.folder)
-        _say(f"play with it: edge-router play --router onnx:{work.folder / 'router.onnx'}")
+        work.say(f"play with it: edge-router play --router onnx:{work.folder / 'router.onnx'}")
     else:
-        report.evaluate(work, wish, Console())
+        report.evaluate(work, wish)
         figures.fronts(work.folder)
 
 
@@ -118,8 +116,3 @@ def _options(
             iterations=options.grpo.iterations if iterations is None else iterations,
         ),
     )
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-    sys.stderr.flush()

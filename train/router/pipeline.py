@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from edge_router.bench.results import write_json
 from edge_router.costs import CostProfile
 from edge_router.errors import UserError
+from edge_router.progress import Progress, silent
 from edge_router.router.base import DecideAt
 from edge_router.router.features import ALL_NAMES
 from edge_router.tasks.game_files import find_games
@@ -38,7 +39,6 @@ from train.router.forest import Forest, Ints, walk
 from train.router.games import Game, drawn, from_files
 from train.router.network import NetPolicy, RouterNet, Shape
 from train.router.policies import FixedPolicy
-from train.router.progress import Progress, silent
 from train.router.rollouts import Rollouts
 from train.router.setting import Setting
 

@@ -15,11 +15,11 @@ from types import TracebackType
 
 import numpy as np
 
+from edge_router.progress import Progress, silent
 from train.router.explore import Job, Plan, Played, Wanted
 from train.router.forest import Forest, Ints
 from train.router.games import Game
 from train.router.node import Node
-from train.router.progress import Progress, silent
 from train.router.setting import Setting
 from train.router.store import Store
 from train.router.tree import GameTree

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_router.progress import Progress
 from edge_router.tasks.alfworld import AlfworldGame
 from edge_router.tasks.base import Reply
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.task import SimulatedGame
 from train.router.games import FileGame
-from train.router.progress import Progress
 from train.router.table import Row
 
 

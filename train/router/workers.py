@@ -11,7 +11,7 @@ started it is gone, even by a kill.
 from __future__ import annotations
 
 import multiprocessing
-import signal
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from types import TracebackType
 
 from edge_router.children import leave_out_current_folder
 from edge_router.errors import UserError
+from edge_router.lifeline import work_for
 from train.router.decoder import Decoder
 from train.router.explore import Job, run
 from train.router.games import Game
@@ -54,7 +55,9 @@ class Workers:
         context = multiprocessing.get_context("spawn")
         for _ in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, setting), daemon=True)
+            process = context.Process(
+                target=_serve, args=(theirs, setting, os.getpid()), daemon=True
+            )
             process.start()
             theirs.close()  # so that the worker sees the end of the pipe when we are gone
             self._processes.append(process)
@@ -144,9 +147,9 @@ def _work(decoder: Decoder, max_steps: int, task: Task) -> list[Node]:
         explorer.close()
 
 
-def _serve(pipe: Connection, setting: Setting) -> None:
+def _serve(pipe: Connection, setting: Setting, parent: int) -> None:
     """The worker's loop: a task in, nodes or an exception out, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us
+    work_for(parent)
     with ExitStack() as stack, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         decoder: Decoder | None = None
         while True:
