@@ -158,7 +158,7 @@ def list_games(split: str | None, folder: Path | None, as_json: bool) -> None:
             for_screen = width and wrapped(game.id, width, indent=indent, hanging=" " * len(indent))
             say("\n".join(for_screen or [f"{indent}{game.kind:32}{game.id}"]))
     if found.note:
-        click.echo(found.note, err=True)
+        say(found.note, err=True)
 
 
 @games.command()

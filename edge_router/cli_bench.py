@@ -10,7 +10,17 @@ from typing import Any, TypeVar
 import click
 
 from edge_router.cli_config import yields_to
-from edge_router.cli_types import FILE, KV, MODEL, ROUTER, SPLIT, TEXT
+from edge_router.cli_types import (
+    FILE,
+    JOBS,
+    KV,
+    MODEL,
+    ROUTER,
+    SPLIT,
+    TEXT,
+    THREADS,
+    thread_numbers,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,6 +30,7 @@ def output_options(command: Command) -> Command:
     for option in (
         click.option("--plot", type=FILE, help="Draw the results into this .png or .svg file."),
         click.option("--markdown", is_flag=True, help="Print the tables as Markdown."),
+        click.option("--full", is_flag=True, help="Print all tables, not only the summary."),
         click.option("--csv", type=FILE, help="Write the numbers to this CSV file."),
         click.option("--json", type=FILE, help="Write the results to this file, for report."),
     ):
@@ -60,10 +71,10 @@ def game_options(command: Command) -> Command:
         click.option(
             "--dask", metavar="ADDRESS", help="Play on this dask cluster (tcp://host:8786)."
         ),
-        click.option("--threads", type=click.IntRange(1), help="CPU threads a game.  [cores/jobs]"),
+        click.option("--threads", type=THREADS, help="CPU threads a game.  [cores/jobs]"),
         click.option(
             "--jobs",
-            type=click.IntRange(1),
+            type=JOBS,
             default=1,
             show_default=True,
             help="Games to play at once.",
@@ -127,9 +138,15 @@ def bench() -> None:
     help="Temperature of a retry's later attempts.",
 )
 @click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands.")
+@click.option("--traces", type=FILE, help="Keep every episode's trace in this folder, for replay.")
 @output_options
 def policies(
-    json: Path | None, csv: Path | None, plot: Path | None, markdown: bool, **options: Any
+    json: Path | None,
+    csv: Path | None,
+    plot: Path | None,
+    markdown: bool,
+    full: bool,
+    **options: Any,
 ) -> None:
     """Play games under many routers and compare success and cost.
 
@@ -147,7 +164,7 @@ def policies(
     from edge_router.bench.outputs import Outputs
     from edge_router.bench.run_policies import PolicyOptions, run_policies
 
-    outputs = Outputs(json, csv, plot, markdown)
+    outputs = Outputs(json, csv, plot, markdown, full)
     sys.exit(run_policies(PolicyOptions(**options), outputs))
 
 
@@ -156,7 +173,12 @@ def policies(
 @ladder_options
 @output_options
 def compare_tiers(
-    json: Path | None, csv: Path | None, plot: Path | None, markdown: bool, **options: Any
+    json: Path | None,
+    csv: Path | None,
+    plot: Path | None,
+    markdown: bool,
+    full: bool,
+    **options: Any,
 ) -> None:
     """Play each tier alone and tell how far it is from the dearest.
 
@@ -171,13 +193,12 @@ def compare_tiers(
     from edge_router.bench.run_policies import PolicyOptions
     from edge_router.bench.run_tiers import run_tiers
 
-    sys.exit(run_tiers(PolicyOptions(**options), Outputs(json, csv, plot, markdown)))
+    sys.exit(run_tiers(PolicyOptions(**options), Outputs(json, csv, plot, markdown, full)))
 
 
 def subject_options(command: Command) -> Command:
-    """--model, --tier, or --shape with --precisions; --threads and -r."""
+    """--model, --tier, or --shape with --precisions; and -r."""
     for option in (
-        click.option("--threads", type=click.IntRange(1), help="CPU threads.  [physical cores]"),
         click.option(
             "-r",
             "--repeats",
@@ -204,6 +225,13 @@ def subject_options(command: Command) -> Command:
 @bench.command()
 @subject_options
 @click.option(
+    "-t",
+    "--threads",
+    callback=thread_numbers,
+    metavar="N,...",
+    help="CPU threads; several numbers are compared.  [physical cores]",
+)
+@click.option(
     "-p",
     "--prefill",
     type=click.IntRange(1),
@@ -229,33 +257,43 @@ def speed(
     shape: str | None,
     precisions: str | None,
     spans: str,
+    threads: tuple[int, ...],
     json: Path | None,
     csv: Path | None,
     plot: Path | None,
     markdown: bool,
+    full: bool,
     **options: Any,
 ) -> None:
     """Measure each tier's speed, loading and memory, handoff and routing.
 
-    -p, -n and -r are llama-bench's. Our loop, bare llama_decode and
+    -p, -n, -r and -t are llama-bench's; with several numbers of threads (-t 1,2,4)
+    prefill and decode are measured for each, and nothing else. Our loop, bare llama_decode and
     llama-cpp-python's Llama are taken in turn on the same files and prompt, and so
     are handoff and prefill. Take figures on an idle machine.
 
     \b
     edge-router bench speed
+    edge-router bench speed -t 1,2,4
     edge-router bench speed --shape qwen3-0.6b --json speed.json --plot speed.png
     """
     from edge_router.bench.outputs import Outputs
     from edge_router.bench.run_speed import run_speed
     from edge_router.bench.speed import SpeedOptions
 
-    wanted = SpeedOptions(spans=_numbers("--spans", spans), **options)
-    outputs = Outputs(json, csv, plot, markdown)
+    wanted = SpeedOptions(
+        spans=_numbers("--spans", spans),
+        threads=threads[0] if threads else None,
+        sweep=threads if len(threads) > 1 else (),
+        **options,
+    )
+    outputs = Outputs(json, csv, plot, markdown, full)
     sys.exit(run_speed(model, tiers, shape, precisions, wanted, outputs))
 
 
 @click.command()
 @subject_options
+@click.option("--threads", type=THREADS, help="CPU threads.  [physical cores]")
 @output_options
 def calibrate(
     model: str | None,
@@ -266,6 +304,7 @@ def calibrate(
     csv: Path | None,
     plot: Path | None,
     markdown: bool,
+    full: bool,
     **options: Any,
 ) -> None:
     """Measure what each tier costs here and keep it for routers and reports.
@@ -283,7 +322,7 @@ def calibrate(
     from edge_router.bench.outputs import Outputs
     from edge_router.bench.run_calibrate import run_calibrate
 
-    outputs = Outputs(json, csv, plot, markdown)
+    outputs = Outputs(json, csv, plot, markdown, full)
     wanted = CalibrationOptions(**options)
     sys.exit(run_calibrate(model, tiers, shape, precisions, wanted, outputs))
 

@@ -17,7 +17,7 @@ from edge_router.bench import doctor
 from edge_router.bench.distance import DistanceJob, measure_distance
 from edge_router.bench.plots import plot
 from edge_router.bench.results import read_results
-from edge_router.bench.sheets import Sheet, number
+from edge_router.bench.sheets import number
 from edge_router.bench.views import sheets_of
 from edge_router.cli import main
 from edge_router.engine.gguf_file import read_header
@@ -25,6 +25,7 @@ from edge_router.engine.tier import TierSpec
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import UserError
 from edge_router.models import find_ladder
+from edge_router.sheets import Sheet
 from edge_router.tasks.game_files import split_games
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
@@ -83,7 +84,7 @@ def test_a_report_is_one_page_that_fetches_nothing(folder: Path, tmp_path: Path)
     result = run("report", folder, "--out", page)
     (folder / "package.json").unlink()
     assert result.exit_code == 0, result.output
-    assert "package.json holds no results" in result.stderr
+    assert "package.json is left out: holds no results" in result.stderr
     text = page.read_text()
     assert text.count("<svg") == len(KINDS)
     for kind in KINDS:
@@ -104,6 +105,8 @@ def test_a_report_without_matplotlib_has_tables_only(
     assert "pip install 'edge-router[bench]'" in result.stderr
     text = (tmp_path / "page.html").read_text()
     assert "<svg" not in text
+    assert "the page has no pictures" in text
+    assert "pip install" in text
     assert text.count("<table>") > len(KINDS)
 
 
@@ -121,7 +124,7 @@ def test_drawing_without_matplotlib_is_refused_before_anything_is_measured(
     ("files", "says"),
     [
         ({}, "holds no results"),
-        ({"a.json": {"schema": "edge-router/bench/99"}}, "no results of this version"),
+        ({"a.json": {"schema": "edge-router/bench/99"}}, "edge-router/bench/99"),
         ({"a.json": {"schema": "edge-router/bench/1"}}, "damaged results"),
         ({"a.json": {"name": "x"}}, "holds no results"),
         (

@@ -10,7 +10,9 @@ import pytest
 from edge_router.bench.routers import bench_router
 from edge_router.bench.rows import Row, check_rows, parse_rows
 from edge_router.errors import UserError
+from edge_router.models import find_ladder
 from edge_router.router.base import Features
+from edge_router.router.parse import NAMED, NUMBERED, PLAIN
 
 NOTHING = Features("none", (), np.zeros(0, np.float32))
 
@@ -89,6 +91,25 @@ def test_a_plan_is_followed_and_then_the_cheapest_tier_plays() -> None:
     assert bench_router("plan:").decide(NOTHING).tier == 0
     with pytest.raises(UserError, match="2 tiers"):
         router.reset(("a", "b"), 0)
+
+
+@pytest.mark.parametrize(
+    "router",
+    [
+        *PLAIN,
+        *(f"{kind}:0.5" for kind in NUMBERED),
+        "tier:q8_0",
+        f"onnx:{find_ladder('household').folder / 'router.onnx'}",
+    ],
+)
+def test_every_router_of_play_is_a_row_also_one_whose_name_begins_another_kind_of_row(
+    router: str,
+) -> None:
+    found = rows(router, f"retry:{router}")
+    assert (found[0].how, found[0].router) == ("play", router)
+    assert "retry" in [row.how for row in found]
+    check_rows(found, ("q4_k_m", "q8_0"))
+    assert set(NAMED) == {"tier", "onnx"}
 
 
 def test_a_router_in_a_file_is_called_by_its_file_and_folder() -> None:

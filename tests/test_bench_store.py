@@ -33,6 +33,30 @@ def test_a_key_depends_on_every_part_and_not_on_their_order() -> None:
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1}) != key_of({"a": 1, "b": 3})
 
 
+@pytest.mark.parametrize(
+    "damage", ["{half", "[" * 100_000, b"\xff\xfe\x00", None, 7.5], ids=lambda d: str(d)[:5]
+)
+def test_a_damaged_result_is_counted_and_the_others_are_found(
+    tmp_path: Path, damage: object
+) -> None:
+    with Store(tmp_path / "s") as store:
+        store.put("a", {"won": True})
+        store.put("b", 1)
+    with sqlite3.connect(tmp_path / "s") as database:
+        database.execute("UPDATE results SET result = ? WHERE key = 'a'", (damage,))
+    with Store(tmp_path / "s") as store:
+        assert (store.get("b"), store.damaged) == (1, 0)
+        assert store.get("a") in (None, 7.5)
+
+
+def test_a_store_with_other_columns_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "s") as database:
+        database.execute("CREATE TABLE results (name TEXT)")
+        database.execute("PRAGMA user_version = 1")
+    with Store(tmp_path / "s") as store, pytest.raises(UserError, match="cannot be used"):
+        store.get("a")
+
+
 def test_a_store_of_another_version_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "later") as database:
         database.execute("PRAGMA user_version = 99")

@@ -10,8 +10,8 @@ import pytest
 from edge_router import ladder_file
 from edge_router.catalogue import shipped_folders
 from edge_router.errors import UserError
-from edge_router.ladder_writer import Measured, TierEntry, set_router, write_ladder
 from edge_router.ladder_file import read_details, read_ladder
+from edge_router.ladder_writer import Measured, TierEntry, set_router, write_ladder
 from edge_router.models import find_ladder
 from train.lm.export import LADDERS, NAME, describe
 from train.lm.export import ROUTER as THRESHOLD

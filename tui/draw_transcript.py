@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from edge_router.agent.escalation import step_sentence
-from edge_router.printable import clean
 from tui.draw import both_ends, line, wrapped
 from tui.episode import StepView
 from tui.look import sign

@@ -22,13 +22,12 @@ from edge_router.bench.timing import in_turn, seconds
 from edge_router.costs import CostProfile, StepTokens, TierCost
 from edge_router.engine.ladder import Ladder, Tier
 from edge_router.engine.llama import copy_span
+from edge_router.progress import Progress, silent
 
 NEAR: Final = 64  # tokens of the short context
 TYPICAL: Final = StepTokens(prefill=40, decode=12, depth=400)  # a step of a household game
 SLOWER: Final = 0.03  # a tier that is less than this much faster than a better one is not worth it
 NOISY: Final = 0.25  # relative standard deviation above which a figure is not to be trusted
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,23 @@ class Calibration:
 
 
 def calibrate(
-    ladder: Ladder, model: str, fingerprint: str, options: CalibrationOptions, tell: Tell
+    ladder: Ladder,
+    model: str,
+    fingerprint: str,
+    options: CalibrationOptions,
+    progress: Progress = silent,
 ) -> Calibration:
     """Measure a loaded ladder; its context must hold `far` and the longest span."""
     costs, noise = [], {}
+    step = progress("tiers and handoff", len(ladder.tiers) + 1)
     for tier in ladder.tiers:
-        tell(f"{tier.name}: reading {', '.join(map(str, options.spans))} tokens, writing")
         cost, noise[tier.name] = _tier_cost(ladder, tier, options)
         costs.append(cost)
+        step()
     call, token = (0.0, 0.0)
     if len(ladder.tiers) > 1:
-        tell("handoff")
         call, token = _handoff_cost(ladder, options)
+    step()
     threads = ladder.tiers[0].context.n_threads
     profile = CostProfile(
         *(model, fingerprint, tuple(costs), call, token, threads),

@@ -65,6 +65,10 @@ class DistanceJob:
     def title(self) -> str:
         return f"distance {self.game.id}"
 
+    @property
+    def lacks_files(self) -> bool:
+        return False  # it leaves none
+
     def key(self) -> str:
         return key_of(
             {

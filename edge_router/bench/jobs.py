@@ -7,14 +7,18 @@ A process keeps the ladder it loaded for the games that follow.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from edge_router.agent.episode import Options, play_episode
+from edge_router.agent.events import Listener
+from edge_router.agent.trace import TraceWriter
 from edge_router.bench.parallel import StopRunError
 from edge_router.bench.records import GameRecord, Recorder, StepRecord
 from edge_router.bench.routers import bench_router
@@ -25,6 +29,7 @@ from edge_router.engine.ladder import Ladder
 from edge_router.engine.machine import cpu_model
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
+from edge_router.router.base import router_name
 from edge_router.tasks.alfworld import AlfworldGame
 from edge_router.tasks.base import REFUSED
 from edge_router.tasks.game_files import GameRef
@@ -47,10 +52,24 @@ class GameJob:
     threads: int
     attempt: int = 0  # 0: the first
     jobs: int = 1  # games that are played at once
+    traces: Path | None = None  # the folder that gets the episode's trace
 
     @property
     def title(self) -> str:
         return f"{self.router} {self.game.id}"
+
+    @property
+    def trace(self) -> Path | None:
+        """Where the episode's trace lies: by who plays, the trial, and all that decides it."""
+        if self.traces is None or self.router == EXPERT:
+            return None
+        trial = self.game.id.rpartition("/")[2]
+        return self.traces / _folder_name(self) / f"{trial}-{self.key()[:8]}.jsonl"
+
+    @property
+    def lacks_files(self) -> bool:
+        """Whether a stored result is not enough: its trace is wanted and is not there."""
+        return self.trace is not None and not self.trace.is_file()
 
     def key(self) -> str:
         """Over everything that decides the outcome; where it runs and how fast is not in it."""
@@ -133,11 +152,14 @@ _shelf = LadderShelf()
 
 def _play(job: GameJob) -> GameRecord:
     ladder = _shelf.ladder(Ladder, job.specs, job.kv, job.n_ctx, job.threads)
-    task, recorder = AlfworldGame(job.game.path), Recorder()
-    try:
-        end = play_episode(task, ladder, bench_router(job.router), job.options, [recorder])
-    finally:
-        task.close()
+    recorder = Recorder()
+    with ExitStack() as stack:
+        heard: list[Listener] = [recorder]
+        task = stack.enter_context(closing(AlfworldGame(job.game.path)))
+        if job.trace is not None:
+            job.trace.parent.mkdir(parents=True, exist_ok=True)
+            heard.append(stack.enter_context(TraceWriter(job.trace)))
+        end = play_episode(task, ladder, bench_router(job.router), job.options, heard)
     if end.reason == "interrupted":
         raise KeyboardInterrupt
     return recorder.record(job.game.id, job.game.kind, ladder.names[0], job.options.seed)
@@ -160,6 +182,18 @@ def _play_expert(job: GameJob) -> GameRecord:
     reason = "won" if won else "out of steps"
     failure = "" if won else "out of steps"
     return GameRecord(job.game.id, job.game.kind, won, reason, failure, "", tuple(steps))
+
+
+def _folder_name(job: GameJob) -> str:
+    """Who plays, as the name of a folder: "low", "onnx-household-router.onnx-handoff"."""
+    router = "oracle" if job.router.startswith("plan:") else router_name(job.router)
+    if len(job.specs) == 1:
+        router = f"alone-{job.specs[0].name}"
+    elif job.router != "low":
+        dial = job.options.dial
+        router += f"@{dial:g}" if isinstance(dial, float) and dial != 0.5 else ""
+        router += f"-{job.kv}"
+    return re.sub(r"[^\w.@-]+", "-", router)[:100]
 
 
 # -- identity -----------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from typing import Any
 
 from edge_router.bench.results import require_writable, write_csv, write_json
 from edge_router.bench.sheets import machine_line
-from edge_router.bench.views import notes_of, sheets_of
+from edge_router.bench.views import games_of, notes_of, sheets_of, summary_of
 from edge_router.errors import UserError
+from edge_router.printable import WIDTH, columns, one_line, paragraphs, say
 
 PICTURES = (".png", ".svg")
 
@@ -23,6 +24,7 @@ class Outputs:
     csv: Path | None = None
     plot: Path | None = None
     markdown: bool = False  # the tables on stdout as Markdown
+    full: bool = False  # all tables on screen, not the summary
 
     def check(self) -> None:
         """Raise UserError before a long run when something could not be written after it."""
@@ -39,31 +41,38 @@ class Outputs:
             require_matplotlib()
 
     def write(self, data: Mapping[str, Any]) -> None:
-        """Show the results and write the files. Raises UserError."""
-        show(data, markdown=self.markdown)
+        """Write the files and show the results. Raises UserError.
+
+        What was measured is on disk before anything is shown: a terminal that has gone takes
+        nothing with it.
+        """
         if self.json is not None:
             write_json(self.json, data)
         if self.csv is not None:
             write_csv(self.csv, data)
+        if self.markdown:
+            show_markdown(data)
+        else:
+            show(data, full=self.full)
         if self.plot is not None:
             from edge_router.bench.plots import plot
 
             plot(data, self.plot)
 
 
-def show(data: Mapping[str, Any], *, markdown: bool) -> None:
-    """The results on stdout, with the machine below."""
-    if markdown:
-        print("\n".join(sheet.markdown() for sheet in sheets_of(data)))
-        print("\n".join([*(f"- {note}" for note in notes_of(data)), f"- {machine_line(data)}"]))
-        return
-    from rich.console import Console
+def show_markdown(data: Mapping[str, Any]) -> None:
+    """All tables on stdout as Markdown, with the machine below."""
+    say("\n".join(sheet.markdown() for sheet in sheets_of(data)))
+    for note in (*notes_of(data), machine_line(data)):
+        say(f"- {one_line(note)}")
 
-    console = Console(highlight=False, soft_wrap=False)
-    if not console.is_terminal:  # a file or a pipe has room for the whole table
-        console = Console(highlight=False, width=200)
-    for sheet in sheets_of(data):
-        console.print(sheet.rich())
-    for note in notes_of(data):
-        console.print(f"note: {note}", markup=False)
-    console.print(machine_line(data), style="dim", markup=False)
+
+def show(data: Mapping[str, Any], *, full: bool) -> None:
+    """The results on stdout, no wider than the screen, with the machine below."""
+    width = columns() or WIDTH
+    for sheet in sheets_of(data) if full else summary_of(data):
+        say(f"{sheet.text(width)}\n")
+    if games := games_of(data, full=full, width=width):
+        say("\n".join([*games, ""]))
+    notes = [f"note: {note}" for note in notes_of(data)]
+    say("\n".join(paragraphs([*notes, machine_line(data)], width=width)))

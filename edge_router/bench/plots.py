@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_router.agent.events import STAGES
-from edge_router.bench.results import unwritable
+from edge_router.bench.results import damage_told, unwritable
 from edge_router.errors import UserError
 
 Data = Mapping[str, Any]
@@ -42,14 +42,16 @@ def plot(data: Data, path: Path) -> None:
     if draw is None:
         raise UserError(f"there is no picture of {data.get('kind')!r} results")
     figure: Any = Figure(layout="constrained")
-    draw(data, figure)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        figure.savefig(partial, dpi=150)
+        with damage_told(f"the {data.get('kind')} results"):
+            draw(data, figure)
+            figure.savefig(partial, dpi=150)
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise unwritable(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 # -- policies -----------------------------------------------------------------------------------
@@ -115,7 +117,7 @@ def _stages(rows: Sequence[Data], axes: Any) -> None:
     axes.tick_params(axis="y", labelsize=7)
     axes.set_xlabel("seconds a game (measured)")
     axes.set_title("Where the time goes")
-    axes.set_xlim(0, 1.35 * max(left))  # room for the legend beside the bars
+    axes.set_xlim(0, 1.35 * (max(left) or 1))  # room for the legend beside the bars
     axes.legend(fontsize=7, loc="right")
 
 
@@ -260,6 +262,27 @@ def _handoff(rows: Sequence[Data], axes: Any) -> None:
     axes.legend(fontsize=7)
 
 
+def _threads(data: Data, figure: Any) -> None:
+    """Tokens a second of each tier by the number of threads."""
+    figure.set_size_inches(10, 4)
+    for key, axes in zip(("prefill", "decode"), figure.subplots(1, 2), strict=True):
+        for i, tier in enumerate(dict.fromkeys(r["tier"] for r in data["tables"]["threads"])):
+            rows = [r for r in data["tables"]["threads"] if r["tier"] == tier]
+            axes.errorbar(
+                *([r["threads"] for r in rows], [r[key]["mean"] for r in rows]),
+                yerr=[r[key]["sd"] for r in rows],
+                fmt="o-",
+                label=tier,
+                color=COLOURS[i % len(COLOURS)],
+                capsize=2,
+            )
+        axes.set_xlabel("threads")
+        axes.set_ylabel("tokens a second")
+        axes.set_title(f"{key} {data['settings'][key]}")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+
+
 def _calibration(data: Data, figure: Any) -> None:
     """Milliseconds to read a span, and to write a token, after a short and a long context."""
     rows = data["tables"]["tiers"]
@@ -296,5 +319,6 @@ _DRAWINGS: Final[Mapping[str, Callable[[Data, Any], None]]] = {
     "policies": _policies,
     "tiers": _tiers,
     "speed": _speed,
+    "threads": _threads,
     "calibration": _calibration,
 }

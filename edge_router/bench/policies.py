@@ -39,6 +39,7 @@ class Settings:
     n_ctx: int = 4096
     threads: int = 1
     retry_temperature: float = 0.7
+    traces: Path | None = None  # the folder of the episodes' traces
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class PlayedRow:
     row: Row
     outcomes: tuple[Outcome, ...]
     note: str = ""
+    traces: tuple[Path | None, ...] = ()  # of the games' first attempts
 
 
 class Policies:
@@ -140,6 +142,7 @@ class Policies:
             *(game, specs, router, row.kv or "handoff", options, settings.n_ctx, settings.threads),
             attempt=attempt,
             jobs=self.work.crew.backend.jobs,
+            traces=settings.traces,
         )
 
     def _plan(self, game: GameRef) -> tuple[int, ...]:
@@ -158,7 +161,8 @@ class Policies:
         """Play the games of several rows in one go, so that no process waits for a row's end."""
         records = iter(self._records([job for row in jobs.values() for job in row]))
         for row, its in jobs.items():
-            played[row] = PlayedRow(row, tuple(Outcome((next(records),)) for _ in its))
+            outcomes = tuple(Outcome((next(records),)) for _ in its)
+            played[row] = PlayedRow(row, outcomes, traces=tuple(job.trace for job in its))
 
     def _records(self, jobs: Sequence[GameJob]) -> list[GameRecord]:
         return self.work.results(jobs, play_job, GameRecord, crashed)

@@ -6,8 +6,8 @@ be mailed or put beside a paper.
 
 from __future__ import annotations
 
+import hashlib
 import html
-import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_router.bench.results import SCHEMA, read_results, write_text
-from edge_router.bench.sheets import Sheet
+from edge_router.bench.results import damage_told, read_results, write_text
 from edge_router.bench.views import notes_of, sheets_of
 from edge_router.errors import UserError
+from edge_router.printable import one_line, shortened
+from edge_router.sheets import Sheet
 
-FAMILY: Final = SCHEMA.rpartition("/")[0]
 _STYLE: Final = """
 :root { color-scheme: light dark; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
@@ -37,78 +37,96 @@ figure { margin: 0; background: #fff; border-radius: 6px } figure svg { width: 1
 
 @dataclass(frozen=True)
 class Found:
-    """A results file of the folder."""
+    """A results file of the folder, with its part of the page."""
 
     path: Path
     data: dict[str, Any]
+    section: str
 
 
-def find_results(folder: Path) -> tuple[list[Found], list[Path]]:
-    """The results in a folder, oldest first, and the JSON files that are something else.
+def find_results(folder: Path, *, pictures: bool) -> tuple[list[Found], list[str]]:
+    """The results in a folder, oldest first, and a sentence about each file that is left out.
 
-    Raises UserError for a folder without results and for results of another version.
+    Raises UserError for a folder without results that can be shown.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; report wants one with results (--json FILE)")
-    results, others = [], []
+    results, left_out = list[Found](), list[str]()
     for path in sorted(folder.glob("*.json")):
-        if _is_ours(path):
-            results.append(Found(path, read_results(path)))
-        else:
-            others.append(path)
+        try:
+            data = read_results(path)
+            results.append(Found(path, data, _section(data, path.name, pictures)))
+        except UserError as error:
+            left_out.append(_about(path, str(error)))
     if not results:
-        raise UserError(f"{folder} holds no results; write some with bench ... --json FILE")
-    return sorted(results, key=lambda found: str(found.data.get("created"))), others
+        told = f" ({'; '.join(left_out)})" if left_out else ""
+        raise UserError(f"{folder} holds no results; write some with bench ... --json FILE{told}")
+    return sorted(results, key=lambda found: str(found.data.get("created"))), left_out
 
 
-def _is_ours(path: Path) -> bool:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and str(data.get("schema")).startswith(FAMILY)
+def _about(path: Path, reason: str) -> str:
+    """Why a file is left out, with its name once."""
+    reason = reason.replace(f"{path} ", "", 1)
+    return f"{path.name} is left out: {shortened(one_line(reason), 300)}"
 
 
-def write_report(found: Sequence[Found], target: Path, *, pictures: bool) -> None:
-    """Write the page, whole or not at all. Raises UserError."""
-    write_text(target, "".join(_page(found, pictures)))
+def write_report(found: Sequence[Found], target: Path, *, notes: Sequence[str] = ()) -> None:
+    """Write the page, whole or not at all; `notes` come first. Raises UserError."""
+    write_text(target, "".join(_page(found, notes)))
 
 
-def _page(found: Sequence[Found], pictures: bool) -> Iterator[str]:
+def _page(found: Sequence[Found], notes: Sequence[str]) -> Iterator[str]:
     yield "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
     yield "<meta name='viewport' content='width=device-width'>"
     yield f"<title>edge-router: results</title><style>{_STYLE}</style></head><body>"
-    yield "<h1>edge-router: results</h1><ul>"
-    for i, one in enumerate(found):
-        yield f"<li><a href='#r{i}'>{html.escape(_title(one))}</a></li>"
+    yield "<h1>edge-router: results</h1>"
+    for note in notes:
+        yield f"<p class='note'>{_text(note)}</p>"
+    yield "<ul>"
+    for one in found:
+        yield f"<li><a href='#{_id(one.path.name)}'>{_text(_title(one.data, one.path.name))}</a>"
+        yield "</li>"
     yield "</ul>"
-    for i, one in enumerate(found):
-        yield from _section(one, i, pictures)
+    yield from (one.section for one in found)
     yield "</body></html>\n"
 
 
-def _title(found: Found) -> str:
-    settings = found.data["settings"]
-    games = f", {settings['games']} games of {settings['split']}" if "split" in settings else ""
-    return f"{found.data['kind']}: {settings.get('model', '')}{games} ({found.path.name})"
+def _text(text: str) -> str:
+    return html.escape(one_line(text))
 
 
-def _section(found: Found, index: int, pictures: bool) -> Iterator[str]:
-    data = found.data
-    yield f"<h2 id='r{index}'>{html.escape(_title(found))}</h2>"
+def _id(name: str) -> str:
+    """An id for the part of a file; two files of a folder have two names."""
+    return f"r{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:12]}"
+
+
+def _title(data: Mapping[str, Any], name: str) -> str:
+    settings = data["settings"]
+    games = f", {settings.get('games')} games of {settings['split']}" if "split" in settings else ""
+    return f"{data['kind']}: {settings.get('model', '')}{games} ({name})"
+
+
+def _section(data: Mapping[str, Any], name: str, pictures: bool) -> str:
+    """The part of the page about one file. Raises UserError when the results are damaged."""
+    with damage_told("the results"):
+        return "".join(_parts(data, name, pictures))
+
+
+def _parts(data: Mapping[str, Any], name: str, pictures: bool) -> Iterator[str]:
+    yield f"<h2 id='{_id(name)}'>{_text(_title(data, name))}</h2>"
     if pictures:
-        yield f"<figure>{_picture(data, index)}</figure>"
+        yield f"<figure>{_picture(data, _id(name))}</figure>"
     for sheet in sheets_of(data):
         yield from _table(sheet)
     for note in notes_of(data):
-        yield f"<p class='note'>{html.escape(note)}</p>"
+        yield f"<p class='note'>{_text(note)}</p>"
     machine = ", ".join(f"{key}: {value}" for key, value in data["machine"].items())
     told = f"{data.get('created')}, edge-router {data.get('version')}; {machine}"
-    yield f"<p class='machine'>{html.escape(told)}</p>"
+    yield f"<p class='machine'>{_text(told)}</p>"
 
 
 def _table(sheet: Sheet) -> Iterator[str]:
-    yield f"<div class='table'><table><caption>{html.escape(sheet.title)}</caption>"
+    yield f"<div class='table'><table><caption>{_text(sheet.title)}</caption>"
     yield _row(sheet.columns, "th", sheet.text_columns)
     for row in sheet.rows:
         yield _row(row, "td", sheet.text_columns)
@@ -117,11 +135,11 @@ def _table(sheet: Sheet) -> Iterator[str]:
 
 def _row(cells: Sequence[str], tag: str, text_columns: int) -> str:
     kinds = [" class='text'" if i < text_columns else "" for i in range(len(cells))]
-    inner = (f"<{tag}{k}>{html.escape(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True))
+    inner = (f"<{tag}{k}>{_text(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True))
     return f"<tr>{''.join(inner)}</tr>\n"
 
 
-def _picture(data: Mapping[str, Any], index: int) -> str:
+def _picture(data: Mapping[str, Any], prefix: str) -> str:
     """The plot as SVG to put into the page, with ids that no other picture has."""
     from edge_router.bench.plots import plot
 
@@ -130,4 +148,4 @@ def _picture(data: Mapping[str, Any], index: int) -> str:
         plot(data, path)
         svg = path.read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{index}-", svg)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)

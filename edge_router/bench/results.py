@@ -13,7 +13,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -42,9 +43,11 @@ def results(
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Read a results file. Raises UserError when it is none of this version."""
+    """Read a results file. Raises UserError when it is none of this version, or damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise UserError(f"{path} cannot be read as results: it is nested too deeply") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as results: {error}") from error
     schema = data.get("schema") if isinstance(data, dict) else None
@@ -53,7 +56,23 @@ def read_results(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} holds no results of this version ({found}, not {SCHEMA!r})")
     if not all(isinstance(data.get(k), dict) for k in ("machine", "settings", "tables")):
         raise UserError(f"{path} holds damaged results: machine, settings or tables are missing")
+    for name, table in data["tables"].items():
+        if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
+            raise UserError(f"{path} holds damaged results: the table {name} is no list of rows")
     return dict(data)
+
+
+@contextmanager
+def damage_told(what: str) -> Iterator[None]:
+    """Turn what a missing or wrong value in results leads to into a `UserError` about `what`."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{what} are damaged: {error} is missing") from error
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise UserError(f"{what} are damaged: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{what} are damaged: they are nested too deeply") from error
 
 
 def write_json(path: Path, data: Any) -> None:

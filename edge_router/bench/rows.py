@@ -20,6 +20,7 @@ from edge_router.bench.routers import bench_router
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
 from edge_router.router.base import router_name
+from edge_router.router.parse import PLAIN
 
 AUTO: Final = "auto"
 DERIVED: Final = ("matched", "retry")
@@ -86,7 +87,7 @@ def _rows_of(word: str, kv: str, dials: Sequence[float], auto: str) -> list[Row]
     kind, colon, rest = word.partition(":")
     if word in ("oracle", "expert"):
         return [Row(word, kv=kv if word == "oracle" else "")]
-    if kind in (*DERIVED, "alone"):
+    if kind in (*DERIVED, "alone") and word not in PLAIN:
         if not colon or not rest:
             raise UserError(
                 f"--routers {word}: write {kind}:{'TIER' if kind == 'alone' else 'ROUTER'}"

@@ -19,6 +19,7 @@ from edge_router.bench.run_speed import tell
 from edge_router.bench.shapes import find_subject
 from edge_router.costs import save_profile
 from edge_router.engine.ladder import Ladder, default_context
+from edge_router.progress import ShownProgress
 
 
 def run_calibrate(
@@ -36,8 +37,11 @@ def run_calibrate(
     options = CalibrationOptions(
         **{**asdict(options), "far": min(options.far, n_ctx - max(options.decode, *options.spans))}
     )
-    with Ladder.load(subject.tiers, n_ctx=n_ctx, n_threads=options.threads) as ladder:
-        found = calibrate(ladder, subject.name, subject.fingerprint, options, tell)
+    with (
+        Ladder.load(subject.tiers, n_ctx=n_ctx, n_threads=options.threads) as ladder,
+        ShownProgress() as progress,
+    ):
+        found = calibrate(ladder, subject.name, subject.fingerprint, options, progress)
     path = save_profile(found.profile)
     tell(f"stored in {path}")
     profile = found.profile

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from edge_router.agent.styles import prompt_override, style_for
 from edge_router.bench.jobs import ladder_fingerprint
 from edge_router.bench.outputs import Outputs
 from edge_router.bench.parallel import Backend, Crew
-from edge_router.bench.policies import Policies, Settings, read_plans
-from edge_router.bench.progress import ProgressLine, interrupted
+from edge_router.bench.policies import PlayedRow, Policies, Settings, read_plans
+from edge_router.bench.progress import GamesProgress, interrupted
 from edge_router.bench.results import results
 from edge_router.bench.rows import parse_rows
 from edge_router.bench.store import Store, default_store
@@ -30,6 +30,8 @@ from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.ladder_file import LadderFile
 from edge_router.models import resolve
+from edge_router.printable import say
+from edge_router.progress import ShownProgress
 from edge_router.tasks.game_files import GameRef, games_of
 
 
@@ -58,6 +60,7 @@ class PolicyOptions:
     dask: str | None = None
     store: Path | None = None
     play_crashed_again: bool = False
+    traces: Path | None = None
 
 
 def run_policies(options: PolicyOptions, outputs: Outputs) -> int:
@@ -80,11 +83,13 @@ def run_policies(options: PolicyOptions, outputs: Outputs) -> int:
             played = policies.play(rows)
             work.crew.close()  # a Ctrl-C while processes end is told like any other
         except KeyboardInterrupt:
-            print(f"edge-router: {interrupted(work)}", file=sys.stderr)
+            say(f"edge-router: {interrupted(work)}", err=True)
             return 130
     table = summaries(played, policies.names, profile)
     settled = told(options, ladder, games, settings, profile)
     outputs.write(results("policies", settled, {"policies": table}, threads=settings.threads))
+    if options.traces and (command := _replay_command(played)):
+        say(f"\nwatch a game again:\n{command}")
     return 0
 
 
@@ -94,16 +99,19 @@ def stored_work(options: PolicyOptions) -> Iterator[StoredWork]:
     with (
         Store(options.store or default_store()) as store,
         Crew(Backend(options.jobs, options.dask)) as crew,
-        ProgressLine() as line,
+        ShownProgress() as shown,
     ):
-        yield StoredWork(store, crew, line, crashed_again=options.play_crashed_again)
+        told = GamesProgress(shown)
+        yield StoredWork(store, crew, told, crashed_again=options.play_crashed_again)
+        if store.damaged:
+            shown.note(f"{store.damaged} results in {store.path} were damaged and are made anew")
 
 
 def chosen_games(options: PolicyOptions) -> list[GameRef]:
     """All games of the split or folder, or N of them: spread over the list, which is by type."""
     looked = games_of(options.folder, options.split)
     if looked.note:
-        print(f"edge-router: {looked.note}", file=sys.stderr)
+        say(f"edge-router: {looked.note}", err=True)
     found = looked.games
     wanted = len(found) if options.games is None else options.games
     if wanted > len(found):
@@ -128,7 +136,30 @@ def settings_of(options: PolicyOptions, ladder: LadderFile) -> Settings:
         n_ctx=options.ctx or default_context(ladder.tiers),
         threads=options.threads or max(1, physical_cores() // options.jobs),
         retry_temperature=options.retry_temperature,
+        traces=options.traces and _made(options.traces.expanduser()),
     )
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--traces {folder} cannot be made: {error.strerror}") from error
+    return folder.absolute()
+
+
+def _replay_command(played: Sequence[PlayedRow]) -> str:
+    """The command that shows a game again: the first that some won and others lost, if any."""
+    rows = [p for p in played if any(p.traces)]
+    differ = [
+        i for i in range(len(rows[0].traces)) if len({p.outcomes[i].won for p in rows}) > 1
+    ] if rows else []  # fmt: skip
+    traces = [p.traces[differ[0] if differ else 0] for p in rows]
+    chosen = dict.fromkeys(
+        [next(t for p, t in zip(rows, traces, strict=True) if p.outcomes[differ[0]].won is won)
+         for won in (True, False)] if differ else traces[:1]
+    )  # fmt: skip
+    return f"edge-router replay {shlex.join(str(trace) for trace in chosen)}" if chosen else ""
 
 
 def _profile(options: PolicyOptions, ladder: LadderFile) -> CostProfile | None:
@@ -169,6 +200,7 @@ def told(
         "ladder": ladder_fingerprint(ladder.tiers),
         "split": options.split or (str(options.folder) if options.folder else "default"),
         "games": len(games),
+        "game_ids": [game.id for game in games],
         "max_steps": options.max_steps,
         "seed": options.seed,
         "temperature": options.temperature,

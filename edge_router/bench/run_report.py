@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from edge_router.bench.plots import require_matplotlib
 from edge_router.bench.report import find_results, write_report
 from edge_router.bench.results import require_writable
 from edge_router.errors import UserError
+from edge_router.printable import paragraphs, say
 
 
 def run_report(folder: Path, out: Path | None) -> int:
-    """Write the page and say where; returns the exit code."""
-    found, others = find_results(folder)
-    target = out or folder / "report.html"
-    require_writable(target)
-    for path in others:
-        print(f"{path.name} holds no results and is left out", file=sys.stderr)
-    pictures = True
+    """Write the page and say where, and what is not in it; returns the exit code."""
+    notes = list[str]()
     try:
         require_matplotlib()
     except UserError as error:
-        print(f"the page has no pictures: {error}", file=sys.stderr)
-        pictures = False
-    write_report(found, target, pictures=pictures)
-    print(f"{len(found)} results in {target}")
+        notes.append(f"the page has no pictures: {error}")
+    target = out or folder / "report.html"
+    found, left_out = find_results(folder, pictures=not notes)
+    require_writable(target)
+    notes += left_out
+    write_report(found, target, notes=notes)
+    for line in paragraphs(notes):
+        say(line, err=True)
+    say(f"{len(found)} results in {target}")
     return 0

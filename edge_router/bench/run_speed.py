@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from edge_router.bench.outputs import Outputs
 from edge_router.bench.results import results
 from edge_router.bench.shapes import find_subject
-from edge_router.bench.speed import SpeedOptions, measure_speed
+from edge_router.bench.speed import SpeedOptions, measure_speed, measure_threads
 from edge_router.engine.machine import physical_cores
+from edge_router.printable import say
+from edge_router.progress import ShownProgress
 
 
 def run_speed(
@@ -31,12 +32,16 @@ def run_speed(
         "repeats": options.repeats,
         "random_weights": not subject.fingerprint,
     }
-    data = results("speed", settings, {}, threads=threads)  # the load before the measurement
-    data["tables"] = measure_speed(subject.tiers, options, tell)
+    kind, measure = ("threads", measure_threads) if options.sweep else ("speed", measure_speed)
+    threads = max(options.sweep, default=threads)
+    settings |= {"prefill": options.prefill, "decode": options.decode}
+    data = results(kind, settings, {}, threads=threads)  # the load before the measurement
+    with ShownProgress() as progress:
+        data["tables"] = measure(subject.tiers, options, progress)
     outputs.write(data)
     return 0
 
 
 def tell(text: str) -> None:
     """What is being done, for people who wait."""
-    print(text, file=sys.stderr, flush=True)
+    say(text, err=True)

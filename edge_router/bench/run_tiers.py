@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -29,6 +28,7 @@ from edge_router.bench.run_policies import (
 from edge_router.bench.statistics import ratio
 from edge_router.bench.summary import summaries
 from edge_router.models import resolve
+from edge_router.printable import say
 
 
 def run_tiers(options: PolicyOptions, outputs: Outputs) -> int:
@@ -49,7 +49,7 @@ def run_tiers(options: PolicyOptions, outputs: Outputs) -> int:
             found = work.results(jobs, measure_distance, GameDistance, crashed)
             work.crew.close()  # a Ctrl-C while processes end is told like any other
         except KeyboardInterrupt:
-            print(f"edge-router: {interrupted(work)}", file=sys.stderr)
+            say(f"edge-router: {interrupted(work)}", err=True)
             return 130
     rows = summaries(played, policies.names, None, reference=played[-1])
     table = [{**row, "distance": _distance(row["router"], found)} for row in rows]

@@ -8,7 +8,7 @@ compared is taken in turn within one run, and ratios are medians of the ratios r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,9 @@ from edge_router.bench.timing import Sample, in_turn, seconds
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.llama import copy_span, raw_decode
 from edge_router.errors import UserError
+from edge_router.progress import Progress
 
 Tables = dict[str, list[dict[str, Any]]]
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,58 @@ class SpeedOptions:
     repeats: int = 5
     spans: Sequence[int] = (32, 128, 512, 2048)
     threads: int | None = None
+    sweep: Sequence[int] = ()  # numbers of threads to compare, instead of all else
     decisions: int = 2000  # calls of each router
 
 
-def measure_speed(specs: Sequence[TierSpec], options: SpeedOptions, tell: Tell) -> Tables:
+def measure_speed(specs: Sequence[TierSpec], options: SpeedOptions, progress: Progress) -> Tables:
     """All tables of `bench speed`. Raises UserError when memory does not suffice."""
     _require_memory(specs)
     tables: Tables = {"tiers": [], "loops": [], "handoff": [], "decisions": []}
+    spans = options.spans if len(specs) > 1 else ()
+    step = progress("tiers, handoffs, decisions", len(specs) + len(spans) + 1)
     for spec in specs:
-        tell(f"{spec.name}: load, prefill, decode")
         tier_row, loop_row = _one_tier(spec, options)
+        step()
         tables["tiers"].append(tier_row)
         tables["loops"].append(loop_row)
     n_ctx = PROMPT_TOKENS + max(*options.spans, 1)
     with Ladder.load(specs, n_ctx=n_ctx, n_threads=options.threads) as ladder:
-        for span in options.spans if len(specs) > 1 else ():
-            tell(f"handoff and prefill of {span} tokens")
+        for span in spans:
             tables["handoff"].append(_handoff(ladder, span, options.repeats))
-        tell("decisions")
+            step()
         tables["decisions"] = decision_figures(ladder.vocab.n_vocab, options.decisions)
+        step()
     return tables
+
+
+def measure_threads(specs: Sequence[TierSpec], options: SpeedOptions, progress: Progress) -> Tables:
+    """Prefill and decode of each tier for each number of threads of `options.sweep`.
+
+    Raises UserError when memory does not suffice.
+    """
+    _require_memory(specs)
+    step = progress("tiers and threads", len(specs) * len(options.sweep))
+    rows = []
+    for spec in specs:
+        for threads in options.sweep:
+            n_ctx = max(options.prefill, options.decode + 1)
+            with Ladder.load([spec], n_ctx=n_ctx, n_threads=threads) as ladder:
+                prefill, decode = _both_speeds(ladder, options)
+            row = {"tier": spec.name, "threads": threads}
+            rows.append({**row, "prefill": prefill.plain(), "decode": decode.plain()})
+            step()
+    return {"threads": rows}
+
+
+def _both_speeds(ladder: Ladder, options: SpeedOptions) -> tuple[Sample, Sample]:
+    """Tokens a second of prefill and of decode, taken in turn."""
+    tier, text = ladder.tiers[0], ordinary_text(ladder, options.prefill)
+    prefill, decode = in_turn(
+        [lambda: _prefill_speed(tier, text), lambda: _decode_speed(tier, options.decode)],
+        options.repeats,
+    )
+    return prefill, decode
 
 
 def _require_memory(specs: Sequence[TierSpec]) -> None:
@@ -77,10 +109,7 @@ def _one_tier(spec: TierSpec, options: SpeedOptions) -> tuple[dict[str, Any], di
     with Ladder.load([spec], n_ctx=n_ctx, n_threads=options.threads) as ladder:
         loaded = time.perf_counter() - started
         tier, text = ladder.tiers[0], ordinary_text(ladder, options.prefill)
-        prefill, decode = in_turn(
-            [lambda: _prefill_speed(tier, text), lambda: _decode_speed(tier, options.decode)],
-            options.repeats,
-        )
+        prefill, decode = _both_speeds(ladder, options)
         row = {
             "tier": spec.name,
             "file": spec.path.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from edge_router.bench.sheets import Sheet
+from edge_router.sheets import Sheet
 
 Row = Mapping[str, Any]
 BUSY: Final = 0.5  # load average above which figures are said to be too low
@@ -23,6 +23,20 @@ def speed_sheets(data: Mapping[str, Any]) -> list[Sheet]:
     if tables["handoff"]:
         sheets.append(_handoff(tables["handoff"]))
     return [*sheets, _decisions(tables["decisions"])]
+
+
+def thread_sheets(data: Mapping[str, Any]) -> list[Sheet]:
+    """All sheets of a results file of the kind "threads"."""
+    settings = data["settings"]
+    columns = (
+        *("tier", "threads", f"prefill {settings['prefill']} tok/s"),
+        f"decode {settings['decode']} tok/s",
+    )
+    cells = [
+        (r["tier"], str(r["threads"]), _spread(r["prefill"]), _spread(r["decode"]))
+        for r in data["tables"]["threads"]
+    ]
+    return [Sheet("Speed by the number of threads (mean ± sd)", columns, cells)]
 
 
 def _tiers(rows: Sequence[Row]) -> Sheet:

@@ -41,9 +41,11 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.damaged = 0  # results that were asked for and cannot be read
         with self._told():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+            self._db.text_factory = bytes  # a damaged text must not stop the others
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._db.execute(
@@ -59,10 +61,14 @@ class Store:
             )
 
     def get(self, key: str) -> Any | None:
-        """The result kept under `key`, None when there is none."""
+        """The result kept under `key`; None when there is none, or it is damaged and counted."""
         with self._told():
             row = self._db.execute("SELECT result FROM results WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+        try:
+            return json.loads(row[0]) if row else None
+        except (ValueError, TypeError, RecursionError):
+            self.damaged += 1
+            return None
 
     def put(self, key: str, result: Any, what: str = "") -> None:
         """Keep a result at once; `what` tells a person which one it is."""

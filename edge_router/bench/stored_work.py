@@ -12,10 +12,16 @@ from edge_router.plain_data import NotUnderstoodError, from_plain
 
 
 class StoredJob(Protocol):
-    """A piece of work; `key` is the same for the same outcome, `title` is for people."""
+    """A piece of work; `key` is the same for the same outcome, `title` is for people.
+
+    One that `lacks_files` is done again, though its result is known.
+    """
 
     @property
     def title(self) -> str: ...
+
+    @property
+    def lacks_files(self) -> bool: ...
 
     def key(self) -> str: ...
 
@@ -66,7 +72,9 @@ class StoredWork:
         """Each job's result: from the store, or done now and stored. `crashed` makes one
         of a job that failed."""
         keys = [job.key() for job in jobs]
-        known = {k: found for k in dict.fromkeys(keys) if (found := self._stored(k, kind))}
+        lacking = {key for key, job in zip(keys, jobs, strict=True) if job.lacks_files}
+        wanted = [key for key in dict.fromkeys(keys) if key not in lacking]
+        known = {k: found for k in wanted if (found := self._stored(k, kind))}
         there = sum(key in known for key in keys)
         self.progress.total += len(jobs)
         self.progress.from_store += there

@@ -47,6 +47,7 @@ def _summary(
         **asdict(row),
         "games": len(outcomes),
         "won": sum(won),
+        "each": [int(w) for w in won],  # in the order of the settings' game_ids
         "success": asdict(share(sum(won), len(won))),
         "against_high": _compared(played, reference),
         "share": _shares(outcomes, tiers),

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_router.errors import UserError
-from edge_router.ladder_writer import set_router
 from edge_router.ladder_file import read_ladder
+from edge_router.ladder_writer import set_router
 from edge_router.router.parse import make_router
 
 ROUTER = "router.onnx"

@@ -1,0 +1,73 @@
+"""None won and all won: every table and picture of bench and training shows them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_router.bench.plots import plot
+from edge_router.bench.policies import Outcome, PlayedRow
+from edge_router.bench.records import GameRecord, StepRecord
+from edge_router.bench.results import results
+from edge_router.bench.rows import Row
+from edge_router.bench.summary import summaries
+from edge_router.bench.views import sheets_of
+from train.router import figures
+from train.router.show import sheet
+from train.router.table import Row as TrainRow
+
+TIERS = ("low", "high")
+EVERY_COUNT = pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 100])
+
+
+def played(router: str, won: bool, n: int) -> PlayedRow:
+    step = StepRecord(router, False, 10.0, 50, 10, 0, 0, 5)
+    record = GameRecord("g", "kind", won, "", "" if won else "not found", "low", (step,))
+    return PlayedRow(
+        Row("play", router, "handoff"), tuple(Outcome((replace(record),)) for _ in range(n))
+    )
+
+
+def policies_and_tiers(n: int) -> list[dict[str, Any]]:
+    """Results in which low wins nothing and high everything."""
+    rows = [played("low", False, n), played("high", True, n)]
+    table = summaries(rows, TIERS, None)
+    distance = {"value": 1.0, "low": 1.0, "high": 1.0}
+    keys = ("kl_per_token", "text_differs", "action_differs")
+    tiers = [
+        {**table[0], "distance": dict.fromkeys(keys, distance)},
+        {**table[1], "distance": None},
+    ]
+    settings = {"model": "m", "split": "generated", "games": n}
+    return [
+        results("policies", settings, {"policies": table}, threads=1),
+        results("tiers", settings, {"tiers": tiers}, threads=1),
+    ]
+
+
+@EVERY_COUNT
+def test_bench_draws_and_tells_them(n: int, tmp_path: Path) -> None:
+    for data in policies_and_tiers(n):
+        assert f"0/{n}" in sheets_of(data)[0].markdown()
+        assert f"{n}/{n}" in sheets_of(data)[0].markdown()
+        plot(data, tmp_path / "a.svg")
+
+
+@EVERY_COUNT
+def test_training_draws_and_tells_them(n: int, tmp_path: Path) -> None:
+    rows = [
+        TrainRow("always low", "low", None, [False] * n, [5] * n, [0] * n, [0.0] * n, 400),
+        TrainRow("always high", "high", None, [True] * n, [5] * n, [5] * n, [5.0] * n, 200),
+        *(
+            TrainRow(name, "onnx:r", 0.5, [True] * n, [5] * n, [0] * n, [0.0] * n, 400)
+            for name in ("SFT, dial 0.5", "SFT + GRPO, dial 0.5")
+        ),
+    ]
+    assert "100.0 %" in sheet(rows, "t", []).markdown()
+    table = {"games": "test", "kv": "handoff", "rows": [row.plain() for row in rows]}
+    (tmp_path / "evaluate.json").write_text(json.dumps({"tables": [table]}))
+    assert [path.name for path in figures.fronts(tmp_path)] == ["router-front-test-handoff.png"]
