@@ -173,7 +173,7 @@ def path(model: str) -> None:
     """
     from edge_router.models import find_ladder
 
-    click.echo(find_ladder(model).folder)
+    say(str(find_ladder(model).folder))
 
 
 @models.command()

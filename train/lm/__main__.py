@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from edge_router.children import python_module
+from edge_router.printable import say
 from train.lm.train import Recipe
 
 
@@ -29,7 +30,7 @@ def main() -> None:
         ["train.lm.plot", *run, "--out", str(args.out / "household" / "learning.png")],
         ["train.lm.export", *run, "--out", str(args.out)],
     ):
-        print("==", " ".join(stage), flush=True)
+        say(f"== {' '.join(stage)}")
         if subprocess.call(python_module(*stage)):
             sys.exit(f"{stage[0]} failed; run `make lm` again to go on from its last checkpoint")
 

@@ -28,6 +28,7 @@ from edge_router.engine.imatrix import CHUNK, ImportanceMatrix, collect, write_i
 from edge_router.engine.quantise import quantise
 from edge_router.ladder_file import LADDER_FILE, read_ladder
 from edge_router.ladder_writer import TierEntry, write_ladder
+from edge_router.printable import say
 from train.lm.episodes import draw_transcript
 from train.lm.model import HouseholdLM, Shape
 from train.lm.train import load_model
@@ -161,8 +162,8 @@ def write_tiers(f16: Path, folder: Path, tiers: Sequence[str]) -> None:
         few_bits = int(tier.lstrip("iq")[0]) < 4
         report = quantise(f16, path, tier, importance=matrix if few_bits else None)
         for fallback in report.fallbacks:
-            print(f"{tier}: {fallback.tensor} became {fallback.got}, not {fallback.wanted}")
-        print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+            say(f"{tier}: {fallback.tensor} became {fallback.got}, not {fallback.wanted}")
+        say(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 def describe(name: str, out: Path, tiers: Sequence[str]) -> None:
@@ -177,7 +178,7 @@ def describe(name: str, out: Path, tiers: Sequence[str]) -> None:
         file = os.path.relpath(path, folder)
         entries.append(TierEntry(tier, file, file_sha256(path), path.stat().st_size))
     write_ladder(folder, {"name": name, "prompt": NAME, "router": ROUTER}, entries)
-    print(f"{folder / LADDER_FILE} suggests the router {read_ladder(folder).router}")
+    say(f"{folder / LADDER_FILE} suggests the router {read_ladder(folder).router}")
 
 
 def main() -> None:

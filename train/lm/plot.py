@@ -14,6 +14,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from edge_router.printable import say
+
 
 def read_log(run: Path) -> list[dict[str, float]]:
     """The lines of log.jsonl; of a step logged twice (a resumed run) the last counts."""
@@ -35,7 +37,7 @@ def plot(lines: list[dict[str, float]], out: Path) -> None:
     right.legend()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)
-    print(f"wrote {out}")
+    say(f"wrote {out}")
 
 
 def main() -> None:

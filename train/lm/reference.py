@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.engine.sampling import Sampler
+from edge_router.printable import say
 from train.lm.episodes import MAX_TOKENS, draw_transcript
 from train.lm.export import CONTEXT, NAME
 from train.lm.model import HouseholdLM
@@ -116,7 +117,7 @@ def main() -> None:
     reference = hf_model(load_model(args.run))
     reference.save_pretrained(args.out)
     hf_tokenizer().save_pretrained(args.out)
-    print(f"wrote {args.out}")
+    say(f"wrote {args.out}")
     if args.steps:
         steps = written_steps(args.run / f"{NAME}-f16.gguf", args.steps)
         print(f"{disagreements(reference, steps)} of {len(steps)} greedy steps differ")

@@ -29,6 +29,7 @@ from edge_router.agent.wording import Said
 from edge_router.bench.decisions import CONTEXT, PEAKS
 from edge_router.engine.machine import cpu_model
 from edge_router.errors import UserError
+from edge_router.printable import say
 from edge_router.router.base import Draft, Measure, TokenStats, decide_at
 from edge_router.router.features import FeatureExtractor, with_draft
 from edge_router.router.onnx_router import OnnxRouter
@@ -97,7 +98,7 @@ def main() -> int:
     try:
         router = OnnxRouter(options.router)
     except UserError as error:
-        print(error, file=sys.stderr)
+        say(str(error), err=True)
         return 2
     tiers = json.loads(router.metadata.get("edge_router.tiers", '["low", "high"]'))
     router.reset(tuple(tiers), 0)

@@ -16,6 +16,7 @@ from pathlib import Path
 from edge_router.errors import UserError
 from edge_router.ladder_file import read_ladder
 from edge_router.ladder_writer import set_router
+from edge_router.printable import say
 from edge_router.router.parse import make_router
 
 ROUTER = "router.onnx"
@@ -40,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ship(options.run, options.folder)
     except (UserError, OSError) as error:
-        print(error, file=sys.stderr)
+        say(str(error), err=True)
         return 2
-    print(f"{options.folder} suggests onnx:{ROUTER}")
+    say(f"{options.folder} suggests onnx:{ROUTER}")
     return 0
 
 
