@@ -71,7 +71,7 @@ def game_options(command: Command) -> Command:
         click.option(
             "--dask", metavar="ADDRESS", help="Play on this dask cluster (tcp://host:8786)."
         ),
-        click.option("--threads", type=THREADS, help="CPU threads a game.  [cores/jobs]"),
+        click.option("--threads", type=THREADS, help="CPU threads a game.  [follows the machine]"),
         click.option(
             "--jobs",
             type=JOBS,
@@ -293,7 +293,7 @@ def speed(
 
 @click.command()
 @subject_options
-@click.option("--threads", type=THREADS, help="CPU threads.  [physical cores]")
+@click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]")
 @output_options
 def calibrate(
     model: str | None,

@@ -46,7 +46,7 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Compare each tier with F16. Without, text that llama.cpp reads differently "
                 "is told of and not refused.",
             ),
-            click.option("--threads", type=THREADS, help="CPU threads.  [physical cores]"),
+            click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
         ]
     ):
         command = option(command)

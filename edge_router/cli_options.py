@@ -106,7 +106,7 @@ play_options = _together(
         click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
         click.option("--plain", is_flag=True, help="Print the run instead of opening the app."),
         pace_option,
-        click.option("--threads", type=THREADS, help="CPU threads.  [physical cores]"),
+        click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
         click.option(
             "--gpu-layers",
             type=int,

@@ -93,7 +93,7 @@ class CostProfile:
     tiers: tuple[TierCost, ...]
     handoff_call_s: float
     handoff_token_s: float
-    threads: int
+    threads: int  # 0: their number followed the machine
     created: str = ""
     machine: dict[str, Any] = field(default_factory=dict)
 

@@ -45,7 +45,7 @@ ORDERS = (  # whether the app runs, step by step
 
 @dataclass(frozen=True)
 class Plan:
-    """What is played, and by how many threads (0: every core)."""
+    """What is played, and by how many threads (0: their number follows the machine)."""
 
     tiers: Sequence[str]  # NAME=PATH, cheapest first
     prompt: str

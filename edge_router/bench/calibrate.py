@@ -38,7 +38,7 @@ class CalibrationOptions:
     decode: int = 16
     far: int = 1024
     repeats: int = 5
-    threads: int | None = None
+    threads: int | None = None  # None: their number follows the machine
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def calibrate(
     if len(ladder.tiers) > 1:
         call, token = _handoff_cost(ladder, options)
     step()
-    threads = ladder.tiers[0].context.n_threads
+    threads = options.threads or 0
     profile = CostProfile(
         *(model, fingerprint, tuple(costs), call, token, threads),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

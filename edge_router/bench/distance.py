@@ -59,7 +59,8 @@ class DistanceJob:
     specs: tuple[TierSpec, ...]
     options: Options
     n_ctx: int
-    threads: int
+    threads: int  # 0: their number follows the machine
+    jobs: int = 1  # games that are played at once
 
     @property
     def title(self) -> str:
@@ -134,7 +135,7 @@ _shelf = LadderShelf(room=8)
 
 
 def _alone(job: DistanceJob, spec: TierSpec, kind: type[Ladder]) -> Ladder:
-    return _shelf.ladder(kind, (spec,), "handoff", job.n_ctx, job.threads)
+    return _shelf.ladder(kind, (spec,), "handoff", job.n_ctx, job.threads, job.jobs)
 
 
 def _compare(best: RecordingLadder, other: Ladder, style: PromptStyle) -> TierDistance:

@@ -26,7 +26,7 @@ from edge_router.bench.store import key_of
 from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.ladder import Ladder
-from edge_router.engine.machine import cpu_model
+from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
 from edge_router.router.base import router_name
@@ -49,7 +49,7 @@ class GameJob:
     kv: str
     options: Options  # its seed is the episode's own
     n_ctx: int
-    threads: int
+    threads: int  # 0: their number follows the machine, as in the record
     attempt: int = 0  # 0: the first
     jobs: int = 1  # games that are played at once
     traces: Path | None = None  # the folder that gets the episode's trace
@@ -134,14 +134,24 @@ class LadderShelf:
         kv: str,
         n_ctx: int,
         threads: int,
+        jobs: int,
     ) -> Ladder:
-        """The ladder, loaded now or before. Raises StopRunError when it cannot be loaded."""
-        key = (kind, specs, kv, n_ctx, threads)
+        """The ladder, loaded now or before; with `threads` 0 on its share of the cores at most.
+
+        Raises StopRunError when it cannot be loaded.
+        """
+        key = (kind, specs, kv, n_ctx, threads, jobs)
         if key not in self._ladders:
             while len(self._ladders) >= self.room:
                 self._ladders.pop(next(iter(self._ladders))).close()
             try:
-                self._ladders[key] = kind.load(specs, kv=kv, n_ctx=n_ctx, n_threads=threads)
+                self._ladders[key] = kind.load(
+                    specs,
+                    kv=kv,
+                    n_ctx=n_ctx,
+                    n_threads=threads or None,
+                    thread_limit=max(1, physical_cores() // jobs),
+                )
             except UserError as error:
                 raise StopRunError(str(error)) from error
         return self._ladders[key]
@@ -151,7 +161,7 @@ _shelf = LadderShelf()
 
 
 def _play(job: GameJob) -> GameRecord:
-    ladder = _shelf.ladder(Ladder, job.specs, job.kv, job.n_ctx, job.threads)
+    ladder = _shelf.ladder(Ladder, job.specs, job.kv, job.n_ctx, job.threads, job.jobs)
     recorder = Recorder()
     with ExitStack() as stack:
         heard: list[Listener] = [recorder]

@@ -11,7 +11,10 @@ from edge_router.engine.machine import cpu_model, physical_cores
 
 
 def machine_details(threads: int) -> dict[str, Any]:
-    """Processor, cores, memory, load, and versions, in the order of interest."""
+    """Processor, cores, memory, load, and versions, in the order of interest.
+
+    `threads` 0: their number followed the machine.
+    """
     from edge_router.engine.library import build_line
 
     return {

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from edge_router.agent.events import STAGES
 from edge_router.bench.results import damage_told, unwritable
+from edge_router.bench.sheets import threads_told
 from edge_router.errors import UserError
 
 Data = Mapping[str, Any]
@@ -68,10 +69,11 @@ def _policies(data: Data, figure: Any) -> None:
     figure.legend(
         *front.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=7
     )
-    settings = data["settings"]
+    settings, machine = data["settings"], data["machine"]
+    told = threads_told(machine["threads"], machine.get("cores"))
     figure.suptitle(
         f"{settings['model']}, {settings['games']} games of {settings['split']}; "
-        f"{data['machine']['cpu']}, {data['machine']['threads']} threads",
+        f"{machine['cpu']}, {told}",
         fontsize=10,
     )
 

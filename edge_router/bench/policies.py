@@ -37,7 +37,7 @@ class Settings:
 
     options: Options = field(default_factory=Options)
     n_ctx: int = 4096
-    threads: int = 1
+    threads: int = 1  # 0: their number follows the machine
     retry_temperature: float = 0.7
     traces: Path | None = None  # the folder of the episodes' traces
 

@@ -212,6 +212,10 @@ def tier_notes(data: Mapping[str, Any]) -> list[str]:
     return [f"crashed, counted as not won: {crash}" for crash in crashes]
 
 
+def _threads_each(threads: int) -> str:
+    return f"{threads} threads each" if threads else "threads that follow the machine"
+
+
 def policy_notes(data: Mapping[str, Any]) -> list[str]:
     """What a reader must know: crashes, seconds taken side by side, missing costs."""
     rows: Sequence[Row] = data["tables"]["policies"]
@@ -220,7 +224,7 @@ def policy_notes(data: Mapping[str, Any]) -> list[str]:
     notes += [f"{r['row']}: {r['note']}" for r in rows if r["note"]]
     ways = sorted({tuple(way) for r in rows for way in r["measured_with"]})
     if len(ways) > 1 or any(jobs > 1 for jobs, _ in ways):
-        told = ", ".join(f"{jobs} games at once with {n} threads each" for jobs, n in ways)
+        told = ", ".join(f"{jobs} games at once with {_threads_each(n)}" for jobs, n in ways)
         notes.append(f"measured seconds come from {told}: compare the estimated ones")
     if not data["settings"].get("costs"):
         notes.append("no estimated seconds: run edge-router calibrate for this model first")

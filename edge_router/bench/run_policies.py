@@ -25,12 +25,11 @@ from edge_router.costs import CostProfile, find_profile, ladder_profile
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import default_context
-from edge_router.engine.machine import physical_cores
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.ladder_file import LadderFile
 from edge_router.models import resolve
-from edge_router.printable import say
+from edge_router.printable import columns, say
 from edge_router.progress import ShownProgress
 from edge_router.tasks.game_files import GameRef, games_of
 
@@ -134,7 +133,7 @@ def settings_of(options: PolicyOptions, ladder: LadderFile) -> Settings:
             fingerprints=False,
         ),
         n_ctx=options.ctx or default_context(ladder.tiers),
-        threads=options.threads or max(1, physical_cores() // options.jobs),
+        threads=options.threads or 0,
         retry_temperature=options.retry_temperature,
         traces=options.traces and _made(options.traces.expanduser()),
     )
@@ -149,7 +148,10 @@ def _made(folder: Path) -> Path:
 
 
 def _replay_command(played: Sequence[PlayedRow]) -> str:
-    """The command that shows a game again: the first that some won and others lost, if any."""
+    """The command that shows a game again: the first that some won and others lost, if any.
+
+    On a screen each path has a line of its own, which a shell joins.
+    """
     rows = [p for p in played if any(p.traces)]
     differ = [
         i for i in range(len(rows[0].traces)) if len({p.outcomes[i].won for p in rows}) > 1
@@ -159,7 +161,14 @@ def _replay_command(played: Sequence[PlayedRow]) -> str:
         [next(t for p, t in zip(rows, traces, strict=True) if p.outcomes[differ[0]].won is won)
          for won in (True, False)] if differ else traces[:1]
     )  # fmt: skip
-    return f"edge-router replay {shlex.join(str(trace) for trace in chosen)}" if chosen else ""
+    words = ["edge-router replay", *(shlex.quote(_from_here(trace)) for trace in chosen if trace)]
+    return (" \\\n    " if columns() else " ").join(words) if chosen else ""
+
+
+def _from_here(path: Path) -> str:
+    """The path as it is typed in the current folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _profile(options: PolicyOptions, ladder: LadderFile) -> CostProfile | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from edge_router.bench.outputs import Outputs
@@ -25,13 +26,14 @@ def run_speed(
     """Measure, show, write; returns the exit code."""
     outputs.check()
     subject = find_subject(model, tiers, shape, precisions, threads=options.threads, tell=tell)
-    threads = options.threads or physical_cores()
+    threads = options.threads or physical_cores()  # fixed: what others do must not change it
     settings: dict[str, Any] = {
         "model": subject.name,
         "tiers": {spec.name: spec.path.name for spec in subject.tiers},
         "repeats": options.repeats,
         "random_weights": not subject.fingerprint,
     }
+    options = replace(options, threads=threads)
     kind, measure = ("threads", measure_threads) if options.sweep else ("speed", measure_speed)
     threads = max(options.sweep, default=threads)
     settings |= {"prefill": options.prefill, "decode": options.decode}

@@ -43,7 +43,7 @@ def run_tiers(options: PolicyOptions, outputs: Outputs) -> int:
             played = policies.play([Row("alone", spec.name) for spec in specs])
             jobs = [
                 DistanceJob(g, specs, replace(settings.options, temperature=0.0), settings.n_ctx,
-                            settings.threads)
+                            settings.threads, options.jobs)
                 for g in games
             ]  # fmt: skip
             found = work.results(jobs, measure_distance, GameDistance, crashed)

@@ -17,12 +17,19 @@ def number(estimate: Mapping[str, float] | None, form: str = ".1f", scale: float
     return f"{value:{form}} ({low:{form}}{dash}{high:{form}})"
 
 
+def threads_told(threads: int | None, cores: int | None) -> str:
+    """ "2 threads of 4 cores"; 0 threads are those whose number follows the machine."""
+    if threads == 0:
+        return f"threads that follow the machine, {cores} cores"
+    return f"{threads} threads of {cores} cores"
+
+
 def machine_line(data: Mapping[str, Any]) -> str:
     """One line that says where the figures come from."""
     m = data["machine"]
     load = m.get("load_average")
     busy = f", load {load}" if load is not None else ""
     return (
-        f"{m.get('cpu')}, {m.get('threads')} threads of {m.get('cores')} cores, "
+        f"{m.get('cpu')}, {threads_told(m.get('threads'), m.get('cores'))}, "
         f"{m.get('memory_gb')} GB{busy}; {m.get('build') or m.get('llama.cpp', '')}"
     )
