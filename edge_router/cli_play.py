@@ -21,17 +21,14 @@ from edge_router.engine.ladder import Ladder, default_context
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
-from edge_router.ladder_file import LADDER_FILE, LadderFile
-from edge_router.models import resolve
+from edge_router.models import resolve, router_for
 from edge_router.parts import load_part
 from edge_router.router.base import Router
 from edge_router.router.onnx_router import OnnxRouter
-from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld import AlfworldGame
 from edge_router.tasks.base import TASKS
 from edge_router.tasks.game_files import default_game, games_of, pick
 
-AUTO = "auto"
 DEFAULT_DIAL = 0.5
 
 
@@ -67,7 +64,7 @@ def run(
     mode = KvMode.parse(kv)
     Sampler(temperature, top_p=top_p, min_p=min_p, seed=seed)  # refuses what is out of range
     chosen = resolve(model, tiers)
-    chosen_router, specs = _router(router, chosen), chosen.tiers
+    chosen_router, specs = router_for(chosen, router), chosen.tiers
     setting = _dial(chosen_router, dial, budget)
     context = ctx if ctx is not None else default_context(specs)
     chosen_router.reset(tuple(spec.name for spec in specs), seed)
@@ -111,16 +108,6 @@ def _say_on_stderr(phase: str) -> None:
     """What is waited for, on a line that is taken away again; nobody waits before a file."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{phase and phase + ' ...'}", err=True, nl=False)
-
-
-def _router(spec: str, ladder: LadderFile) -> Router:
-    """The router that was asked for; what is wrong with a suggested one lies in ladder.toml."""
-    if spec != AUTO:
-        return make_router(spec)
-    try:
-        return make_router(ladder.router)
-    except UserError as error:
-        raise UserError(f"{ladder.folder / LADDER_FILE} suggests a router: {error}") from error
 
 
 def _dial(router: Router, dial: float | None, budget: float | None) -> float:

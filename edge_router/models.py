@@ -19,8 +19,11 @@ from edge_router.errors import UserError
 from edge_router.folders import cache_folder, if_any
 from edge_router.ladder_file import LADDER_FILE, LadderFile, read_details, read_ladder
 from edge_router.paths import is_folder, require_name, why_no_file
+from edge_router.router.base import Router
+from edge_router.router.parse import make_router
 
 DEFAULT_MODEL = "household"
+AUTO = "auto"
 
 
 def models_folder() -> Path:
@@ -60,6 +63,19 @@ def find_ladder(model: str) -> LadderFile:
         f"there is no model {shown!r}: it is neither a folder, nor a model that is here ({here}), "
         "nor one of the catalogue (edge-router models list)"
     )
+
+
+def router_for(ladder: LadderFile, spec: str = AUTO) -> Router:
+    """The router that `spec` names; "auto" is the one that the ladder suggests.
+
+    Raises `UserError`; what is wrong with a suggested router lies in ladder.toml, and is said so.
+    """
+    if spec != AUTO:
+        return make_router(spec)
+    try:
+        return make_router(ladder.router)
+    except UserError as error:
+        raise UserError(f"{ladder.folder / LADDER_FILE} suggests a router: {error}") from error
 
 
 def model_names() -> list[str]:

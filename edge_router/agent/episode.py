@@ -177,13 +177,9 @@ class _Episode:
     # -- the ends -------------------------------------------------------------
 
     def _open(self, opening: Opening) -> Prompt:
-        vocab, options = self.ladder.vocab, self.options
-        template = ChatTemplate(
-            vocab.chat_template,
-            bos=vocab.token_text(vocab.bos_id),
-            eos=vocab.token_text(vocab.eos_id),
-        )
-        prompt = Prompt(template, vocab, self.style.opening(opening))
+        options = self.options
+        template = ChatTemplate.of(self.ladder.vocab)
+        prompt = Prompt(template, self.ladder.vocab, self.style.opening(opening))
         self._require_room(prompt)
         self.history.begin(opening.task)
         self._emit(

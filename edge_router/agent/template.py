@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from edge_router.agent.confined_template import ConfinedTemplate
 from edge_router.agent.jinja_template import JinjaTemplate
+from edge_router.engine.llama import LlamaModel
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -43,6 +44,12 @@ class ChatTemplate:
         """Raises `UserError` when `source` is not a valid template."""
         self._template = _template(source or CHATML)
         self._tokens = {"bos_token": bos, "eos_token": eos}
+
+    @classmethod
+    def of(cls, vocab: LlamaModel) -> ChatTemplate:
+        """The template of a loaded model. Raises `UserError` when it is not a valid one."""
+        bos, eos = vocab.token_text(vocab.bos_id), vocab.token_text(vocab.eos_id)
+        return cls(vocab.chat_template, bos=bos, eos=eos)
 
     def render(self, messages: Sequence[dict[str, str]], *, lead: bool = True) -> str:
         """The conversation, with the lead-in to the model's next answer unless `lead` is False.
