@@ -15,19 +15,20 @@ from edge_router.models import find_ladder
 from edge_router.tasks.household.world import listing_key
 from train.lm import batches
 from train.lm.batches import chunk_batches, pad
+from train.lm.checkpoint import LmConfig
 from train.lm.episodes import draw_transcript, record, scatter_numbers
 from train.lm.export import read_gguf, write_gguf
-from train.lm.model import HouseholdLM, Shape, rotary
+from train.lm.model import HouseholdLM, LmShape, rotary
 from train.lm.plot import plot, read_log
 from train.lm.reference import disagreements, hf_model, written_steps
 from train.lm.rollout import CachedModel, held_out, play, summary
-from train.lm.train import Recipe, Trainer, rate_at
+from train.lm.train import LmTrainer, rate_at
 from train.lm.vocabulary import AGENT, vocabulary
 
-SMALL = Shape(layers=2)
+SMALL = LmShape(layers=2)
 
 
-def random_model(shape: Shape = SMALL, seed: int = 0) -> HouseholdLM:
+def random_model(shape: LmShape = SMALL, seed: int = 0) -> HouseholdLM:
     """A model whose every weight is random (a fresh one starts with zeroed projections)."""
     torch.manual_seed(seed)
     model = HouseholdLM(shape)
@@ -108,7 +109,7 @@ def test_transformers_and_llama_cpp_write_the_same_text_with_the_shipped_weights
 ) -> None:
     dearest = find_ladder("household").tiers[-1].path
     layers = int(LlamaModel.load(dearest).n_layer)
-    model = read_gguf(dearest, Shape(layers=layers))
+    model = read_gguf(dearest, LmShape(layers=layers))
     write_gguf(model, tmp_path / "f16.gguf")
     steps = written_steps(tmp_path / "f16.gguf", 200)
     assert sum(len(written) for _, written in steps) > 1000
@@ -154,7 +155,7 @@ def test_corrected_rollouts_hold_the_experts_steps() -> None:
 
 
 def test_the_rate_warms_up_stays_and_decays_to_nothing() -> None:
-    recipe = Recipe(steps=1000, warmup=10, decay_share=0.4)
+    recipe = LmConfig(steps=1000, warmup=10, decay_share=0.4)
     assert rate_at(0, recipe) == pytest.approx(0.1)
     assert rate_at(500, recipe) == 1.0
     assert rate_at(800, recipe) == pytest.approx(0.5)
@@ -167,13 +168,13 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
 ) -> None:
     monkeypatch.setattr(batches, "CHUNK", 32)
     monkeypatch.setattr("train.lm.train.REPORT_EVERY", 1)
-    recipe = Recipe(steps=6, tokens=1024, warmup=2, shape=SMALL)
+    recipe = LmConfig(steps=6, tokens=1024, warmup=2, shape=SMALL)
 
     def run(name: str, stops: list[int]) -> HouseholdLM:
         folder = tmp_path / name
         folder.mkdir()
         for stop in stops:
-            trainer = Trainer(folder, recipe)
+            trainer = LmTrainer(folder, recipe)
             trainer.resume()
             trainer.train(until=stop)
             trainer.save()

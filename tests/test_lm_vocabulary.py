@@ -20,7 +20,7 @@ from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
 from train.lm.export import write_gguf
-from train.lm.model import HouseholdLM, Shape
+from train.lm.model import HouseholdLM, LmShape
 from train.lm.reference import hf_tokenizer
 from train.lm.vocabulary import AGENT, END, USER, vocabulary
 
@@ -30,7 +30,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaModel]:
     """A llama.cpp model that has the vocabulary; its weights do not matter here."""
     path = tmp_path_factory.mktemp("vocabulary") / "random-f16.gguf"
     with torch.inference_mode():
-        write_gguf(HouseholdLM(Shape(layers=1)), path)
+        write_gguf(HouseholdLM(LmShape(layers=1)), path)
     model = LlamaModel.load(path, use_mmap=False)
     yield model
     model.close()

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from edge_router.children import python_module
 from edge_router.printable import say
-from train.lm.train import Recipe
+from train.lm.checkpoint import LmConfig
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/lm"), help="folder of the run")
     parser.add_argument("--out", type=Path, default=Path("models"), help="the ladders' folder")
-    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--steps", type=int, default=LmConfig().steps)
     args = parser.parse_args()
     run = ["--run", str(args.run)]
     for stage in (

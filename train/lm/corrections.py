@@ -5,7 +5,7 @@
 Expert episodes do not show the states that the model's own mistakes lead to,
 and there it repeats itself until the steps are gone. Here the model plays; half
 of its wrong steps are replaced by the expert's, the other half happen and the
-expert shows the way back (`rollout.Game`). `train.lm.train --corrections` mixes
+expert shows the way back (`rollout.PlayedGame`). `train.lm.train --corrections` mixes
 these episodes into its batches.
 """
 
@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 
 from edge_router.tasks.household.generator import draw_world
+from train.lm.checkpoint import load_model
 from train.lm.model import HouseholdLM
-from train.lm.rollout import Game, play, summary
-from train.lm.train import load_model
+from train.lm.rollout import PlayedGame, play, summary
 
 GROUP = 256  # games played at once
 
 
-def collect(model: HouseholdLM, count: int, seed: int, correct: float = 0.5) -> list[Game]:
+def collect(model: HouseholdLM, count: int, seed: int, correct: float = 0.5) -> list[PlayedGame]:
     """Games in which the model was wrong at least once, out of `count` played."""
-    kept: list[Game] = []
+    kept: list[PlayedGame] = []
     for group in range(0, count, GROUP):
         rng = random.Random(f"corrections {seed} {group}")
         games = play(model, [draw_world(rng) for _ in range(min(GROUP, count - group))], correct)
@@ -39,7 +39,7 @@ def collect(model: HouseholdLM, count: int, seed: int, correct: float = 0.5) -> 
     return kept
 
 
-def save(games: Sequence[Game], path: Path) -> None:
+def save(games: Sequence[PlayedGame], path: Path) -> None:
     """One flat array of ids and of weights, and where each episode ends."""
     rows = [g.transcript.arrays() for g in games]
     temporary = path.with_suffix(".tmp")

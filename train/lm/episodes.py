@@ -35,7 +35,7 @@ MAX_TOKENS = 768  # longer sequences are cut; 99 % of the episodes are far short
 
 
 @dataclass
-class Transcript:
+class WeightedTranscript:
     """Token ids with the loss weight of predicting each of them."""
 
     ids: list[int] = field(default_factory=list)
@@ -110,9 +110,11 @@ def _careless_thought(rng: random.Random, thought: str, expert: Expert) -> str:
     return f"no {expert.wish.object} {rng.choice(expert.room)}"
 
 
-def record(world: World, rng: random.Random, carelessness: float) -> tuple[Transcript, bool]:
+def record(
+    world: World, rng: random.Random, carelessness: float
+) -> tuple[WeightedTranscript, bool]:
     """Play `world` to the end; a step is a mistake with probability `carelessness`."""
-    sim, transcript = Simulator(world), Transcript()
+    sim, transcript = Simulator(world), WeightedTranscript()
     opening = sim.opening()
     expert = Expert(opening)
     transcript.user(compact_opening(opening))
@@ -150,7 +152,7 @@ def scatter_numbers(world: World, rng: random.Random) -> World:
     return scattered
 
 
-def draw_transcript(rng: random.Random, kind: str | None = None) -> Transcript:
+def draw_transcript(rng: random.Random, kind: str | None = None) -> WeightedTranscript:
     """One training episode of a fresh world."""
     careless = rng.uniform(0.03, 0.25) if rng.random() < CARELESS_SHARE else 0.0
     world = draw_world(rng, kind)

@@ -29,9 +29,9 @@ from edge_router.engine.quantise import quantise
 from edge_router.ladder_file import LADDER_FILE, read_ladder
 from edge_router.ladder_writer import TierEntry, write_ladder
 from edge_router.printable import say
+from train.lm.checkpoint import load_model
 from train.lm.episodes import draw_transcript
-from train.lm.model import HouseholdLM, Shape
-from train.lm.train import load_model
+from train.lm.model import HouseholdLM, LmShape
 from train.lm.vocabulary import CHAT_TEMPLATE, CONTROL, END, PAD, vocabulary
 
 NAME = "household"
@@ -89,7 +89,7 @@ def write_gguf(model: HouseholdLM, path: Path, half: bool = True) -> None:
     os.replace(temporary, path)
 
 
-def read_gguf(path: Path, shape: Shape) -> HouseholdLM:
+def read_gguf(path: Path, shape: LmShape) -> HouseholdLM:
     """A model with the weights of a GGUF of this shape, dequantised if need be."""
     model = HouseholdLM(shape)
     found = {

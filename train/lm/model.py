@@ -1,6 +1,6 @@
 """The household LM: a small Qwen3-shaped transformer in PyTorch.
 
-Shape and names follow Hugging Face's Qwen3 (RMSNorm, q/k norm, rotary
+LmShape and names follow Hugging Face's Qwen3 (RMSNorm, q/k norm, rotary
 positions, SwiGLU, tied embeddings), so that `export.py` can hand the weights
 to llama.cpp's Qwen3 code and to transformers for comparison.
 
@@ -23,7 +23,7 @@ from train.lm.vocabulary import vocabulary
 
 
 @dataclass(frozen=True)
-class Shape:
+class LmShape:
     """Widths are multiples of 256: K-quants need rows that are.
 
     Three layers, because six play as well at 1.6 bits a weight (99 % of generated games won) as
@@ -43,7 +43,7 @@ class Shape:
         return self.width // self.heads
 
 
-def rotary(positions: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+def rotary(positions: Tensor, shape: LmShape) -> tuple[Tensor, Tensor]:
     """cos and sin, each (..., head_dim), for integer `positions` (...,)."""
     exponent = torch.arange(0, shape.head_dim, 2, device=positions.device) / shape.head_dim
     angles = positions[..., None].float() * shape.rope_base**-exponent
@@ -58,7 +58,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: LmShape) -> None:
         super().__init__()
         self.heads = shape.heads
         self.q_proj = nn.Linear(shape.width, shape.width, bias=False)
@@ -87,8 +87,8 @@ class Attention(nn.Module):
         return out
 
 
-class Block(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+class TransformerBlock(nn.Module):
+    def __init__(self, shape: LmShape) -> None:
         super().__init__()
         self.input_layernorm = nn.RMSNorm(shape.width, eps=shape.eps)
         self.self_attn = Attention(shape)
@@ -129,11 +129,11 @@ class ComposedEmbedding(nn.Module):
 
 
 class HouseholdLM(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: LmShape) -> None:
         super().__init__()
         self.shape = shape
         self.embed_tokens = ComposedEmbedding(shape.width)
-        self.layers = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(TransformerBlock(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, eps=shape.eps)
         for name, weight in self.named_parameters():
             if name.endswith("proj.weight"):
@@ -150,9 +150,9 @@ class HouseholdLM(nn.Module):
         logits: Tensor = self.norm(x) @ table.t()
         return logits
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[TransformerBlock]:
         for layer in self.layers:
-            assert isinstance(layer, Block)
+            assert isinstance(layer, TransformerBlock)
             yield layer
 
     def loss(self, ids: Tensor, weights: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
-from train.lm.episodes import Transcript
+from train.lm.checkpoint import load_model
+from train.lm.episodes import WeightedTranscript
 from train.lm.model import HouseholdLM, rotary
 from train.lm.vocabulary import AGENT, END, USER, vocabulary
 
@@ -72,7 +73,7 @@ class CachedModel:
         self.length = self.length[rows]
 
 
-class Game:
+class PlayedGame:
     """One game in the batch, with the expert looking on.
 
     `correct` is the chance that a step which differs from the expert's is
@@ -84,7 +85,7 @@ class Game:
 
     def __init__(self, world: World, correct: float = 0.0, seed: int = 0) -> None:
         self.world, self.correct, self.rng = world, correct, random.Random(seed)
-        self.transcript = Transcript()
+        self.transcript = WeightedTranscript()
         self.pending: list[int] = []  # prompt tokens not yet read
         self.written: list[int] = []  # tokens of the step being written
         self.steps = self.refused = self.agreed = 0
@@ -137,10 +138,10 @@ class Game:
 
 
 @torch.inference_mode()
-def play(model: HouseholdLM, worlds: list[World], correct: float = 0.0) -> list[Game]:
+def play(model: HouseholdLM, worlds: list[World], correct: float = 0.0) -> list[PlayedGame]:
     """Play every world greedily to its end, all in one batch."""
     model.eval()
-    games = [Game(world, correct, seed) for seed, world in enumerate(worlds)]
+    games = [PlayedGame(world, correct, seed) for seed, world in enumerate(worlds)]
     cached, end = CachedModel(model, len(games)), vocabulary().ids[END]
     live, last = games, torch.zeros(len(games), dtype=torch.long)
     while live:
@@ -161,7 +162,7 @@ def play(model: HouseholdLM, worlds: list[World], correct: float = 0.0) -> list[
     return games
 
 
-def summary(games: list[Game]) -> dict[str, float]:
+def summary(games: list[PlayedGame]) -> dict[str, float]:
     steps = sum(g.steps for g in games)
     return {
         "won": sum(g.won for g in games) / len(games),
@@ -177,8 +178,6 @@ def held_out(count: int, seed: str = "held out") -> list[World]:
 
 
 def main() -> None:
-    from train.lm.train import load_model
-
     parser = argparse.ArgumentParser(description="Play held-out generated games.")
     parser.add_argument("--run", type=Path, default=Path("runs/lm"))
     parser.add_argument("--games", type=int, default=200)

@@ -19,7 +19,7 @@ import argparse
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from train.lm.batches import Batch, load_corrected, stream
-from train.lm.model import HouseholdLM, Shape, rotary
+from train.lm.checkpoint import LmConfig, load_model
+from train.lm.model import HouseholdLM, LmShape, rotary
 from train.lm.rollout import held_out, play, summary
 
 REPORT_EVERY = 50
@@ -36,28 +37,13 @@ EVALUATE_GAMES = 100
 CHECKPOINT_SECONDS = 180
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the result, kept in the checkpoint."""
-
-    steps: int = 1400
-    tokens: int = 8192  # a batch
-    seed: int = 1
-    muon_rate: float = 0.02
-    adam_rate: float = 0.003
-    warmup: int = 100
-    decay_share: float = 0.35
-    weight_decay: float = 0.01
-    shape: Shape = field(default_factory=Shape)
-
-
-def rate_at(step: int, recipe: Recipe) -> float:
+def rate_at(step: int, recipe: LmConfig) -> float:
     """Multiplier of the learning rates: warm-up, plateau, linear decay to 0."""
     decay = recipe.decay_share * recipe.steps
     return min((step + 1) / recipe.warmup, 1.0, max(recipe.steps - step, 1) / decay)
 
 
-def optimizers(model: HouseholdLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def optimizers(model: HouseholdLM, recipe: LmConfig) -> list[torch.optim.Optimizer]:
     matrices = [p for n, p in model.named_parameters() if n.endswith("proj.weight")]
     others = [p for n, p in model.named_parameters() if not n.endswith("proj.weight")]
     return [
@@ -68,13 +54,13 @@ def optimizers(model: HouseholdLM, recipe: Recipe) -> list[torch.optim.Optimizer
     ]
 
 
-class Trainer:
+class LmTrainer:
     """The state of a run: weights, optimizers, and where in the stream of batches it is."""
 
     def __init__(
         self,
         run: Path,
-        recipe: Recipe,
+        recipe: LmConfig,
         *,
         start: Path | None = None,
         corrections: Path | None = None,
@@ -177,18 +163,10 @@ class Trainer:
                 self.chunk, self.batch = self.chunk + 1, 0
 
 
-def load_model(run: Path) -> HouseholdLM:
-    """The model of a run's last checkpoint."""
-    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    model = HouseholdLM(Shape(**state["recipe"]["shape"]))
-    model.load_state_dict(state["model"])
-    return model
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/lm"), help="folder of the run")
-    defaults = Recipe()
+    defaults = LmConfig()
     for name in ("steps", "tokens", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
     for name in ("muon_rate", "adam_rate"):
@@ -202,10 +180,10 @@ def main() -> None:
     args = vars(parser.parse_args())
     run, start, corrections = args.pop("run"), args.pop("start"), args.pop("corrections")
     width = args.pop("width")
-    shape = Shape(width=width, layers=args.pop("layers"), feedforward=3 * width)
+    shape = LmShape(width=width, layers=args.pop("layers"), feedforward=3 * width)
     run.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(**args, shape=shape)
-    trainer = Trainer(run, recipe, start=start, corrections=corrections)
+    recipe = LmConfig(**args, shape=shape)
+    trainer = LmTrainer(run, recipe, start=start, corrections=corrections)
     resumed = trainer.resume()
     size = sum(p.numel() for p in trainer.model.parameters())
     print(

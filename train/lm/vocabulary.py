@@ -57,7 +57,7 @@ def byte_alphabet() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class HouseholdVocabulary:
     tokens: tuple[str, ...]  # text of every token; bytes by their stand-in
     parts: tuple[tuple[int, int], ...]  # (kind id, number) of every token; number 0: none
     n_kinds: int
@@ -104,7 +104,7 @@ class Vocabulary:
 
 
 @cache
-def vocabulary() -> Vocabulary:
+def vocabulary() -> HouseholdVocabulary:
     """The one vocabulary; deterministic, built from the tables of kinds."""
     kinds = sorted({*receptacle_kinds(), *item_kinds()})
     words = [*LINE_STARTS, *(f" {w}" for w in WORDS)]
@@ -119,7 +119,7 @@ def vocabulary() -> Vocabulary:
     if len(set(tokens)) != len(tokens):
         raise AssertionError("two tokens share a text, which llama.cpp refuses")
     first_word = len(CONTROL) + 256
-    return Vocabulary(tuple(tokens), tuple(parts), first_word + len(words), first_word)
+    return HouseholdVocabulary(tuple(tokens), tuple(parts), first_word + len(words), first_word)
 
 
 @cache

@@ -1,0 +1,36 @@
+"""What a run is made of, and the model of its last checkpoint.
+
+Below `train`, which writes checkpoints, and everything that only reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from train.lm.model import HouseholdLM, LmShape
+
+
+@dataclass(frozen=True)
+class LmConfig:
+    """Everything that decides the result, kept in the checkpoint."""
+
+    steps: int = 1400
+    tokens: int = 8192  # a batch
+    seed: int = 1
+    muon_rate: float = 0.02
+    adam_rate: float = 0.003
+    warmup: int = 100
+    decay_share: float = 0.35
+    weight_decay: float = 0.01
+    shape: LmShape = field(default_factory=LmShape)
+
+
+def load_model(run: Path) -> HouseholdLM:
+    """The model of a run's last checkpoint."""
+    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    model = HouseholdLM(LmShape(**state["recipe"]["shape"]))
+    model.load_state_dict(state["model"])
+    return model
