@@ -13,12 +13,12 @@ from edge_router.bench.plots import plot
 from edge_router.bench.policies import Outcome, PlayedRow
 from edge_router.bench.records import GameRecord, StepRecord
 from edge_router.bench.results import results
-from edge_router.bench.rows import Row
+from edge_router.bench.rows import PolicyResult
 from edge_router.bench.summary import summaries
 from edge_router.bench.views import sheets_of
 from train.router import figures
 from train.router.show import sheet
-from train.router.table import Row as TrainRow
+from train.router.table import PolicyResult as TrainRow
 
 TIERS = ("low", "high")
 EVERY_COUNT = pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 100])
@@ -28,7 +28,8 @@ def played(router: str, won: bool, n: int) -> PlayedRow:
     step = StepRecord(router, False, 10.0, 50, 10, 0, 0, 5)
     record = GameRecord("g", "kind", won, "", "" if won else "not found", "low", (step,))
     return PlayedRow(
-        Row("play", router, "handoff"), tuple(Outcome((replace(record),)) for _ in range(n))
+        PolicyResult("play", router, "handoff"),
+        tuple(Outcome((replace(record),)) for _ in range(n)),
     )
 
 

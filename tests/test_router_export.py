@@ -16,20 +16,21 @@ from edge_router.router.features import ALL_NAMES, NAMES, SCHEMA
 from edge_router.router.onnx_router import OnnxRouter
 from edge_router.router.onnx_session import open_session
 from tests.toy_forest import toy_forest
-from train.router import sft
-from train.router.choose import calibrate
-from train.router.export import TOLERANCE, Card, parity, write
 from train.router.forest import walk
 from train.router.front import Point, score
-from train.router.network import NetPolicy, RouterNet, Shape
+from train.router.network import NetPolicy, NetworkShape, RouterNet
+from train.router.onnx_writer import TOLERANCE, RouterCard, parity, write
+from train.router.options import SftConfig
 from train.router.policies import RouterPolicy
+from train.router.stages import sft
+from train.router.stages.export import calibrate
 
 DIAL = [(0.0, 0.0, 0.01), (0.5, 0.4, 0.11), (1.0, 1.0, 0.41)]
 
 
-def card(tiers: int = 2) -> Card:
+def card(tiers: int = 2) -> RouterCard:
     names = ["a", "b", "c"][:tiers]
-    return Card(names, ["0" * 64] * tiers, DIAL, {"network": "toy"})
+    return RouterCard(names, ["0" * 64] * tiers, DIAL, {"network": "toy"})
 
 
 def features(seed: int = 0, steps: int = 12, episodes: int = 20) -> np.ndarray:
@@ -39,7 +40,7 @@ def features(seed: int = 0, steps: int = 12, episodes: int = 20) -> np.ndarray:
     return values
 
 
-def network(shape: Shape) -> RouterNet:
+def network(shape: NetworkShape) -> RouterNet:
     torch.manual_seed(1)
     net = RouterNet(shape)
     net.fit_normalisation(features().reshape(-1, len(ALL_NAMES)))
@@ -49,7 +50,7 @@ def network(shape: Shape) -> RouterNet:
 
 
 SHAPES = [
-    Shape(tiers, at, state=state)
+    NetworkShape(tiers, at, state=state)
     for tiers in (2, 3)
     for at in ("prompt", "draft")
     for state in (0, 16)
@@ -57,19 +58,23 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_pytorch_and_onnxruntime_agree(shape: Shape, tmp_path: Path) -> None:
+def test_pytorch_and_onnxruntime_agree(shape: NetworkShape, tmp_path: Path) -> None:
     net = network(shape)
     write(net, card(shape.tiers), tmp_path / "r.onnx")
     assert parity(net, tmp_path / "r.onnx", features(1)) < TOLERANCE
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_library_decides_as_the_network_does(shape: Shape, tmp_path: Path) -> None:
+def test_the_library_decides_as_the_network_does(shape: NetworkShape, tmp_path: Path) -> None:
     """Whole walks: the router of the file in one, the network in the other."""
     forest, games = toy_forest(8, shape.tiers)
     forest.features[: forest.size] = features(2, forest.size, 1)[:, 0]
     net = network(shape)
-    write(net, Card(["a", "b", "c"][: shape.tiers], [], [(0, 0, 0), (1, 1, 1)], {}), tmp_path / "r")
+    write(
+        net,
+        RouterCard(["a", "b", "c"][: shape.tiers], [], [(0, 0, 0), (1, 1, 1)], {}),
+        tmp_path / "r",
+    )
     router = OnnxRouter(tmp_path / "r")
     assert router.decide_at == shape.decide_at
     policy = RouterPolicy(lambda: OnnxRouter(tmp_path / "r"), "abc"[: shape.tiers], forest)
@@ -79,9 +84,9 @@ def test_the_library_decides_as_the_network_does(shape: Shape, tmp_path: Path) -
 
 
 def test_the_users_dial_reaches_the_network_bent(tmp_path: Path) -> None:
-    net = network(Shape(2, "prompt"))
+    net = network(NetworkShape(2, "prompt"))
     write(net, card(), tmp_path / "bent.onnx")
-    write(net, Card(["a", "b"], [], [(0, 0, 0), (1, 1, 1)], {}), tmp_path / "plain.onnx")
+    write(net, RouterCard(["a", "b"], [], [(0, 0, 0), (1, 1, 1)], {}), tmp_path / "plain.onnx")
 
     def probabilities(name: str, dial: float) -> list[float]:
         router = OnnxRouter(tmp_path / name)
@@ -100,7 +105,7 @@ def test_the_users_dial_reaches_the_network_bent(tmp_path: Path) -> None:
 
 
 def test_a_budget_becomes_the_dial_that_was_measured_to_keep_it(tmp_path: Path) -> None:
-    write(network(Shape(2, "prompt")), card(), tmp_path / "r.onnx")
+    write(network(NetworkShape(2, "prompt")), card(), tmp_path / "r.onnx")
     router = OnnxRouter(tmp_path / "r.onnx")
     assert router.dial_for(0.11) == pytest.approx(0.5)
     assert router.dial_for(0.06) == pytest.approx(0.25)
@@ -115,7 +120,7 @@ def test_a_budget_becomes_the_dial_that_was_measured_to_keep_it(tmp_path: Path) 
 def test_a_dial_that_is_no_table_is_refused(table: str, tmp_path: Path) -> None:
     import onnx
 
-    write(network(Shape(2, "prompt")), card(), tmp_path / "r.onnx")
+    write(network(NetworkShape(2, "prompt")), card(), tmp_path / "r.onnx")
     model = onnx.load(str(tmp_path / "r.onnx"))
     for entry in model.metadata_props:
         if entry.key == "edge_router.dial":
@@ -126,7 +131,7 @@ def test_a_dial_that_is_no_table_is_refused(table: str, tmp_path: Path) -> None:
 
 
 def test_the_file_tells_what_it_was_made_from(tmp_path: Path) -> None:
-    write(network(Shape(2, "draft", state=16)), card(), tmp_path / "r.onnx")
+    write(network(NetworkShape(2, "draft", state=16)), card(), tmp_path / "r.onnx")
     session = open_session(tmp_path / "r.onnx")
     meta = session.get_modelmeta().custom_metadata_map
     assert json.loads(meta["edge_router.tiers"]) == ["a", "b"]
@@ -182,13 +187,13 @@ def test_the_score_of_a_front_by_hand() -> None:
 def test_supervision_finds_the_steps_at_which_the_tiers_disagree(state: int) -> None:
     torch.set_num_threads(1)
     forest, games = toy_forest()
-    recipe = sft.Recipe(label="kl", tau=0.5, passes=40, batch=64, chances=(0.0, 0.3))
-    net = sft.train(forest, games, Shape(2, "prompt", state=state), recipe)
+    config = SftConfig(label="kl", tau=0.5, epochs=40, batch_size=64, chances=(0.0, 0.3))
+    net = sft.train(forest, games, NetworkShape(2, "prompt", state=state), config)
     walks = walk(forest, games, NetPolicy(net))
     assert walks.won.all()
     sensitive = forest.kl[walks.rows, 0, 0] > 0
     assert np.array_equal(walks.tiers == 1, sensitive)
-    again = sft.train(forest, games, Shape(2, "prompt", state=state), recipe)
+    again = sft.train(forest, games, NetworkShape(2, "prompt", state=state), config)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
 
 
@@ -199,7 +204,7 @@ def test_labels_weigh_by_rarity_and_where_they_are_fixed_by_the_dial(
     label: str, odds: tuple[float, float]
 ) -> None:
     forest, _ = toy_forest()
-    teacher = sft.Teacher(forest, sft.Recipe(label=label), np.arange(forest.size))
+    teacher = sft.Teacher(forest, SftConfig(label=label), np.arange(forest.size))
     found, dials = np.array([0, 1, 1, -1]), np.array([0.0, 0.0, 1.0, 1.0])
     by_hand = [1.0, odds[0] / math.sqrt(2), odds[1] / math.sqrt(2), 0.0]
     assert teacher.weights(found, dials).numpy() == pytest.approx(by_hand, rel=1e-5)

@@ -16,21 +16,30 @@ import pytest
 import torch
 
 from tests.toy_forest import sensitive_share, toy_forest
-from train.router import front, grpo
+from train.router import front
 from train.router.front import Point
-from train.router.grpo import Recipe, Trainer, advantages, clipped, collapsed, masked_mean, price
-from train.router.network import RouterNet, Shape
+from train.router.network import NetworkShape, RouterNet
+from train.router.objective import (
+    advantages,
+    clipped,
+    entropy,
+    kl_divergence,
+    lambda_at,
+    masked_mean,
+)
+from train.router.options import GrpoConfig
+from train.router.stages.grpo import GrpoTrainer, collapsed
 
 ROOT = Path(__file__).resolve().parent.parent
-TOY = Recipe(
+TOY = GrpoConfig(
     iterations=80,
     groups=16,
-    size=8,
-    rate=1e-2,
-    kl=0.0,
-    entropy=0.002,
-    lambda_least=0.1,
-    lambda_most=0.1,
+    group_size=8,
+    learning_rate=1e-2,
+    kl_coefficient=0.0,
+    entropy_coefficient=0.002,
+    lambda_min=0.1,
+    lambda_max=0.1,
     every=30,
 )
 
@@ -38,7 +47,7 @@ TOY = Recipe(
 def untrained(forest_features: np.ndarray, state: int = 0, tiers: int = 2) -> RouterNet:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    net = RouterNet(Shape(tiers, "draft", hidden=16, state=state))
+    net = RouterNet(NetworkShape(tiers, "draft", hidden=16, state=state))
     net.fit_normalisation(forest_features)
     return net.eval()
 
@@ -90,9 +99,9 @@ def test_kl_and_entropy_of_a_choice() -> None:
     p = torch.tensor([[math.log(0.8), math.log(0.2)], [0.0, 0.0]])
     q = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
     by_hand = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
-    assert grpo.divergence(p, q).tolist() == pytest.approx([by_hand, 0.0], abs=1e-6)
+    assert kl_divergence(p, q).tolist() == pytest.approx([by_hand, 0.0], abs=1e-6)
     spread = -(0.8 * math.log(0.8) + 0.2 * math.log(0.2))
-    assert grpo.entropy(p).tolist() == pytest.approx([spread, math.log(2)])
+    assert entropy(p).tolist() == pytest.approx([spread, math.log(2)])
 
 
 def test_masked_steps_do_not_count() -> None:
@@ -105,29 +114,29 @@ def test_masked_steps_do_not_count() -> None:
     assert values.grad.tolist() == [[0.5, 0.0], [0.5, 0.0]]
 
 
-def test_the_dial_sets_the_price_of_a_dear_step() -> None:
-    recipe = Recipe(lambda_least=0.01, lambda_most=1.0)
-    assert price(np.array([0.0, 0.5, 1.0]), recipe) == pytest.approx([1.0, 0.1, 0.01])
+def test_the_dial_sets_what_escalating_costs() -> None:
+    config = GrpoConfig(lambda_min=0.01, lambda_max=1.0)
+    assert lambda_at(np.array([0.0, 0.5, 1.0]), config) == pytest.approx([1.0, 0.1, 0.01])
 
 
 @pytest.mark.parametrize("state", [0, 8])
 def test_it_finds_the_best_play_of_a_toy(state: int) -> None:
-    """A dear step at every sensitive one, and nowhere else."""
+    """It escalates at every sensitive step, and nowhere else."""
     forest, games = toy_forest()
     net = untrained(forest.features[: forest.size], state)
-    run = Trainer(forest, games, games, net, TOY).run()
+    run = GrpoTrainer(forest, games, games, net, TOY).run()
     (found,) = front.front(forest, games, run.net.eval(), (1.0,))
     assert found.success == 1.0
     assert found.share == pytest.approx(sensitive_share(forest))
 
 
-def test_it_spends_nothing_where_a_dear_step_costs_more_than_a_game() -> None:
+def test_it_spends_nothing_where_escalating_costs_more_than_a_game() -> None:
     forest, games = toy_forest()
     net = untrained(forest.features[: forest.size])
     with torch.no_grad():
-        net.last.bias.copy_(torch.tensor([0.0, 1.0]))  # mostly the dearest, to begin with
+        net.last.bias.copy_(torch.tensor([0.0, 1.0]))  # mostly the high tier, to begin with
     before = front.front(forest, games, net, (0.5,))[0]
-    run = Trainer(forest, games, games, net, replace(TOY, lambda_least=8.0, lambda_most=8.0)).run()
+    run = GrpoTrainer(forest, games, games, net, replace(TOY, lambda_min=8.0, lambda_max=8.0)).run()
     assert before.share > 0.9
     assert [point["share"] for point in run.log[-1]["points"]] == [0.0] * 5
 
@@ -135,15 +144,15 @@ def test_it_spends_nothing_where_a_dear_step_costs_more_than_a_game() -> None:
 def test_three_tiers_are_learned_as_two_are() -> None:
     forest, games = toy_forest(tiers=3)
     net = untrained(forest.features[: forest.size], tiers=3)
-    run = Trainer(forest, games, games, net, TOY).run()
-    (cheap,) = front.front(forest, games, run.net.eval(), (1.0,))
-    assert cheap.success == 1.0
-    assert cheap.share == pytest.approx(sensitive_share(forest), abs=0.05)
+    run = GrpoTrainer(forest, games, games, net, TOY).run()
+    (found,) = front.front(forest, games, run.net.eval(), (1.0,))
+    assert found.success == 1.0
+    assert found.share == pytest.approx(sensitive_share(forest), abs=0.05)
 
 
 def test_games_that_depend_on_the_router_are_drawn_more_often_and_weighted_back() -> None:
     forest, games = toy_forest(64)
-    trainer = Trainer(forest, games, games, untrained(forest.features[: forest.size]), TOY)
+    trainer = GrpoTrainer(forest, games, games, untrained(forest.features[: forest.size]), TOY)
     contested = trainer._contested()
     drawn, weights = trainer._draw_games(np.random.default_rng(0))
     assert contested[drawn].mean() == pytest.approx(TOY.contested)
@@ -163,18 +172,18 @@ def test_a_router_that_does_the_same_at_every_dial_counts_as_collapsed() -> None
 def test_a_collapse_is_undone_from_the_best_network() -> None:
     forest, games = toy_forest()
     net = untrained(forest.features[: forest.size])
-    trainer = Trainer(forest, games, games, net, replace(TOY, iterations=1, every=1))
+    trainer = GrpoTrainer(forest, games, games, net, replace(TOY, iterations=1, every=1))
     state = trainer._start(None)
     trainer._judge(state)
     good = {k: v.clone() for k, v in state.best.items()}
     state.best_score = 2.0  # nothing is better from now on
     state.log.clear()
     with torch.no_grad():
-        state.net.last.bias.copy_(torch.tensor([50.0, -50.0]))  # always the cheapest
+        state.net.last.bias.copy_(torch.tensor([50.0, -50.0]))  # always the low tier
     trainer._judge(state)
     assert state.log[-1]["collapsed"]
     assert all(torch.equal(v, good[k]) for k, v in state.net.state_dict().items())
-    assert state.entropy_weight == 2 * TOY.entropy
+    assert state.entropy_weight == 2 * TOY.entropy_coefficient
 
 
 RUN = """
@@ -185,11 +194,11 @@ import torch
 from pathlib import Path
 from tests.test_router_grpo import TOY, untrained
 from tests.toy_forest import toy_forest
-from train.router.grpo import Trainer
+from train.router.stages.grpo import GrpoTrainer
 from dataclasses import replace
 
 forest, games = toy_forest()
-recipe = replace(TOY, iterations=24, every=5)
+config = replace(TOY, iterations=24, every=5)
 killed_at = int(sys.argv[2])
 
 def tell(state, total):
@@ -197,7 +206,7 @@ def tell(state, total):
         os.kill(os.getpid(), signal.SIGKILL)
 
 net = untrained(forest.features[: forest.size], 8)
-state = Trainer(forest, games, games, net, recipe).run(Path(sys.argv[1]), tell)
+state = GrpoTrainer(forest, games, games, net, config).run(Path(sys.argv[1]), tell)
 """
 
 

@@ -15,13 +15,13 @@ from edge_router.cli import main
 from edge_router.models import resolve
 from edge_router.tasks.game_files import SHIPPED, find_games
 from tests.toy_forest import ToyGame, toy_tree
-from train.router.explore import Plan
+from train.router.explore import ExplorePlan
 from train.router.forest import Forest
 from train.router.games import drawn, from_files
 from train.router.plans import plans_path, write_plans
 from train.router.rollouts import Rollouts
-from train.router.setting import Setting
-from train.router.table import Asked, _oracle_row, compare
+from train.router.setting import LadderSetting
+from train.router.table import PolicySpec, _oracle_row, compare
 
 STEPS = 8
 
@@ -38,7 +38,7 @@ def test_games_that_are_drawn_as_needed_have_no_plans(tmp_path: Path) -> None:
     row = _oracle_row(Forest(2), [])  # type: ignore[arg-type]
     path = plans_path(tmp_path, "test", "handoff:16")
     assert path.name == "plans-test-handoff-16.json"
-    assert not write_plans(path, Setting(resolve(None, ()).tiers), drawn("test", 2), row)
+    assert not write_plans(path, LadderSetting(resolve(None, ()).tiers), drawn("test", 2), row)
     assert not path.exists()
 
 
@@ -48,10 +48,10 @@ def test_plans_found_in_rollouts_play_on_the_real_engine_as_told(tmp_path: Path)
     for file in sorted(SHIPPED.glob("*/*/game.tw-pddl"))[:60:30]:
         shutil.copytree(file.parent, tmp_path / "games" / file.parent.relative_to(SHIPPED))
     games = from_files(find_games(tmp_path / "games"))
-    setting = Setting(resolve(None, ()).tiers, max_steps=STEPS)
+    setting = LadderSetting(resolve(None, ()).tiers, max_steps=STEPS)
     with Rollouts(setting, tmp_path / "rollouts.sqlite", 0) as rollouts:
-        rollouts.collect(games, Plan(random=(), search=12))
-        oracle = compare(rollouts, games, [Asked("high", "high")], {})[-1]
+        rollouts.collect(games, ExplorePlan(random=(), search=12))
+        oracle = compare(rollouts, games, [PolicySpec("high", "high")], {})[-1]
     assert write_plans(tmp_path / "plans.json", setting, games, oracle)
     plans = json.loads((tmp_path / "plans.json").read_text())["plans"]
     assert len(plans) == sum(oracle.won) > 0

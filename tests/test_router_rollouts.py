@@ -25,17 +25,17 @@ from edge_router.router.features import ALL_NAMES
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 from tests.toy_forest import ToyGame, toy_forest, toy_tree
 from train.router.decoder import Decoder, kl_per_token
-from train.router.explore import Plan, Wanted, run
+from train.router.explore import ExplorePlan, Wanted, run
 from train.router.forest import Forest, walk
 from train.router.games import DrawnGame
 from train.router.labels import by_action, by_kl, by_oracle, to_win
 from train.router.node import Node
 from train.router.oracle import search, tier_weights
 from train.router.policies import FixedPolicy, RouterPolicy
-from train.router.setting import Setting
-from train.router.store import Store
+from train.router.setting import LadderSetting
+from train.router.store import RolloutStore
 from train.router.tree import Explorer, GameTree, UnexploredError
-from train.router.workers import Task, Workers
+from train.router.workers import Workers, WorkItem
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")
@@ -51,11 +51,11 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> tuple[TierSpec, ...]:
 
 
 @pytest.fixture
-def setting(specs: tuple[TierSpec, ...]) -> Setting:
-    return Setting(specs, max_steps=STEPS)
+def setting(specs: tuple[TierSpec, ...]) -> LadderSetting:
+    return LadderSetting(specs, max_steps=STEPS)
 
 
-def explorer(setting: Setting, game: DrawnGame = GAME) -> Explorer:
+def explorer(setting: LadderSetting, game: DrawnGame = GAME) -> Explorer:
     return Explorer(GameTree(game), Decoder(setting.load()), setting.max_steps)
 
 
@@ -76,7 +76,7 @@ class Turns:
 
 
 @pytest.mark.parametrize("kv", ["handoff", "handoff:8"])
-def test_a_walk_through_the_tree_is_a_played_episode(setting: Setting, kv: str) -> None:
+def test_a_walk_through_the_tree_is_a_played_episode(setting: LadderSetting, kv: str) -> None:
     """The same texts, the same replies, the same features to the last bit, drafts included."""
     setting = replace(setting, kv=kv)
     router, events = Turns([0, 1, 1, 0]), list[Event]()
@@ -110,15 +110,15 @@ def test_a_walk_through_the_tree_is_a_played_episode(setting: Setting, kv: str) 
 
 
 def test_histories_are_written_in_the_prompt_style_that_the_ladder_names(
-    setting: Setting, tmp_path: Path
+    setting: LadderSetting, tmp_path: Path
 ) -> None:
     """The same weights, which say "household" themselves or by the ladder's name for it."""
     paths = write_tiny_ladder(tmp_path, TINY_QWEN3, NAMES)
-    plain = Setting(
+    plain = LadderSetting(
         tuple(TierSpec(n, paths[n]) for n in NAMES), max_steps=STEPS, prompt="household"
     )
     with Workers(plain, 0) as workers:
-        task = Task(GAME, (), Plan((), 0))
+        task = WorkItem(GAME, (), ExplorePlan((), 0))
         ((_, theirs),) = workers.run([task])
     with Workers(setting, 0) as workers:
         ((_, ours),) = workers.run([task])
@@ -126,13 +126,13 @@ def test_histories_are_written_in_the_prompt_style_that_the_ladder_names(
     assert [n.writings for n in theirs] == [n.writings for n in ours]
 
 
-def test_rollouts_are_kept_apart_by_the_prompt_style(setting: Setting) -> None:
+def test_rollouts_are_kept_apart_by_the_prompt_style(setting: LadderSetting) -> None:
     household, react = replace(setting, prompt="household"), replace(setting, prompt="react")
     assert setting.identity() == household.identity() != react.identity()
     assert "prompt" not in household.told()  # stores of before the style was told stay valid
 
 
-def test_with_exact_kv_histories_do_not_depend_on_the_order_either(setting: Setting) -> None:
+def test_with_exact_kv_histories_do_not_depend_on_the_order_either(setting: LadderSetting) -> None:
     setting = replace(setting, kv="exact")
 
     def nodes(order: Sequence[tuple[int, ...]]) -> dict[bytes, Node]:
@@ -151,8 +151,8 @@ def test_with_exact_kv_histories_do_not_depend_on_the_order_either(setting: Sett
         assert np.array_equal(node.features, other[key].features)
 
 
-def test_equal_texts_are_one_branch(setting: Setting) -> None:
-    there = explorer(Setting((setting.tiers[0], replace(setting.tiers[0], name="twin"))))
+def test_equal_texts_are_one_branch(setting: LadderSetting) -> None:
+    there = explorer(LadderSetting((setting.tiers[0], replace(setting.tiers[0], name="twin"))))
     there._max_steps = 2
     node = there.child(there.root, 1)
     assert there.child(there.root, 0) is node
@@ -174,7 +174,7 @@ def test_kl_by_hand() -> None:
     assert kl_per_token(ruled_out, q[:1]) == pytest.approx([math.log(4)])
 
 
-def test_the_kl_of_a_history_is_that_of_two_teacher_forced_models(setting: Setting) -> None:
+def test_the_kl_of_a_history_is_that_of_two_teacher_forced_models(setting: LadderSetting) -> None:
     """Recomputed with two ladders of one tier, for a step at which the texts differ."""
     exact = replace(setting, kv="exact")
     there = explorer(exact)
@@ -300,10 +300,10 @@ def test_features_of_the_route_follow_the_choices() -> None:
 # -- the store -------------------------------------------------------------------------
 
 
-def test_what_is_stored_comes_back(setting: Setting, tmp_path: Path) -> None:
+def test_what_is_stored_comes_back(setting: LadderSetting, tmp_path: Path) -> None:
     there = explorer(setting)
-    new = run(there, Plan((0.5,), 8))
-    store = Store(tmp_path / "r.sqlite", setting.identity())
+    new = run(there, ExplorePlan((0.5,), 8))
+    store = RolloutStore(tmp_path / "r.sqlite", setting.identity())
     store.add(GAME.key, new, "plan")
     tree = store.load(GAME)
     assert store.finished("plan") == {GAME.key}
@@ -313,11 +313,11 @@ def test_what_is_stored_comes_back(setting: Setting, tmp_path: Path) -> None:
         assert kept.writings == node.writings
         assert np.array_equal(kept.features, node.features)
         assert replace(kept, features=node.features) == node
-    other = Store(tmp_path / "r.sqlite", "another ladder")
+    other = RolloutStore(tmp_path / "r.sqlite", "another ladder")
     assert other.load(GAME).nodes == {}
 
 
-def test_a_wanted_history_is_followed_to_its_end(setting: Setting) -> None:
+def test_a_wanted_history_is_followed_to_its_end(setting: LadderSetting) -> None:
     there = explorer(setting)
     root = there.root
     there.taken()
@@ -329,23 +329,23 @@ def test_a_wanted_history_is_followed_to_its_end(setting: Setting) -> None:
 def test_files_that_are_no_store_are_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.sqlite").write_bytes(b"this is no database" * 100)
     with pytest.raises(UserError, match="cannot be used as a store of rollouts"):
-        Store(tmp_path / "x.sqlite", "a")
+        RolloutStore(tmp_path / "x.sqlite", "a")
     with sqlite3.connect(tmp_path / "y.sqlite") as db:
         db.execute("CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT)")
         db.execute("INSERT INTO about VALUES ('format', 'edge-router/rollouts/99')")
     db.close()
     with pytest.raises(UserError, match="holds rollouts of the format edge-router/rollouts/99"):
-        Store(tmp_path / "y.sqlite", "a")
+        RolloutStore(tmp_path / "y.sqlite", "a")
 
 
 COLLECT = """
 import os, signal, sys
 from pathlib import Path
 from edge_router.engine.tier import TierSpec
-from train.router.explore import Plan
+from train.router.explore import ExplorePlan
 from train.router.games import drawn
 from train.router.rollouts import Rollouts
-from train.router.setting import Setting
+from train.router.setting import LadderSetting
 
 def main():
     store, kill_after, *tiers = sys.argv[1:]
@@ -361,8 +361,8 @@ def main():
                 os.kill(os.getpid(), signal.SIGKILL)
         return step
 
-    with Rollouts(Setting(specs, max_steps=3), Path(store), 1, progress) as rollouts:
-        rollouts.collect(drawn("train", 4), Plan((0.5,), 6))
+    with Rollouts(LadderSetting(specs, max_steps=3), Path(store), 1, progress) as rollouts:
+        rollouts.collect(drawn("train", 4), ExplorePlan((0.5,), 6))
 
 if __name__ == "__main__":
     main()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from train.router.show import default_row, sheet
-from train.router.table import Row
+from train.router.table import PolicyResult
 
 ROWS = [
-    Row("always low", "low", None, [True, False, False, True], [10] * 4, [0] * 4, [0.0] * 4, 400),
-    Row("always high", "high", None, [True, True, True, False], [5] * 4, [5] * 4, [5.0] * 4, 200),
-    Row(
+    PolicyResult(
+        "always low", "low", None, [True, False, False, True], [10] * 4, [0] * 4, [0.0] * 4, 400
+    ),
+    PolicyResult(
+        "always high", "high", None, [True, True, True, False], [5] * 4, [5] * 4, [5.0] * 4, 200
+    ),
+    PolicyResult(
         *("SFT + GRPO, dial 0.5", "onnx:router.onnx", 0.5, [True, True, True, True]),
         *([5, 5, 5, 10], [1, 1, 1, 2], [1.0, 1.0, 1.0, 2.0], 300),
         seconds={"laptop": 1.234},

@@ -17,9 +17,11 @@ from edge_router.errors import UserError
 from edge_router.models import resolve
 from edge_router.progress import ShownProgress
 from edge_router.tasks.base import TASKS
-from train.router import choose, figures, report
-from train.router.pipeline import STAGES, Options, Run
-from train.router.setting import Setting
+from train.router.options import RunOptions
+from train.router.pipeline import run_stages
+from train.router.run import Run
+from train.router.setting import LadderSetting
+from train.router.stages.evaluate import Comparison
 
 
 def run(
@@ -46,14 +48,14 @@ def run(
     if task not in TASKS:
         raise UserError(f"there is no task {task!r}; tasks are {', '.join(TASKS)}")
     ladder = resolve(model, tiers)
-    setting = Setting(ladder.tiers, kv=str(KvMode.parse(kv)), prompt=ladder.prompt)
+    setting = LadderSetting(ladder.tiers, kv=str(KvMode.parse(kv)), prompt=ladder.prompt)
     if len(setting.tiers) < 2:
         raise UserError("a ladder of one tier has nothing to route; give two tiers or more")
     for tier in setting.tiers:
         read_header(tier.path)
     options = _options(games, train_games, select_games, test_games, iterations, jobs, seed)
     options = replace(options, profile=None if cost is None else find_profile(cost))
-    wish = report.Wish(
+    comparison = Comparison(
         official=official,
         kvs=tuple(str(KvMode.parse(mode)) for mode in more_kv),
         profiles=tuple((name, find_profile(name)) for name in profiles),
@@ -61,10 +63,7 @@ def run(
     progress = ShownProgress()
     work = Run(folder, setting, options, progress, progress.note)
     try:
-        for stage in STAGES:
-            if not stages or stage in stages:
-                progress.note(f"== {stage}")
-                _stage(work, stage, wish)
+        run_stages(work, stages, comparison)
     except KeyboardInterrupt:
         progress.note(f"interrupted; the same command goes on from {work.folder}")
         return 130
@@ -72,22 +71,6 @@ def run(
         progress.close()
         work.close()
     return 0
-
-
-def _stage(work: Run, stage: str, wish: report.Wish) -> None:
-    if stage == "collect":
-        work.collect()
-    elif stage == "sft":
-        work.supervise()
-    elif stage == "grpo":
-        work.improve()
-    elif stage == "export":
-        choose.export(work)
-        figures.training(work.folder)
-        work.say(f"play with it: edge-router play --router onnx:{work.folder / 'router.onnx'}")
-    else:
-        report.evaluate(work, wish)
-        figures.fronts(work.folder)
 
 
 def _options(
@@ -98,8 +81,8 @@ def _options(
     iterations: int | None,
     jobs: int,
     seed: int,
-) -> Options:
-    options = Options(
+) -> RunOptions:
+    options = RunOptions(
         train_games=train_games,
         select_games=select_games,
         test_games=test_games,

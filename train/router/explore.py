@@ -18,7 +18,7 @@ from train.router.tree import Explorer
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExplorePlan:
     """How the tree of a game is explored before anything is trained.
 
     Every tier plays it alone. Where all of them win there is little to learn and that is all.
@@ -58,12 +58,12 @@ class Played:
     tiers: tuple[str, ...]
 
 
-Job = Plan | Wanted | Played
+Job = ExplorePlan | Wanted | Played
 
 
 def run(explorer: Explorer, job: Job) -> list[Node]:
     """Do a job; returns the histories that are new."""
-    if isinstance(job, Plan):
+    if isinstance(job, ExplorePlan):
         _explore(explorer, job)
     elif isinstance(job, Played):
         _play_routers(explorer, job)
@@ -75,7 +75,7 @@ def run(explorer: Explorer, job: Job) -> list[Node]:
     return explorer.taken()
 
 
-def _explore(explorer: Explorer, plan: Plan) -> None:
+def _explore(explorer: Explorer, plan: ExplorePlan) -> None:
     n = len(explorer.root.writings)
     won = [_play(explorer, lambda tier=tier: tier) for tier in range(n)]  # type: ignore[misc]
     if all(won) or n == 1:

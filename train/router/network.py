@@ -32,7 +32,7 @@ DOUBTS = (
 
 
 @dataclass(frozen=True)
-class Shape:
+class NetworkShape:
     """What a network looks like; `state` 0 is a plain MLP."""
 
     tiers: int
@@ -56,7 +56,7 @@ class RouterNet(nn.Module):
     certain: Tensor
     doubtful: Tensor
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.shape = shape
         width = len(shape.names)

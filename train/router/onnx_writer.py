@@ -30,16 +30,16 @@ TOLERANCE = 1e-5  # largest difference of a probability that counts as parity
 
 
 @dataclass(frozen=True)
-class Card:
-    """What a router's file tells about itself besides the network."""
+class RouterCard:
+    """What a router's file says about itself besides the network."""
 
     tiers: Sequence[str]
     fingerprints: Sequence[str]  # SHA-256 of the tiers' files
-    dial: Sequence[tuple[float, float, float]]  # dial, the network's dial, share of dear steps
+    dial: Sequence[tuple[float, float, float]]  # dial, the network's dial, escalation rate
     training: Mapping[str, Any]  # summary, plain data
 
 
-def write(net: RouterNet, card: Card, path: Path) -> None:
+def write(net: RouterNet, card: RouterCard, path: Path) -> None:
     """Write `path`; it appears only when it is whole."""
     graph = _Graph(net)
     model = helper.make_model(graph.build(), opset_imports=[helper.make_opsetid("", OPSET)])
@@ -52,7 +52,7 @@ def write(net: RouterNet, card: Card, path: Path) -> None:
     os.replace(partial, path)
 
 
-def _metadata(net: RouterNet, card: Card) -> dict[str, str]:
+def _metadata(net: RouterNet, card: RouterCard) -> dict[str, str]:
     return {
         "edge_router.schema": SCHEMA,
         "edge_router.features": json.dumps(net.shape.names),

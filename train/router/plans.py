@@ -12,8 +12,8 @@ from pathlib import Path
 from edge_router.bench.policies import PLANS
 from edge_router.bench.results import write_json
 from train.router.games import FileGame, Game
-from train.router.setting import Setting, results_stem
-from train.router.table import Row
+from train.router.setting import LadderSetting, results_stem
+from train.router.table import PolicyResult
 
 
 def plans_path(folder: Path, games: str, kv: str) -> Path:
@@ -21,7 +21,9 @@ def plans_path(folder: Path, games: str, kv: str) -> Path:
     return folder / f"plans-{results_stem(games, kv)}.json"
 
 
-def write_plans(path: Path, setting: Setting, games: Sequence[Game], oracle: Row) -> bool:
+def write_plans(
+    path: Path, setting: LadderSetting, games: Sequence[Game], oracle: PolicyResult
+) -> bool:
     """Write the plans of the games in files that the oracle wins; whether there were such games.
 
     `oracle` is the row of the same games. A game without a win has no plan: the benchmark plays

@@ -2,7 +2,7 @@
 
 with Rollouts(setting, Path("runs/router/rollouts.sqlite")) as rollouts:
     games = rollouts.take(drawn("train", 1000))
-    rollouts.collect(games, Plan())
+    rollouts.collect(games, ExplorePlan())
     walk(rollouts.forest, games, policy, expand=rollouts.expand)
 """
 
@@ -16,14 +16,14 @@ from types import TracebackType
 import numpy as np
 
 from edge_router.progress import Progress, silent
-from train.router.explore import Job, Plan, Played, Wanted
+from train.router.explore import ExplorePlan, Job, Played, Wanted
 from train.router.forest import Forest, Ints
 from train.router.games import Game
 from train.router.node import Node
-from train.router.setting import Setting
-from train.router.store import Store
+from train.router.setting import LadderSetting
+from train.router.store import RolloutStore
 from train.router.tree import GameTree
-from train.router.workers import Task, Workers
+from train.router.workers import Workers, WorkItem
 
 
 class Rollouts:
@@ -31,7 +31,7 @@ class Rollouts:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: LadderSetting,
         path: Path,
         workers: int = 2,
         progress: Progress = silent,
@@ -39,7 +39,7 @@ class Rollouts:
         self.setting = setting
         self.forest = Forest(len(setting.tiers))
         told = json.dumps(setting.told(), sort_keys=True)
-        self.store = Store(path, setting.identity(), told)
+        self.store = RolloutStore(path, setting.identity(), told)
         self.progress = progress
         self.decoded = 0  # histories that were new since this object was made
         self._count = workers
@@ -53,7 +53,7 @@ class Rollouts:
         """
         fresh = [game for game in games if game.key not in self._index]
         trees = [self.store.load(game) for game in fresh]
-        beginnings = [Task(t.game, (), Plan((), 0)) for t in trees if t.root is None]
+        beginnings = [WorkItem(t.game, (), ExplorePlan((), 0)) for t in trees if t.root is None]
         known = {tree.game.key: tree for tree in trees}
         for task, new in self._run(beginnings, "beginnings"):
             known[task.game.key].add(new)
@@ -62,14 +62,14 @@ class Rollouts:
             self._index[tree.game.key] = self.forest.add_tree(tree)
         return np.array([self._index[game.key] for game in games], np.int64)
 
-    def collect(self, games: Sequence[Game], plan: Plan, what: str = "games") -> None:
+    def collect(self, games: Sequence[Game], plan: ExplorePlan, what: str = "games") -> None:
         """Explore games as planned; those that were finished before are left alone.
 
         Interrupted at any moment, it goes on with the first unfinished game when called again.
         """
         done = self.store.finished(plan.what)
         left = [game for game in games if game.key not in done]
-        tasks = (Task(game, tuple(self._tree(game).nodes.values()), plan) for game in left)
+        tasks = (WorkItem(game, tuple(self._tree(game).nodes.values()), plan) for game in left)
         total = self.progress(what, len(games), len(games) - len(left))
         for task, new in self._workers_now.run(tasks) if left else ():
             self._keep(task.game.key, new, plan.what)
@@ -80,7 +80,7 @@ class Rollouts:
         if not len(routers):
             return
         job = Played(tuple(routers), self.setting.names)
-        tasks = [Task(game, tuple(self._tree(game).nodes.values()), job) for game in games]
+        tasks = [WorkItem(game, tuple(self._tree(game).nodes.values()), job) for game in games]
         for task, new in self._run(tasks, what):
             self._keep(task.game.key, new)
 
@@ -94,7 +94,7 @@ class Rollouts:
         for game, steps in wanted.items():
             tree = self.forest.trees[game]
             needed = {n.key: n for key, _ in steps for n in tree.path(tree.nodes[key])}
-            tasks.append(Task(tree.game, tuple(needed.values()), Wanted(tuple(steps))))
+            tasks.append(WorkItem(tree.game, tuple(needed.values()), Wanted(tuple(steps))))
         for task, new in self._workers_now.run(tasks):
             self._keep(task.game.key, new)
 
@@ -106,7 +106,7 @@ class Rollouts:
             self._workers = Workers(self.setting, self._count)
         return self._workers
 
-    def _run(self, tasks: Sequence[Task], what: str) -> Iterator[tuple[Task, list[Node]]]:
+    def _run(self, tasks: Sequence[WorkItem], what: str) -> Iterator[tuple[WorkItem, list[Node]]]:
         if not tasks:
             return
         step = self.progress(what, len(tasks), 0)

@@ -18,7 +18,7 @@ MAX_CONTEXT = 4096
 
 
 @dataclass(frozen=True)
-class Setting:
+class LadderSetting:
     """A ladder's files, cheapest first, the KV mode, and the limits of an episode.
 
     One thread a process: the embedded model is too small to share, and two processes then

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edge_router.bench.statistics import wilson
 from edge_router.sheets import Sheet
-from train.router.table import Row
+from train.router.table import PolicyResult
 
 HEADINGS = (
     *("policy", "won", "95 %", "escalated", "steps", "tokens", "against high"),
@@ -14,20 +14,22 @@ HEADINGS = (
 )
 
 
-def default_row(rows: Sequence[Row]) -> Row:
+def default_row(rows: Sequence[PolicyResult]) -> PolicyResult:
     """The trained router at the dial that users start with."""
     trained = [r for r in rows if r.dial == 0.5 and r.name.startswith("SFT + GRPO")]
     return trained[0]
 
 
-def sheet(rows: Sequence[Row], title: str, profiles: Sequence[str]) -> Sheet:
+def sheet(rows: Sequence[PolicyResult], title: str, profiles: Sequence[str]) -> Sheet:
     """The comparison; `profiles` names the cost profiles whose seconds are told."""
     high, ours = next(r for r in rows if r.spec == "high"), default_row(rows)
     cells = [(row.name, *_figures(row, high, ours, profiles)) for row in rows]
     return Sheet(title, (*HEADINGS, *(f"s/game {name}" for name in profiles)), cells)
 
 
-def _figures(row: Row, high: Row, ours: Row, profiles: Sequence[str]) -> list[str]:
+def _figures(
+    row: PolicyResult, high: PolicyResult, ours: PolicyResult, profiles: Sequence[str]
+) -> list[str]:
     low, top = wilson(sum(row.won), len(row.won))
     return [
         f"{100 * row.success:.1f} %",

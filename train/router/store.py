@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS finished (
 """
 
 
-class Store:
+class RolloutStore:
     """The trees of one identity (a ladder under one KV mode) in the file at `path`.
 
     Raises UserError when the file is no store of this version or cannot be written.

@@ -24,7 +24,7 @@ from train.router.rollouts import Rollouts
 
 
 @dataclass(frozen=True)
-class Asked:
+class PolicySpec:
     """A row to be: its name, the router's spec, the dial."""
 
     name: str
@@ -33,7 +33,7 @@ class Asked:
 
 
 @dataclass
-class Row:
+class PolicyResult:
     """One policy on the games; lists follow the games."""
 
     name: str
@@ -57,7 +57,7 @@ class Row:
     def share(self) -> float:
         return sum(self.dear) / max(1, sum(self.steps))
 
-    def against(self, other: Row) -> tuple[int, int, float]:
+    def against(self, other: PolicyResult) -> tuple[int, int, float]:
         """Games only this one won, only the other, and McNemar's exact p."""
         pairs = list(zip(self.won, other.won, strict=True))
         mine, theirs = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
@@ -86,11 +86,11 @@ class Row:
 def compare(
     rollouts: Rollouts,
     games: Sequence[Game],
-    asked: Sequence[Asked],
+    asked: Sequence[PolicySpec],
     profiles: dict[str, CostProfile],
     *,
     oracle: bool = True,
-) -> list[Row]:
+) -> list[PolicyResult]:
     """A row for each policy that is asked for, and the oracle's at the end."""
     indices = rollouts.take(games)
     rollouts.play(games, [(a.spec, a.dial) for a in asked], f"{len(asked)} policies")
@@ -100,7 +100,9 @@ def compare(
     return rows
 
 
-def _row(rollouts: Rollouts, games: Ints, asked: Asked, profiles: dict[str, CostProfile]) -> Row:
+def _row(
+    rollouts: Rollouts, games: Ints, asked: PolicySpec, profiles: dict[str, CostProfile]
+) -> PolicyResult:
     forest, setting = rollouts.forest, rollouts.setting
     policy = RouterPolicy(partial(make_router, asked.spec), setting.names, forest)
     walks = walk(forest, games, policy, dials=asked.dial, expand=rollouts.expand)
@@ -109,7 +111,7 @@ def _row(rollouts: Rollouts, games: Ints, asked: Asked, profiles: dict[str, Cost
     decoded = forest.decoded[np.maximum(walks.rows, 0)]
     kept = (np.take_along_axis(decoded, walks.tiers[..., None], 2)[..., 0] * walks.taken).sum()
     rejected = int((decoded[..., 0] * dear).sum()) if drafts else 0
-    return Row(
+    return PolicyResult(
         name=asked.name,
         spec=asked.spec,
         dial=asked.dial if asked.spec.startswith("onnx:") else None,
@@ -180,10 +182,10 @@ def _own(kv: KvMode, prompt: int, held: int) -> int:
     return prompt - held if kv.exact else min(prompt, kv.own)
 
 
-def _oracle_row(forest: Forest, games: Ints) -> Row:
+def _oracle_row(forest: Forest, games: Ints) -> PolicyResult:
     """The cheapest win known of each game; what no policy here can beat."""
     weights = tier_weights(forest.tiers)
-    row = Row("oracle", "", None, [], [], [], [])
+    row = PolicyResult("oracle", "", None, [], [], [], [])
     sure = 0
     for game in games:
         tree = forest.trees[game]
@@ -204,7 +206,7 @@ def _oracle_row(forest: Forest, games: Ints) -> Row:
     return row
 
 
-def oracle_is_beaten(rows: Sequence[Row], forest: Forest, games: Ints) -> list[str]:
+def oracle_is_beaten(rows: Sequence[PolicyResult], forest: Forest, games: Ints) -> list[str]:
     """Policies that won a game the oracle does not, or at a smaller cost: always empty."""
     oracle = rows[-1]
     return [

@@ -11,10 +11,12 @@ from edge_router.tasks.base import Reply
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.task import SimulatedGame
 from train.router.games import FileGame
-from train.router.table import Row
+from train.router.table import PolicyResult
 
 
-def verify(games: Sequence[FileGame], rows: Sequence[Row], progress: Progress) -> list[str]:
+def verify(
+    games: Sequence[FileGame], rows: Sequence[PolicyResult], progress: Progress
+) -> list[str]:
     """Every episode of every row, step by step; what differs, as sentences (nothing should)."""
     step = progress("episodes on the real engine", len(games), 0)
     wrong: list[str] = []

@@ -26,12 +26,12 @@ from train.router.decoder import Decoder
 from train.router.explore import Job, run
 from train.router.games import Game
 from train.router.node import Node
-from train.router.setting import Setting
+from train.router.setting import LadderSetting
 from train.router.tree import Explorer, GameTree
 
 
 @dataclass(frozen=True)
-class Task:
+class WorkItem:
     """A job on one game, and what is known of the game that the job builds on."""
 
     game: Game
@@ -46,7 +46,7 @@ class WorkerError(RuntimeError):
 class Workers:
     """`count` processes with the ladder loaded; 0 does the work in this process."""
 
-    def __init__(self, setting: Setting, count: int) -> None:
+    def __init__(self, setting: LadderSetting, count: int) -> None:
         self.setting = setting
         self._decoder: Decoder | None = None
         self._processes: list[BaseProcess] = []
@@ -63,15 +63,15 @@ class Workers:
             self._processes.append(process)
             self._pipes.append(ours)
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, list[Node]]]:
+    def run(self, tasks: Iterable[WorkItem]) -> Iterator[tuple[WorkItem, list[Node]]]:
         """The new nodes of every task, in the tasks' order. Raises UserError, WorkerError."""
         if not self._pipes:
             for task in tasks:
                 yield task, self._here(task)
             return
         waiting, done, free = (
-            dict[int, tuple[int, Task]](),
-            dict[int, tuple[Task, list[Node]]](),
+            dict[int, tuple[int, WorkItem]](),
+            dict[int, tuple[WorkItem, list[Node]]](),
             [*range(len(self._pipes))],
         )
         source, sent, given = iter(tasks), 0, 0
@@ -108,7 +108,7 @@ class Workers:
         result: list[Node] = answer
         return result
 
-    def _here(self, task: Task) -> list[Node]:
+    def _here(self, task: WorkItem) -> list[Node]:
         if self._decoder is None:
             self._decoder = Decoder(self.setting.load(), self.setting.prompt)
         return _work(self._decoder, self.setting.max_steps, task)
@@ -137,7 +137,7 @@ class Workers:
         self.close()
 
 
-def _work(decoder: Decoder, max_steps: int, task: Task) -> list[Node]:
+def _work(decoder: Decoder, max_steps: int, task: WorkItem) -> list[Node]:
     tree = GameTree(task.game)
     tree.add(task.nodes)
     explorer = Explorer(tree, decoder, max_steps)
@@ -147,7 +147,7 @@ def _work(decoder: Decoder, max_steps: int, task: Task) -> list[Node]:
         explorer.close()
 
 
-def _serve(pipe: Connection, setting: Setting, parent: int) -> None:
+def _serve(pipe: Connection, setting: LadderSetting, parent: int) -> None:
     """The worker's loop: a task in, nodes or an exception out, until the pipe is closed."""
     work_for(parent)
     with ExitStack() as stack, suppress(EOFError, BrokenPipeError, ConnectionResetError):

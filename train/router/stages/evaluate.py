@@ -1,4 +1,8 @@
-"""The stage that compares: tables, a JSON file and pictures, on games nobody has tuned on."""
+"""The last stage: compare the router with everything else, on games nobody has tuned on.
+
+Leaves `evaluate.json`, a table and a picture for each set of games and KV mode. Games in files
+are played once more, step by step, on the real engine (`verify`).
+"""
 
 from __future__ import annotations
 
@@ -16,16 +20,16 @@ from edge_router.errors import UserError
 from edge_router.printable import paragraphs, say
 from edge_router.router.parse import make_router
 from edge_router.tasks.game_files import split_games
-from train.router import front
-from train.router.explore import Plan
+from train.router import figures, front
+from train.router.explore import ExplorePlan
 from train.router.games import FileGame, Game, from_files
-from train.router.pipeline import Run
 from train.router.plans import plans_path, write_plans
 from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
+from train.router.run import Run
 from train.router.setting import results_stem
 from train.router.show import default_row, sheet
-from train.router.table import Asked, Row, compare, oracle_is_beaten
+from train.router.table import PolicyResult, PolicySpec, compare, oracle_is_beaten
 from train.router.verify import verify
 
 DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -36,7 +40,7 @@ HALVINGS = 7
 
 
 @dataclass(frozen=True)
-class Wish:
+class Comparison:
     """What is to be compared."""
 
     official: bool = True  # valid_seen as well, where ALFWORLD_DATA has it
@@ -45,29 +49,29 @@ class Wish:
     search: int = 100  # histories that the oracle may look at in a game
 
 
-def evaluate(run: Run, wish: Wish) -> dict[str, Any]:
+def evaluate(run: Run, comparison: Comparison) -> None:
     """Compare on the test games, and on the official ones where they are."""
     started = time.monotonic()
     asked = policies(run)
-    sets = _official(run) if wish.official else []
+    sets = _official(run) if comparison.official else []
     sets.append(("test", run.sets.test))
-    told: dict[str, Any] = {"policies": [a.spec for a in asked], "tables": []}
+    found: dict[str, Any] = {"policies": [a.spec for a in asked], "tables": []}
     replays = []
-    for kv in (run.setting.kv, *wish.kvs):
+    for kv in (run.setting.kv, *comparison.kvs):
         for name, games in sets:
-            table, rows = _table(run, wish, kv, name, games, asked)
-            told["tables"].append(table)
+            table, rows = _table(run, comparison, kv, name, games, asked)
+            found["tables"].append(table)
             replays.append((table, rows, [g for g in games if isinstance(g, FileGame)]))
-            run.keep_note("evaluate", told, started)
+            run.keep_note("evaluate", found, started)
     for table, rows, files in replays:
         if files:
             table["engine_differences"] = verify(files, rows, run.progress)
-            _tell_differences(table)
-            run.keep_note("evaluate", told, started)
-    return told
+            _say_differences(table)
+            run.keep_note("evaluate", found, started)
+    figures.fronts(run.folder)
 
 
-def _tell_differences(table: dict[str, Any]) -> None:
+def _say_differences(table: dict[str, Any]) -> None:
     wrong = table["engine_differences"]
     say(f"{table['games']}, kv {table['kv']}: {len(wrong)} differences from the engine")
     say("\n".join(paragraphs(wrong[:5])))
@@ -81,25 +85,25 @@ def _official(run: Run) -> list[tuple[str, Sequence[Game]]]:
         return []
 
 
-def policies(run: Run) -> list[Asked]:
+def policies(run: Run) -> list[PolicySpec]:
     """Every row of the table; thresholds and chances are set on the select games."""
     router, supervised = run.folder / "router.onnx", run.folder / "sft.onnx"
     if not router.is_file():
         raise UserError(f"{router} does not exist; run the stage export first")
     share = _share(run, f"onnx:{router}")
     names = run.setting.names
-    asked = [Asked(f"always {names[0]}", "low")]
-    asked += [Asked(f"always {name}", f"tier:{name}") for name in names[1:-1]]
-    asked += [Asked(f"always {names[-1]}", "high")]
-    asked += [Asked(f"random {100 * p:g} %", f"random:{p}") for p in CHANCES]
-    asked += [Asked("random, same share", f"random:{share:.4f}")]
+    asked = [PolicySpec(f"always {names[0]}", "low")]
+    asked += [PolicySpec(f"always {name}", f"tier:{name}") for name in names[1:-1]]
+    asked += [PolicySpec(f"always {names[-1]}", "high")]
+    asked += [PolicySpec(f"random {100 * p:g} %", f"random:{p}") for p in CHANCES]
+    asked += [PolicySpec("random, same share", f"random:{share:.4f}")]
     asked += [
-        Asked(f"{kind}, same share", matched(run, kind, share))
+        PolicySpec(f"{kind}, same share", matched(run, kind, share))
         for kind in ("entropy", "margin", "draft")
     ]
-    asked += [Asked("high after a refusal", "retry")]
-    asked += [Asked(f"SFT, dial {d:g}", f"onnx:{supervised}", d) for d in DIALS]
-    asked += [Asked(f"SFT + GRPO, dial {d:g}", f"onnx:{router}", d) for d in DIALS]
+    asked += [PolicySpec("high after a refusal", "retry")]
+    asked += [PolicySpec(f"SFT, dial {d:g}", f"onnx:{supervised}", d) for d in DIALS]
+    asked += [PolicySpec(f"SFT + GRPO, dial {d:g}", f"onnx:{router}", d) for d in DIALS]
     return asked
 
 
@@ -133,22 +137,24 @@ def matched(run: Run, kind: str, share: float) -> str:
 
 def _table(
     run: Run,
-    wish: Wish,
+    comparison: Comparison,
     kv: str,
     name: str,
     games: Sequence[Game],
-    asked: Sequence[Asked],
-) -> tuple[dict[str, Any], list[Row]]:
+    asked: Sequence[PolicySpec],
+) -> tuple[dict[str, Any], list[PolicyResult]]:
     setting = replace(run.setting, kv=kv)
     path = run.folder / "rollouts.sqlite"
     with Rollouts(setting, path, run.options.jobs, run.progress) as rollouts:
-        rollouts.collect(games, Plan(random=(), search=wish.search), f"{name}, {kv}: oracle")
-        rows = compare(rollouts, games, asked, dict(wish.profiles))
+        rollouts.collect(
+            games, ExplorePlan(random=(), search=comparison.search), f"{name}, {kv}: oracle"
+        )
+        rows = compare(rollouts, games, asked, dict(comparison.profiles))
         beaten = oracle_is_beaten(rows, rollouts.forest, rollouts.take(games))
     if beaten:
         raise RuntimeError(f"the oracle's bound was beaten: {beaten[:3]}")
     title = f"{name}, {len(games)} games, kv {kv}"
-    profiles = [profile for profile, _ in wish.profiles]
+    profiles = [profile for profile, _ in comparison.profiles]
     shown = sheet(rows, title, profiles)
     write_text(run.folder / f"table-{results_stem(name, kv)}.md", shown.markdown())
     say(shown.text())
@@ -159,7 +165,7 @@ def _table(
     return table, rows
 
 
-def _with_tests(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
+def _with_tests(row: PolicyResult, rows: Sequence[PolicyResult]) -> dict[str, Any]:
     """A row with McNemar's test against always the dearest, and of the router against it."""
     high = next(r for r in rows if r.spec == "high")
     ours = default_row(rows)

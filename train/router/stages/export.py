@@ -1,11 +1,11 @@
-"""From trained networks to the router that is shipped: choose, calibrate the dial, write, compare.
+"""The fourth stage: choose a network, calibrate its dial, write it as ONNX, check the file.
 
 The network with the best front on the select games is taken. Its own dial is
 then bent so that 0.5, which users start with, is where it plays as well as the
-dearest tier alone, or as well as it can with no more than a fifth of the steps
-on dearer tiers. Where several dials do, the one counts that loses the fewest of
-the games that the dearest tier wins: games won by luck elsewhere are no reason to
-let go of those. A table in the file tells what share to expect at each dial.
+high tier alone, or as well as it can with an escalation rate of at most a fifth.
+Where several dials do, the one counts that loses the fewest of the games that the
+high tier wins: games won by luck elsewhere are no reason to lose those. A table in
+the file says what escalation rate to expect at each dial.
 """
 
 from __future__ import annotations
@@ -17,60 +17,61 @@ from typing import Any
 
 import numpy as np
 
-from train.router import front
-from train.router.export import TOLERANCE, Card, parity, write
+from train.router import figures, front
 from train.router.front import Point
 from train.router.network import RouterNet
-from train.router.pipeline import Run, load_network, name_of, real_episodes
+from train.router.onnx_writer import TOLERANCE, RouterCard, parity, write
+from train.router.run import Run, load_network
 
 DIALS = tuple(i / 10 for i in range(11))  # the network's own dials that are measured
 SHOWN = tuple(i / 10 for i in range(11))  # the user's dials in the table
-BUDGET = 0.2  # largest share of dear steps at the default dial
+BUDGET = 0.2  # largest escalation rate at the default dial
 
 
 class ParityError(RuntimeError):
     """The ONNX file and the network do not say the same."""
 
 
-def export(run: Run) -> dict[str, Any]:
-    """Write `router.onnx` and, for comparison, `sft.onnx` of the same shape."""
+def export(run: Run) -> None:
+    """Write `router.onnx` and, for comparison, `sft.onnx` of the same shape; `export.json`."""
     started = time.monotonic()
     scores = {entry["what"]: entry["score"] for entry in run.note("grpo")["networks"]}
     name = max(scores, key=lambda key: scores[key])
     select = run.select_games()
     held = run.won_alone(select, len(run.setting.tiers) - 1)
-    told: dict[str, Any] = {"chosen": name, "scores": scores}
+    found: dict[str, Any] = {"chosen": name, "scores": scores}
     for kind, file in (("grpo", "router.onnx"), ("sft", "sft.onnx")):
         net = load_network(run.folder / f"{kind}-{name}.pt")
         points = front.front(run.rollouts.forest, select, net, DIALS, run.rollouts.expand, held)
         table = calibrate(points, float(held.mean()))
-        told[kind] = {"points": [asdict(p) for p in points], "dial": table}
-        card = Card(
+        found[kind] = {"points": [asdict(p) for p in points], "dial": table}
+        card = RouterCard(
             tiers=run.setting.names,
             fingerprints=run.setting.fingerprints,
             dial=table,
             training=_summary(run, name, kind, scores[name]),
         )
         write(net, card, run.folder / file)
-        told[kind]["parity"] = _require_parity(run, net, file)
-        run.say(f"{file}: {name}, parity {told[kind]['parity']:.1e}, dial {_shown(table)}")
-    run.keep_note("export", told, started)
-    return told
+        found[kind]["parity"] = _require_parity(run, net, file)
+        run.say(f"{file}: {name}, parity {found[kind]['parity']:.1e}, dial {_shown(table)}")
+    run.keep_note("export", found, started)
+    figures.training(run.folder)
+    run.say(f"play with it: edge-router play --router onnx:{run.folder / 'router.onnx'}")
 
 
 def calibrate(points: Sequence[Point], high: float) -> list[tuple[float, float, float]]:
-    """(dial, the network's dial, share of dear steps) for the user's dials from 0 to 1.
+    """(dial, the network's dial, escalation rate) for the user's dials from 0 to 1.
 
-    `high` is the success of the dearest tier alone, on the same games as `points`.
+    `high` is the success of the high tier alone, on the same games as `points`.
     """
     inner = np.array([p.dial for p in points])
     shares = np.array([p.share for p in points])
     middle = float(np.clip(_middle(points, high), 0.05, 0.95))
     bent = np.interp(SHOWN, (0.0, 0.5, 1.0), (0.0, middle, 1.0))
-    told = np.interp(bent, inner, shares)
+    expected = np.interp(bent, inner, shares)
     return [
         (dial, round(float(u), 4), round(float(share), 4))
-        for dial, u, share in zip(SHOWN, bent, told, strict=True)
+        for dial, u, share in zip(SHOWN, bent, expected, strict=True)
     ]
 
 
@@ -84,7 +85,7 @@ def _middle(points: Sequence[Point], high: float) -> float:
 
 def _require_parity(run: Run, net: RouterNet, file: str) -> float:
     """Largest difference of a probability on real episodes and on noise."""
-    real = real_episodes(run)[:, :64]
+    real = run.low_episodes()[0][:, :64]
     rng = np.random.default_rng(0)
     noise = rng.random((8, 64, real.shape[2]), np.float32)
     worst = max(parity(net, run.folder / file, episodes) for episodes in (real, noise))
@@ -108,6 +109,3 @@ def _summary(run: Run, name: str, kind: str, score: float) -> dict[str, Any]:
 
 def _shown(table: Sequence[tuple[float, float, float]]) -> str:
     return ", ".join(f"{dial:g}: {100 * share:.0f} %" for dial, _, share in table[::5])
-
-
-__all__ = ["calibrate", "export", "name_of"]

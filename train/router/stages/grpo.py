@@ -1,13 +1,13 @@
-"""GRPO on the rollout tree: groups of episodes of one game that differ in the router's draws.
+"""The third stage, GRPO: groups of episodes of one game that differ in the router's draws.
 
     reward = (won - lambda(dial) * cost) / (1 + lambda(dial))
 
-Cost 1 is an episode all on the dearest tier. Each group has a dial of its own,
+Cost 1 is an episode all on the high tier. Each group has a dial of its own,
 which the network sees and which sets lambda, so one network learns the whole
 front; the divisor keeps groups of a high lambda from drowning the others.
 
 What one iteration does: play groups through the known tree, centre the rewards in
-each group, improve the clipped objective for a few passes, held near the
+each group, improve the clipped objective for a few epochs, held near the
 supervised network by a KL term and kept open by an entropy bonus. Before every
 `every` iterations the tree grows where the network of that moment goes.
 
@@ -17,7 +17,7 @@ Where it departs from textbook GRPO, and from the paper:
   not of their group. Most games are won whatever the router does: in such a
   group only the cost differs, and dividing by its own tiny spread would make a
   step saved there worth as much as a game lost elsewhere, whatever lambda says
-  (`spread="group"` is the textbook's).
+  (`normalise_by="group"` is the textbook's).
 - Games whose outcome depends on the router are played more often than they
   occur, and weighted back.
 - Between two growths of the tree nothing is decoded: an episode that leaves the known tree
@@ -30,146 +30,116 @@ Where it departs from textbook GRPO, and from the paper:
 
 from __future__ import annotations
 
-import math
-import os
+import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from train.router import front
-from train.router.charges import by_share
+from train.router.charges import by_seconds, by_share
+from train.router.checkpoint import GrpoState, restore, save
 from train.router.forest import Expand, Forest, Ints, Walks, walk
 from train.router.front import Point
-from train.router.network import NetPolicy, RouterNet
+from train.router.network import NetPolicy, NetworkShape, RouterNet
+from train.router.objective import (
+    Doubles,
+    advantages,
+    clipped,
+    entropy,
+    kl_divergence,
+    lambda_at,
+    log_probability,
+    masked_mean,
+)
+from train.router.options import GrpoConfig
 from train.router.policies import FixedPolicy
+from train.router.run import Run, load_network, name_of, save_network
 
-Doubles = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the network is improved. `lambda_least` belongs to dial 1, `lambda_most` to dial 0."""
-
-    iterations: int = 150
-    groups: int = 96  # games an iteration
-    size: int = 16  # episodes of a game
-    passes: int = 3
-    clip: float = 0.2
-    rate: float = 1e-3
-    kl: float = 0.03  # weight of KL(policy || supervised)
-    entropy: float = 0.003
-    lambda_least: float = 0.003
-    lambda_most: float = 1.0
-    spread: str = "batch"  # or "group"
-    contested: float = 0.5  # share of groups from games whose outcome depends on the router
-    every: int = 50  # iterations between judgements, growths of the tree and checkpoints
-    grown_games: int = 32  # games that depend on the router, in which the tree grows each time
-    grown_episodes: int = 2  # episodes of each
-    seed: int = 0
+OnIteration = Callable[[GrpoState, int], None]
+StepCosts = Callable[[Forest], Doubles]  # -> (rows, tiers)
 
 
-def price(dial: NDArray[np.floating] | float, recipe: Recipe) -> Doubles:
-    """lambda at a dial: from `lambda_most` at 0 to `lambda_least` at 1, geometrically."""
-    ratio = recipe.lambda_least / recipe.lambda_most
-    return np.asarray(recipe.lambda_most * ratio ** np.asarray(dial, np.float64))
+def improve(run: Run) -> None:
+    """Improve every supervised network; leaves `grpo-*.pt` and `grpo.json`."""
+    started, games, select = time.monotonic(), run.training_games(), run.select_games()
+    found = []
+    for shape in run.shapes:
+        name = name_of(shape)
+        trainer = GrpoTrainer(
+            run.rollouts.forest,
+            games,
+            select,
+            load_network(run.folder / f"sft-{name}.pt"),
+            run.options.grpo,
+            run.rollouts.expand,
+            _cost_of_steps(run, shape),
+        )
+        state = trainer.run(run.folder / f"grpo-{name}.checkpoint", _show_iterations(run, name))
+        save_network(state.net.eval(), run.folder / f"grpo-{name}.pt")
+        found.append({"what": name, "score": state.best_score, "log": state.log})
+        run.say(f"{name}: best score {state.best_score:.4f}")
+    run.keep_note("grpo", {"networks": found, "config": asdict(run.options.grpo)}, started)
 
 
-def advantages(
-    rewards: Doubles, spread: str = "batch", valid: NDArray[np.bool_] | None = None
-) -> Doubles:
-    """Rewards (groups, size) centred in their group and scaled; 0 in groups without a difference.
-
-    "group" divides by each group's own standard deviation, "batch" by the root mean square of
-    all centred rewards. Episodes that are not `valid` count for nothing and get 0.
-    """
-    weight = np.ones(rewards.shape) if valid is None else valid.astype(np.float64)
-    count = np.maximum(1.0, weight.sum(1, keepdims=True))
-    centred = (rewards - (rewards * weight).sum(1, keepdims=True) / count) * weight
-    if spread == "group":
-        scale = np.sqrt((centred**2).sum(1, keepdims=True) / count)
-    else:
-        every = math.sqrt(float((centred**2).sum() / max(1.0, weight.sum())))
-        scale = np.full((len(rewards), 1), every)
-    return np.asarray(np.where(scale > 1e-8, centred / np.maximum(scale, 1e-8), 0.0))
+def _cost_of_steps(run: Run, shape: NetworkShape) -> StepCosts:
+    """By the tier's weight, or in seconds where the options name a profile."""
+    profile = run.options.profile
+    if profile is None:
+        return by_share
+    return partial(by_seconds, profile=profile, names=run.setting.names, decide_at=shape.decide_at)
 
 
-def clipped(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """PPO's objective of each step: the smaller of the plain and the clipped product."""
-    bounded = ratio.clamp(1.0 - clip, 1.0 + clip)
-    return torch.minimum(ratio * advantage, bounded * advantage)
+def _show_iterations(run: Run, name: str) -> OnIteration:
+    advance: Callable[[], None] | None = None
+
+    def show(state: GrpoState, total: int) -> None:
+        nonlocal advance
+        if advance is None:
+            advance = run.progress(f"grpo {name}", total, state.iteration - 1)
+        advance()
+
+    return show
 
 
-def divergence(logits: Tensor, reference: Tensor) -> Tensor:
-    """KL(policy || reference) of each step, nats; logits (..., tiers)."""
-    p, q = torch.log_softmax(logits, -1), torch.log_softmax(reference, -1)
-    return (p.exp() * (p - q)).sum(-1)
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Of each step's choice, nats."""
-    p = torch.log_softmax(logits, -1)
-    return -(p.exp() * p).sum(-1)
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the steps that were taken; what is masked may hold anything finite."""
-    return (values * mask).sum() / mask.sum().clamp_min(1)
-
-
-# -- a run ------------------------------------------------------------------------------
+# -- one network --------------------------------------------------------------------------
 
 
 @dataclass
-class State:
-    """All that a run is made of, so that a killed one goes on as if nothing had been."""
-
-    net: RouterNet
-    optimiser: torch.optim.Optimizer
-    iteration: int = 0
-    entropy_weight: float = 0.0
-    best_score: float = -math.inf
-    best: dict[str, Tensor] = field(default_factory=dict)
-    log: list[dict[str, Any]] = field(default_factory=list)
-    contested: list[bool] = field(default_factory=list)  # of the games, when the run began
-
-
-Tell = Callable[[State, int], None]
-
-
-@dataclass
-class Trainer:
+class GrpoTrainer:
     """GRPO from a supervised network; `judged` are games that the best network is chosen on."""
 
     forest: Forest
     games: Ints
     judged: Ints
     supervised: RouterNet
-    recipe: Recipe
+    config: GrpoConfig
     expand: Expand | None = None
-    charge: Callable[[Forest], Doubles] = by_share
+    step_costs: StepCosts = by_share
     _is_contested: NDArray[np.bool_] | None = None
     _unit: float | None = None
-    _charged: Doubles | None = None
+    _costs: Doubles | None = None
 
-    def run(self, checkpoint: Path | None = None, tell: Tell | None = None) -> State:
+    def run(
+        self, checkpoint: Path | None = None, on_iteration: OnIteration | None = None
+    ) -> GrpoState:
         """Train to the end, from `checkpoint` where there is one; the best network is in `net`."""
         state = self._start(checkpoint)
-        while state.iteration < self.recipe.iterations:
-            if state.iteration % self.recipe.every == 0:
+        while state.iteration < self.config.iterations:
+            if state.iteration % self.config.every == 0:
                 self._judge(state)
                 self._grow(state)
             self._iterate(state)
             state.iteration += 1
-            if tell is not None:
-                tell(state, self.recipe.iterations)
-            if checkpoint is not None and state.iteration % self.recipe.every == 0:
+            if on_iteration is not None:
+                on_iteration(state, self.config.iterations)
+            if checkpoint is not None and state.iteration % self.config.every == 0:
                 save(state, checkpoint)
         self._judge(state)
         if checkpoint is not None:
@@ -177,10 +147,10 @@ class Trainer:
         state.net.load_state_dict(state.best)
         return state
 
-    def _start(self, checkpoint: Path | None) -> State:
+    def _start(self, checkpoint: Path | None) -> GrpoState:
         net = deepcopy(self.supervised).train()
-        optimiser = torch.optim.Adam(net.parameters(), lr=self.recipe.rate)
-        state = State(net, optimiser, entropy_weight=self.recipe.entropy)
+        optimiser = torch.optim.Adam(net.parameters(), lr=self.config.learning_rate)
+        state = GrpoState(net, optimiser, entropy_weight=self.config.entropy_coefficient)
         if checkpoint is not None and checkpoint.is_file():
             restore(state, checkpoint)
             self._is_contested = np.array(state.contested)
@@ -192,70 +162,86 @@ class Trainer:
 
     # -- playing ------------------------------------------------------------------------
 
-    def _grow(self, state: State) -> None:
+    def _grow(self, state: GrpoState) -> None:
         """Make known what the network's own draws lead to, in some games that depend on it."""
         contested = self.games[self._contested()]
         if self.expand is None or not len(contested):
             return
-        rng = np.random.default_rng([self.recipe.seed, state.iteration, 1])
+        rng = np.random.default_rng([self.config.seed, state.iteration, 1])
         games = np.repeat(
-            rng.choice(contested, min(self.recipe.grown_games, len(contested)), replace=False),
-            self.recipe.grown_episodes,
+            rng.choice(contested, min(self.config.grown_games, len(contested)), replace=False),
+            self.config.grown_episodes,
         )
         policy = NetPolicy(state.net, generator=rng)
         dials = rng.random(len(games), np.float32)
         walk(self.forest, games, policy, dials=dials, expand=self.expand)
 
-    def _iterate(self, state: State) -> None:
-        recipe, i = self.recipe, state.iteration
-        rng = np.random.default_rng([recipe.seed, i])
-        games, importance = self._draw_games(rng)
-        dials = rng.random(len(games), np.float32)
+    def _iterate(self, state: GrpoState) -> None:
+        """One iteration: play, reward, learn, log. E below is groups * group_size episodes."""
+        config, i = self.config, state.iteration
+        # A generator for each iteration: a run that goes on draws what an unbroken one would.
+        rng = np.random.default_rng([config.seed, i])
+
+        # Play. A group is one game under one dial, group_size times; within it only the
+        # network's own draws differ, so they alone explain who did better.
+        games, importance = self._draw_games(rng)  # (groups,) each
+        dials = rng.random(len(games), np.float32)  # (groups,)
         policy = NetPolicy(state.net, generator=rng)
         walks = walk(
             self.forest,
-            np.repeat(games, recipe.size),
+            np.repeat(games, config.group_size),
             policy,
-            dials=np.repeat(dials, recipe.size),
+            dials=np.repeat(dials, config.group_size),
             stop_where_unknown=True,
         )
+
+        # Reward, (E,): a win less what it cost at this dial's lambda.
         cost = self._cost(walks)
-        charged = price(np.repeat(dials, recipe.size), recipe)
-        rewards = (walks.won - charged * cost) / (1.0 + charged)
-        valid = walks.whole.reshape(-1, recipe.size)
-        grouped = advantages(rewards.reshape(-1, recipe.size), recipe.spread, valid)
+        weight_of_cost = lambda_at(np.repeat(dials, config.group_size), config)
+        rewards = (walks.won - weight_of_cost * cost) / (1.0 + weight_of_cost)
+
+        # Advantage, (E,): against the rest of the group. Episodes that left the known tree have
+        # no outcome and take no part; games drawn more often than they occur count for less.
+        valid = walks.whole.reshape(-1, config.group_size)
+        grouped = advantages(rewards.reshape(-1, config.group_size), config.normalise_by, valid)
         advantage = (grouped * importance[:, None]).ravel()
-        told = self._improve(state, walks, advantage)
-        dear = (walks.tiers > 0) & walks.taken
-        weight = np.repeat(importance, recipe.size) * walks.whole
-        state.log.append(
-            {
-                "iteration": i,
-                "reward": float(np.average(rewards, weights=weight)),
-                "success": float(np.average(walks.won, weights=weight)),
-                "share": float(dear.sum() / walks.taken.sum()),
-                "known": float(walks.whole.mean()),
-                **told,
-            }
-        )
+
+        losses = self._learn(state, walks, advantage)
+        state.log.append(self._entry(i, walks, rewards, importance) | losses)
+
+    def _entry(
+        self, iteration: int, walks: Walks, rewards: Doubles, importance: Doubles
+    ) -> dict[str, float]:
+        """A line of the log; importance (groups,) weights games back to how often they occur."""
+        weight = np.repeat(importance, self.config.group_size) * walks.whole
+        escalated = (walks.tiers > 0) & walks.taken
+        return {
+            "iteration": iteration,
+            "reward": float(np.average(rewards, weights=weight)),
+            "success": float(np.average(walks.won, weights=weight)),
+            "share": float(escalated.sum() / walks.taken.sum()),
+            "known": float(walks.whole.mean()),
+        }
 
     def _draw_games(self, rng: np.random.Generator) -> tuple[Ints, Doubles]:
-        """Games of an iteration and the weight that makes up for how often they are drawn."""
-        contested = self._contested()
-        share, wanted = contested.mean(), self.recipe.contested
-        if not 0 < share < 1:
-            return rng.choice(self.games, self.recipe.groups), np.ones(self.recipe.groups)
-        first = round(self.recipe.groups * wanted)
+        """Games of an iteration and the weight that makes up for how often they are drawn.
+
+        Both (groups,). A game that is won or lost whatever the router does teaches only to save;
+        those that it decides are a few in a hundred, and are drawn for half of the groups.
+        """
+        contested, groups = self._contested(), self.config.groups
+        occur = contested.mean()
+        if not 0 < occur < 1:
+            return rng.choice(self.games, groups), np.ones(groups)
+        first = round(groups * self.config.contested)
+        rest = groups - first
         drawn = [
             rng.choice(self.games[contested], first),
-            rng.choice(self.games[~contested], self.recipe.groups - first),
+            rng.choice(self.games[~contested], rest),
         ]
         weights = [
-            np.full(first, share * self.recipe.groups / max(1, first)),
-            np.full(
-                self.recipe.groups - first,
-                (1 - share) * self.recipe.groups / max(1, self.recipe.groups - first),
-            ),
+            np.full(first, occur * groups / max(1, first)),
+            np.full(rest, (1 - occur) * groups / max(1, rest)),
         ]
         return np.concatenate(drawn), np.concatenate(weights)
 
@@ -275,47 +261,50 @@ class Trainer:
         return won, lost
 
     def _cost(self, walks: Walks) -> Doubles:
-        """Each episode's cost; 1 is what an episode on the dearest tier costs on average."""
+        """(episodes,) costs; 1 is what an episode on the high tier costs on average."""
         if self._unit is None:
-            dearest = FixedPolicy(self.forest.tiers - 1)
-            alone = walk(self.forest, self.games, dearest, expand=self.expand)
-            self._unit = float(alone.cost(self.charge(self.forest)).mean())
-        return walks.cost(self._charges()) / self._unit
-
-    def _charges(self) -> Doubles:
-        """The charge of every row, computed again only when the tree has grown."""
-        if self._charged is None or len(self._charged) != self.forest.size:
-            self._charged = self.charge(self.forest)
-        return self._charged
+            high = FixedPolicy(self.forest.tiers - 1)
+            alone = walk(self.forest, self.games, high, expand=self.expand)
+            self._unit = float(alone.cost(self.step_costs(self.forest)).mean())
+        # Costs of all rows (rows, tiers) are computed again only when the tree has grown.
+        if self._costs is None or len(self._costs) != self.forest.size:
+            self._costs = self.step_costs(self.forest)
+        return walks.cost(self._costs) / self._unit
 
     # -- learning -----------------------------------------------------------------------
 
-    def _improve(self, state: State, walks: Walks, advantage: Doubles) -> dict[str, float]:
-        features = torch.from_numpy(walks.features)
+    def _learn(self, state: GrpoState, walks: Walks, advantage: Doubles) -> dict[str, float]:
+        """Improve the network on the walks for a few epochs; advantage (episodes,).
+
+        Everything below is (steps, episodes); `mask` leaves out what lies after an episode's
+        end and whole episodes that left the known tree.
+        """
+        features = torch.from_numpy(walks.features)  # (steps, episodes, width)
         mask = torch.from_numpy(walks.taken & walks.whole)
         tiers = torch.from_numpy(walks.tiers)
-        gain = torch.from_numpy(advantage).float().expand(walks.rows.shape)
+        gain = torch.from_numpy(advantage).float().expand(walks.rows.shape)  # the same each step
+        # What the draws were made with, before the network changes: the ratio's denominator.
         with torch.no_grad():
             reference = self.supervised.sequence(features)
-            before = _chosen(state.net.sequence(features), tiers)
-        told: dict[str, float] = {}
-        for _ in range(self.recipe.passes):
+            before = log_probability(state.net.sequence(features), tiers)
+        last: dict[str, float] = {}
+        for _ in range(self.config.epochs):
             logits = state.net.sequence(features)
-            ratio = (_chosen(logits, tiers) - before).exp()
-            kl = masked_mean(divergence(logits, reference), mask)
+            ratio = (log_probability(logits, tiers) - before).exp()
+            kl = masked_mean(kl_divergence(logits, reference), mask)
             spread = masked_mean(entropy(logits), mask)
-            objective = masked_mean(clipped(ratio, gain, self.recipe.clip), mask)
-            loss = self.recipe.kl * kl - objective - state.entropy_weight * spread
+            objective = masked_mean(clipped(ratio, gain, self.config.clip_range), mask)
+            loss = self.config.kl_coefficient * kl - objective - state.entropy_weight * spread
             state.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(state.net.parameters(), 1.0)
             state.optimiser.step()
-            told = {"kl": float(kl.detach()), "entropy": float(spread.detach())}
-        return told
+            last = {"kl": float(kl.detach()), "entropy": float(spread.detach())}
+        return last
 
     # -- judging ------------------------------------------------------------------------
 
-    def _judge(self, state: State) -> None:
+    def _judge(self, state: GrpoState) -> None:
         """Score the greedy network on the judged games, keep the best, and look for a collapse."""
         if state.log and "points" in state.log[-1]:
             return  # judged already, before the run was killed
@@ -343,37 +332,3 @@ def collapsed(points: list[Point]) -> bool:
     """Whether the router does the same at every dial: nearly always low, or nearly always high."""
     shares = [p.share for p in points]
     return max(shares) < 0.005 or min(shares) > 0.95
-
-
-def _chosen(logits: Tensor, tiers: Tensor) -> Tensor:
-    """ln p of the tier that was chosen, at every step."""
-    return torch.log_softmax(logits, -1).gather(-1, tiers[..., None])[..., 0]
-
-
-def save(state: State, path: Path) -> None:
-    """Write a checkpoint so that it is whole or not there."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save(
-        {
-            "net": state.net.state_dict(),
-            "optimiser": state.optimiser.state_dict(),
-            "iteration": state.iteration,
-            "entropy_weight": state.entropy_weight,
-            "best_score": state.best_score,
-            "best": state.best,
-            "log": state.log,
-            "contested": state.contested,
-        },
-        partial,
-    )
-    os.replace(partial, path)
-
-
-def restore(state: State, path: Path) -> None:
-    """Take over a checkpoint."""
-    kept = torch.load(path, weights_only=True)
-    state.net.load_state_dict(kept["net"])
-    state.optimiser.load_state_dict(kept["optimiser"])
-    state.iteration, state.entropy_weight = kept["iteration"], kept["entropy_weight"]
-    state.best_score, state.best, state.log = kept["best_score"], kept["best"], kept["log"]
-    state.contested = kept["contested"]

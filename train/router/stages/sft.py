@@ -19,7 +19,10 @@ that the features of the route (who wrote the last steps) vary as they will.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,53 +30,82 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_router.router.features import ALL_NAMES
-from train.router import labels
+from train.router import front, labels
 from train.router.forest import Floats, Forest, Ints, Walks, walk
-from train.router.network import RouterNet, Shape
+from train.router.network import NetPolicy, NetworkShape, RouterNet
+from train.router.options import SftConfig
 from train.router.policies import ChancePolicy
+from train.router.run import Run, name_of, save_network
 
 DIAL = ALL_NAMES.index("dial")
 LEAST, MOST = 0.01, 0.5  # share of steps that are sensitive at dial 0 and at dial 1
+THRESHOLDS = (0.05, 0.2, 0.5, 0.8, 0.95)  # at which a network without a dial is judged
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is supervised."""
-
-    label: str = "action"  # or "kl", "oracle"
-    odds: float = 3.0  # ln of what the dial multiplies the odds of "action" and "oracle" by
-    measure: str = "sum"  # of the KL over the step's tokens: sum, mean or max
-    tau: float | None = None  # quantile of the KL; None: set by the dial
-    balance: float = 0.5  # class weights are frequencies to the power of minus this
-    chances: tuple[float, ...] = (0.0, 0.0, 0.1, 0.3, 0.6)  # of a dear tier, in the walks
-    passes: int = 30
-    batch: int = 512  # episodes
-    rate: float = 3e-3
-    seed: int = 0
-
-
-def sensitive_share(dial: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Share of steps that count as sensitive at a dial: from LEAST to MOST, geometrically."""
-    return np.asarray(LEAST * (MOST / LEAST) ** np.asarray(dial, np.float64))
+def supervise(run: Run) -> None:
+    """Supervise every network; then, for the first, with other labels and other tau."""
+    started, games, select = time.monotonic(), run.training_games(), run.select_games()
+    table = []
+    for shape in run.shapes:
+        net = train(run.rollouts.forest, games, shape, run.options.sft)
+        save_network(net, run.folder / f"sft-{name_of(shape)}.pt")
+        table.append(_judged(run, net, select, name_of(shape)))
+    if run.options.ablate:
+        for what, config in ablations(run.options.sft):
+            net = train(run.rollouts.forest, games, run.shapes[0], config)
+            by_threshold = config.tau is not None
+            table.append(_judged(run, net, select, what, by_threshold=by_threshold))
+    run.keep_note("sft", {"networks": table}, started)
 
 
-def train(forest: Forest, games: Ints, shape: Shape, recipe: Recipe) -> RouterNet:
-    """A supervised network; the same forest, shape and recipe give the same network."""
-    torch.manual_seed(recipe.seed)
-    rng = np.random.default_rng([recipe.seed, 77])
-    walks = _walks(forest, games, recipe)
+def ablations(config: SftConfig) -> Iterable[tuple[str, SftConfig]]:
+    """Other labels, other measures of the KL, and tau fixed at several quantiles."""
+    for label in ("kl", "oracle"):
+        yield f"label: {label}, by dial", replace(config, label=label)
+    for tau in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
+        yield f"label: kl sum, tau {tau:g}", replace(config, label="kl", tau=tau)
+    for measure in ("mean", "max"):
+        yield f"label: kl {measure}, tau 0.9", replace(config, label="kl", measure=measure, tau=0.9)
+
+
+def _judged(
+    run: Run, net: RouterNet, select: Ints, what: str, *, by_threshold: bool = False
+) -> dict[str, Any]:
+    """A network on the select games: at five dials, or at many thresholds."""
+    forest, expand = run.rollouts.forest, run.rollouts.expand
+    if by_threshold:
+        policies = [NetPolicy(net, threshold=t) for t in THRESHOLDS]
+        points = [front.point(forest, select, p, 0.5, expand) for p in policies]
+    else:
+        points = front.front(forest, select, net, expand=expand)
+    score = front.score(points, run.success_alone(select, 0))
+    shown = ", ".join(f"{100 * p.success:.1f} % at {100 * p.share:.0f} %" for p in points)
+    run.say(f"{what}: score {score:.4f} ({shown})")
+    return {"what": what, "score": score, "points": [asdict(p) for p in points]}
+
+
+# -- one network --------------------------------------------------------------------------
+
+
+def train(forest: Forest, games: Ints, shape: NetworkShape, config: SftConfig) -> RouterNet:
+    """A supervised network; the same forest, shape and config give the same network."""
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng([config.seed, 77])
+    walks = _walks(forest, games, config)
     taken = walks.taken
     net = RouterNet(shape)
     net.fit_normalisation(_with_dials(walks.features, rng)[taken])
-    teacher = Teacher(forest, recipe, np.unique(walks.rows[taken]))
+    teacher = Teacher(forest, config, np.unique(walks.rows[taken]))
     episodes = walks.rows.shape[1]
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=1e-3)
-    total = recipe.passes * -(-episodes // recipe.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=total)
-    for _ in range(recipe.passes):
+    optimiser = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    total = config.epochs * -(-episodes // config.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, total_steps=total
+    )
+    for _ in range(config.epochs):
         order = rng.permutation(episodes)
-        for start in range(0, episodes, recipe.batch):
-            part = order[start : start + recipe.batch]
+        for start in range(0, episodes, config.batch_size):
+            part = order[start : start + config.batch_size]
             loss = _loss(net, walks, part, teacher, rng)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -83,10 +115,10 @@ def train(forest: Forest, games: Ints, shape: Shape, recipe: Recipe) -> RouterNe
     return net.eval()
 
 
-def _walks(forest: Forest, games: Ints, recipe: Recipe) -> Walks:
-    n = len(recipe.chances)
-    chances = np.repeat(np.array(recipe.chances), len(games))
-    policy = ChancePolicy(chances, forest.tiers, [recipe.seed, 5])
+def _walks(forest: Forest, games: Ints, config: SftConfig) -> Walks:
+    n = len(config.chances)
+    chances = np.repeat(np.array(config.chances), len(games))
+    policy = ChancePolicy(chances, forest.tiers, [config.seed, 5])
     return walk(forest, np.tile(games, n), policy, stop_where_unknown=True)
 
 
@@ -97,14 +129,19 @@ def _with_dials(features: Floats, rng: np.random.Generator) -> Floats:
     return out
 
 
+def sensitive_share(dial: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Share of steps that count as sensitive at a dial: from LEAST to MOST, geometrically."""
+    return np.asarray(LEAST * (MOST / LEAST) ** np.asarray(dial, np.float64))
+
+
 class Teacher:
     """Labels for rows under dials, and what each class weighs."""
 
-    def __init__(self, forest: Forest, recipe: Recipe, rows: Ints) -> None:
-        self._recipe = recipe
-        self._kl = labels.divergence(forest, recipe.measure)
+    def __init__(self, forest: Forest, config: SftConfig, rows: Ints) -> None:
+        self._config = config
+        self._kl = labels.divergence(forest, config.measure)
         self._sorted = np.sort(self._kl[rows, 0])
-        fixed = {"action": labels.by_action, "oracle": labels.by_oracle}.get(recipe.label)
+        fixed = {"action": labels.by_action, "oracle": labels.by_oracle}.get(config.label)
         self._fixed = fixed(forest) if fixed is not None else None
         self._tiers = forest.tiers
 
@@ -112,7 +149,7 @@ class Teacher:
         """(n,) labels of rows (n,) at dials (n,)."""
         if self._fixed is not None:
             return self._fixed[rows]
-        quantile = 1.0 - sensitive_share(dials) if self._recipe.tau is None else self._recipe.tau
+        quantile = 1.0 - sensitive_share(dials) if self._config.tau is None else self._config.tau
         last = len(self._sorted) - 1
         at = np.broadcast_to(np.asarray(quantile) * last, len(rows)).astype(np.int64)
         # A tau of 0 would make everything sensitive, equal texts included.
@@ -123,9 +160,9 @@ class Teacher:
         """What each label (n,) weighs: by how rare its class is, and by the dial (n,)."""
         labelled = found >= 0
         counts = np.bincount(found[labelled], minlength=self._tiers).astype(np.float64)
-        weights = np.where(labelled, np.maximum(counts, 1.0)[found] ** -self._recipe.balance, 0.0)
+        weights = np.where(labelled, np.maximum(counts, 1.0)[found] ** -self._config.balance, 0.0)
         if self._fixed is not None:
-            weights *= np.where(found > 0, np.exp(self._recipe.odds * (2.0 * dials - 1.0)), 1.0)
+            weights *= np.where(found > 0, np.exp(self._config.odds * (2.0 * dials - 1.0)), 1.0)
         return torch.from_numpy(weights).float()
 
 
