@@ -13,12 +13,12 @@ from edge_router.bench.plots import plot
 from edge_router.bench.policies import Outcome, PlayedRow
 from edge_router.bench.records import GameRecord, StepRecord
 from edge_router.bench.results import results
-from edge_router.bench.rows import PolicyResult
+from edge_router.bench.rows import Row
 from edge_router.bench.summary import summaries
 from edge_router.bench.views import sheets_of
 from train.router import figures
 from train.router.show import sheet
-from train.router.table import PolicyResult as TrainRow
+from train.router.table import PolicyResult
 
 TIERS = ("low", "high")
 EVERY_COUNT = pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 100])
@@ -28,8 +28,7 @@ def played(router: str, won: bool, n: int) -> PlayedRow:
     step = StepRecord(router, False, 10.0, 50, 10, 0, 0, 5)
     record = GameRecord("g", "kind", won, "", "" if won else "not found", "low", (step,))
     return PlayedRow(
-        PolicyResult("play", router, "handoff"),
-        tuple(Outcome((replace(record),)) for _ in range(n)),
+        Row("play", router, "handoff"), tuple(Outcome((replace(record),)) for _ in range(n))
     )
 
 
@@ -61,10 +60,10 @@ def test_bench_draws_and_tells_them(n: int, tmp_path: Path) -> None:
 @EVERY_COUNT
 def test_training_draws_and_tells_them(n: int, tmp_path: Path) -> None:
     rows = [
-        TrainRow("always low", "low", None, [False] * n, [5] * n, [0] * n, [0.0] * n, 400),
-        TrainRow("always high", "high", None, [True] * n, [5] * n, [5] * n, [5.0] * n, 200),
+        PolicyResult("always low", "low", None, [False] * n, [5] * n, [0] * n, [0.0] * n, 400),
+        PolicyResult("always high", "high", None, [True] * n, [5] * n, [5] * n, [5.0] * n, 200),
         *(
-            TrainRow(name, "onnx:r", 0.5, [True] * n, [5] * n, [0] * n, [0.0] * n, 400)
+            PolicyResult(name, "onnx:r", 0.5, [True] * n, [5] * n, [0] * n, [0.0] * n, 400)
             for name in ("SFT, dial 0.5", "SFT + GRPO, dial 0.5")
         ),
     ]
