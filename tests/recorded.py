@@ -19,7 +19,7 @@ from edge_router.agent.events import EpisodeFinished, Event, Listener, Routed, S
 from edge_router.agent.replay import replay
 from edge_router.agent.trace import Trace, read_trace
 from edge_router.router.base import Features
-from edge_router.router.features import NAMES, SCHEMA
+from edge_router.router.feature_table import NAMES, SCHEMA
 from edge_router.router.parse import make_router
 from edge_router.router.steered import SteeredRouter
 from edge_router.tasks.game_files import GameRef, split_games

@@ -34,7 +34,7 @@ from edge_router.agent.trace import TraceWriter, read_trace
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.errors import UserError
 from edge_router.router.base import Decision, Features
-from edge_router.router.features import ALL_NAMES, NAMES
+from edge_router.router.feature_table import ALL_NAMES, NAMES
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld import AlfworldGame
 from edge_router.tasks.base import Opening, Reply, Task
@@ -265,7 +265,7 @@ def test_the_router_learns_what_happened_before(paths: dict[str, Path], game: Al
         play_episode(game, loaded, router, Options(max_steps=3, dial=0.25), [events.append])
     first, second, third = router.seen
     assert (first["last_tier"], second["last_tier"], third["last_tier"]) == (-1, 1, 0)
-    assert (first["dear_share"], second["dear_share"], third["dear_share"]) == (0, 1, 0.5)
+    assert [seen["escalated_share"] for seen in (first, second, third)] == [0, 1, 0.5]
     assert (first["last_refused"], second["last_refused"]) == (0, 1)
     assert third["refused_run"] > second["refused_run"] > 0
     assert second["last_entropy"] == pytest.approx(first["entropy"])
@@ -278,7 +278,7 @@ def test_the_router_learns_what_happened_before(paths: dict[str, Path], game: Al
     assert (first["last_min_p"], first["last_nll"]) == (1, 0)
     assert 0 < second["last_min_p"] < 1
     assert second["last_nll"] > 0
-    assert [seen["dear_steps"] for seen in router.seen] == pytest.approx([0, 0.1, 0.1])
+    assert [seen["escalated_steps"] for seen in router.seen] == pytest.approx([0, 0.1, 0.1])
 
 
 class AtDraft(Turns):

@@ -15,20 +15,10 @@ from numpy.typing import NDArray
 from edge_router.agent.history import WatchedSampler
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
-from edge_router.router.base import Draft, StepContext, TokenStats, Wording
-from edge_router.router.features import (
-    ALL_NAMES,
-    HEAVY,
-    LOG_ODDS_CAP,
-    NAMES,
-    SCHEMA,
-    SLACK,
-    SMALL,
-    STRIDE,
-    FeatureExtractor,
-    extract,
-    with_draft,
-)
+from edge_router.router.facts import Draft, StepContext, Wording
+from edge_router.router.feature_table import ALL_NAMES, FEATURES, NAMES, SCHEMA, Feature, feature
+from edge_router.router.features import Encoder, extract, from_measure, with_draft
+from edge_router.router.logits import HEAVY, SLACK, SMALL, STRIDE, LogitMeter, TokenStats
 
 CONTEXT = StepContext(
     step=10,
@@ -39,11 +29,11 @@ CONTEXT = StepContext(
     refused_run=2,
     repeats=9,
     last_tier=1,
-    dear_share=0.25,
+    escalated_share=0.25,
     last_entropy=1.5,
     dial=0.75,
     seen_replies=3,
-    dear_steps=4,
+    escalated_steps=4,
     last_min_p=0.125,
     last_nll=0.25,
 )
@@ -72,7 +62,7 @@ def assert_agrees(logits: Logits) -> None:
     features = extract(logits, CONTEXT)
     entropy, top = reference(logits)
     n, error = len(logits), sampling_error(logits)
-    left_out = math.exp(-SLACK)  # the bound told in features.py
+    left_out = math.exp(-SLACK)  # the bound told in logits.py
     assert features["entropy"] == pytest.approx(
         entropy, rel=1e-5, abs=1e-4 + (left_out + error) * (1 + 2 * SLACK + math.log(n))
     )
@@ -119,11 +109,11 @@ def test_facts_of_the_step_are_scaled_as_documented() -> None:
             "refused_run": 0.4,
             "repeats": 1.0,
             "last_tier": 1.0,
-            "dear_share": 0.25,
+            "escalated_share": 0.25,
             "last_entropy": 1.5,
             "dial": 0.75,
             "seen_replies": 0.6,
-            "dear_steps": 0.4,
+            "escalated_steps": 0.4,
             "last_min_p": 0.125,
             "last_nll": 0.25,
         }
@@ -183,12 +173,12 @@ def test_an_empty_draft_has_features_too() -> None:
 def test_a_tokens_probability_is_that_of_the_softmax() -> None:
     for n in (3, 5000, BIG):
         logits = bell(n, 2.5, 20.0, 18.0, 17.5)
-        extractor = FeatureExtractor(n)
+        meter = LogitMeter(n)
         weights = np.exp(logits.astype(np.float64) - float(logits.max()))
         p = weights / weights.sum()
         first, second, third = np.argsort(-p)[:3]
         for token in (first, third):
-            stats = extractor.measure(logits).token(float(logits[token]))
+            stats = meter.measure(logits).token(float(logits[token]))
             assert stats.p == pytest.approx(p[token], rel=1e-3 + 4 * sampling_error(logits))
             assert stats.margin == pytest.approx(p[first] - p[second], abs=1e-3)
 
@@ -229,7 +219,7 @@ def test_one_certain_token_has_no_entropy() -> None:
         features = extract(logits, CONTEXT)
         assert features["entropy"] == pytest.approx(0.0, abs=1e-6)
         assert features["p1"] == features["margin"] == 1.0
-        assert features["log_odds"] == LOG_ODDS_CAP
+        assert features["log_odds"] == feature("log_odds").most
 
 
 @pytest.mark.filterwarnings("error")
@@ -280,15 +270,15 @@ def test_the_largest_tokens_are_found_wherever_they_are() -> None:
 
 
 def test_logits_are_left_as_they_are_and_memory_is_not_shared() -> None:
-    extractor = FeatureExtractor(5000)
+    meter = LogitMeter(5000)
     first, second = bell(5000, 2.0), bell(5000, 2.0, 30.0, seed=1)
     kept = first.copy()
-    features = extractor.extract(first, CONTEXT)
+    features = from_measure(meter.measure(first), CONTEXT)
     before = features.vector.copy()
-    extractor.extract(second, CONTEXT)
+    meter.measure(second)
     assert (first == kept).all()
     assert (features.vector == before).all()
-    assert (extractor.extract(first, CONTEXT).vector == before).all()
+    assert (from_measure(meter.measure(first), CONTEXT).vector == before).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -309,12 +299,12 @@ def test_logits_that_rule_out_every_token_are_refused() -> None:
 
 def test_another_shape_is_a_mistake_of_ours() -> None:
     with pytest.raises(ValueError, match=r"shape \(4,\), not \(5,\)"):
-        FeatureExtractor(5).extract(np.zeros(4, np.float32), CONTEXT)
+        LogitMeter(5).measure(np.zeros(4, np.float32))
 
 
 def test_a_measure_that_is_at_hand_serves_the_first_token_and_no_other() -> None:
     first, second = bell(BIG, 2.5, 20.0, 18.0), bell(BIG, 2.5, 15.0, 14.5)
-    measure = FeatureExtractor(BIG).measure(first)
+    measure = LogitMeter(BIG).measure(first)
     watched, told = WatchedSampler(Sampler()), WatchedSampler(Sampler())
     watched.at_step(0)
     told.at_step(0, measure._replace(entropy=9.0))
@@ -324,3 +314,18 @@ def test_a_measure_that_is_at_hand_serves_the_first_token_and_no_other() -> None
     told.at_step(1)
     told.sample(first)
     assert told.stats == watched.stats[:1]
+
+
+@pytest.mark.parametrize("told", FEATURES, ids=lambda told: told.name)
+def test_a_feature_comes_back_from_its_scale(told: Feature) -> None:
+    low, high = max(told.least, 0.0), min(told.most, 500.0)
+    for value in (low, (low + high) / 2, high):
+        assert told.decode(told.encode(value)) == pytest.approx(value)
+    assert told.encode(1e9) == told.encode(min(told.most, 1e9))
+
+
+def test_a_matrix_is_scaled_as_each_number_is() -> None:
+    values = np.random.default_rng(0).integers(-9, 1000, (50, len(FEATURES))).astype(np.float64)
+    values = np.maximum(values, [0.0 if f.log else -9.0 for f in FEATURES])
+    each = [[f.encode(v) for f, v in zip(FEATURES, row, strict=True)] for row in values.tolist()]
+    assert np.array_equal(Encoder(FEATURES).rows(values), np.array(each, np.float32))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_router.errors import UserError
 from edge_router.router.base import Decision, Features, Router
-from edge_router.router.features import ALL_NAMES, SCHEMA
+from edge_router.router.feature_table import ALL_NAMES, SCHEMA
 from edge_router.router.parse import EXISTING, make_router
 
 TWO = ("q4_k_m", "q8_0")

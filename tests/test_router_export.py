@@ -12,7 +12,7 @@ import torch
 
 from edge_router.errors import UserError
 from edge_router.router.base import Features
-from edge_router.router.features import ALL_NAMES, NAMES, SCHEMA
+from edge_router.router.feature_table import ALL_NAMES, NAMES, SCHEMA
 from edge_router.router.onnx_router import OnnxRouter
 from edge_router.router.onnx_session import open_session
 from tests.toy_forest import toy_forest

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, save
 
 from edge_router.errors import UserError
 from edge_router.router.base import Features
-from edge_router.router.features import NAMES, SCHEMA
+from edge_router.router.feature_table import NAMES, SCHEMA
 from edge_router.router.parse import make_router
 
 TWO = ("q4_k_m", "q8_0")
@@ -171,7 +171,7 @@ def test_files_that_are_no_onnx_are_refused(tmp_path: Path) -> None:
         (
             {"edge_router.schema": "edge-router/features/0"},
             "was trained on features 'edge-router/features/0' but this version computes "
-            "'edge-router/features/3'",
+            "'edge-router/features/4'",
         ),
         ({"edge_router.features": json.dumps(NAMES[1:])}, "lacks entropy; train it again"),
         ({"edge_router.features": json.dumps([*NAMES, "mood"])}, "has unknown mood;"),

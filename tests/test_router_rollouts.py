@@ -20,8 +20,8 @@ from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import Event, Routed, StepFinished
 from edge_router.engine.ladder import TierSpec
 from edge_router.errors import UserError
-from edge_router.router.base import DecideAt, Decision, Features
-from edge_router.router.features import ALL_NAMES
+from edge_router.router.base import Decision, Features
+from edge_router.router.feature_table import ALL_NAMES, DecideAt
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 from tests.toy_forest import ToyGame, toy_forest, toy_tree
 from train.router.decoder import Decoder, kl_per_token
@@ -291,8 +291,8 @@ def test_features_of_the_route_follow_the_choices() -> None:
     walks = walk(forest, np.array([0]), policy, dials=0.25)
     seen = {name: walks.features[:, 0, ALL_NAMES.index(name)].tolist() for name in ALL_NAMES}
     assert seen["last_tier"] == [-1, 1, 0, 1]
-    assert seen["dear_share"] == pytest.approx([0, 1, 0.5, 2 / 3])
-    assert seen["dear_steps"] == pytest.approx([0, 0.1, 0.1, 0.2])
+    assert seen["escalated_share"] == pytest.approx([0, 1, 0.5, 2 / 3])
+    assert seen["escalated_steps"] == pytest.approx([0, 0.1, 0.1, 0.2])
     assert seen["last_min_p"] == pytest.approx([1, 0.9, 0.9, 0.9])
     assert seen["dial"] == [0.25] * 4
 

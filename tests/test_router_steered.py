@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.router.base import Decision, Features
-from edge_router.router.features import NAMES, SCHEMA
+from edge_router.router.feature_table import NAMES, SCHEMA
 from edge_router.router.parse import make_router
 from edge_router.router.steered import SteeredRouter
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edge_router.agent.events import Latency, Routed, StepFinished
 from edge_router.bench.decisions import CONTEXT
-from edge_router.router.base import Draft, Wording, router_name
+from edge_router.router.base import router_name
+from edge_router.router.facts import Draft, Wording
 from edge_router.router.features import extract, with_draft
 from tests.recorded import not_won, won
 from tests.sample_episode import EPISODE, FINISHED, STARTED, step_events

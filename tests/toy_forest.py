@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from edge_router.router.features import ALL_NAMES
+from edge_router.router.feature_table import ALL_NAMES, column
 from edge_router.tasks.base import Task
 from train.router.forest import Forest, Ints
 from train.router.node import Node, Writing, child_key, root_key
@@ -67,8 +67,8 @@ def _node(game: ToyGame, choices: tuple[int, ...], tiers: int) -> Node:
 
 def _features(sensitive: bool, step: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     features = np.zeros(len(ALL_NAMES), np.float32)
-    features[ALL_NAMES.index("entropy")] = DOUBTFUL if sensitive else CALM
-    features[ALL_NAMES.index("step")] = step / LENGTH
+    features[column("entropy")] = DOUBTFUL if sensitive else CALM
+    features[column("step")] = step / LENGTH
     return features
 
 

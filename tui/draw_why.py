@@ -98,7 +98,7 @@ def _numbers(s: Screenful, routed: Routed) -> list[Text]:
     told = routed.features
     rows = [
         *(_of_the_draft(told) if routed.decide_at == "draft" else _of_the_prompt(told)),
-        ("dearer copies up to now", f"{100 * told.get('dear_share', 0.0):.0f} % of the steps"),
+        ("dearer copies up to now", f"{100 * told.get('escalated_share', 0.0):.0f} % of the steps"),
         ("steps used of the limit", f"{100 * told.get('step', 0.0):.0f} %"),
         ("dial", f"{told.get('dial', 0.0):.2f}"),
     ]

@@ -16,8 +16,8 @@ from edge_router.agent.parse import MARKER, Parsed
 from edge_router.agent.wording import Said
 from edge_router.engine.llama import LlamaModel
 from edge_router.engine.sampling import Sampler
-from edge_router.router.base import Draft, Measure, StepContext, TokenStats
-from edge_router.router.features import confidence, extractor_for
+from edge_router.router.facts import Draft, StepContext
+from edge_router.router.logits import Measure, TokenStats, confidence, measure
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class History:
         while run < len(steps) and steps[-1 - run].refused:
             run += 1
         last = steps[-1] if steps else None
-        dear = sum(s.tier > 0 for s in steps)
+        escalated = sum(s.tier > 0 for s in steps)
         before = last.prompt_tokens if last else 0
         return StepContext(
             step=len(steps),
@@ -71,11 +71,11 @@ class History:
             refused_run=run,
             repeats=self.uses(last.action, steps[:-1]) if last else 0,
             last_tier=last.tier if last else -1,
-            dear_share=dear / len(steps) if steps else 0.0,
+            escalated_share=escalated / len(steps) if steps else 0.0,
             last_entropy=last.entropy if last else 0.0,
             dial=self.dial,
             seen_replies=sum(s.reply == last.reply for s in steps[:-1]) if last else 0,
-            dear_steps=dear,
+            escalated_steps=escalated,
             last_min_p=last.min_p if last else 1.0,
             last_nll=last.nll if last else 0.0,
         )
@@ -107,9 +107,9 @@ class WatchedSampler(Sampler):
     def sample(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None = None) -> int:
         token = super().sample(logits, allowed)
         self.tokens.append(token)
-        measure = self._first or extractor_for(len(logits)).measure(logits)
+        measured = self._first or measure(logits)
         self._first = None
-        self.stats.append(measure.token(float(logits[token])))
+        self.stats.append(measured.token(float(logits[token])))
         return token
 
     def confidence(self) -> tuple[float, float]:

@@ -23,8 +23,9 @@ from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest
-from edge_router.router.base import Decision, Features, Measure, Router, decide_at
+from edge_router.router.base import Decision, Features, Router, decide_at
 from edge_router.router.features import extract, with_draft
+from edge_router.router.logits import Measure
 
 
 class Answer(Protocol):

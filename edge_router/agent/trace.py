@@ -6,6 +6,8 @@ with the outcome. Each line is written in one piece when it is complete, so an
 episode that is cut off leaves every finished step behind. `read_trace` reads
 up to the first line that is damaged or missing and says so in `Trace.note`.
 
+Features that were called otherwise when a trace was written are read under their names of today.
+
 Format 2 keeps the command of every draft. Format 1 kept the draft's text only, from which
 `read_trace` takes the command, so that an older trace tells the same.
 """
@@ -35,11 +37,13 @@ from edge_router.data_files import parse_json, read_file, require_regular_or_new
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.errors import UserError
 from edge_router.plain_data import NotUnderstoodError, from_plain
+from edge_router.router.feature_table import RENAMED
 
 FORMAT: Final = "edge-router/trace/2"
 _TEXT_ONLY: Final = "edge-router/trace/1"
 READS: Final = (_TEXT_ONLY, FORMAT)
 _MAX_BYTES: Final = 64 << 20
+_NAMES_NOW: Final = {old: new for names in RENAMED.values() for old, new in names.items()}
 _FAMILY: Final = FORMAT.rpartition("/")[0]
 
 
@@ -241,7 +245,8 @@ def _read_line(line: bytes, step: int) -> StepEvents | EpisodeFinished:
     read = from_plain(StepEvents, data)
     if read.finished.step != step:
         raise NotUnderstoodError("a step is missing")
-    return read
+    told = {_NAMES_NOW.get(name, name): value for name, value in read.routed.features.items()}
+    return replace(read, routed=replace(read.routed, features=told))
 
 
 def _object(line: bytes) -> dict[str, Any]:

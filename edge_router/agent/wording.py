@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 
 from edge_router.agent.parse import Parsed
-from edge_router.router.base import Wording
+from edge_router.router.facts import Wording
 
 _THING = re.compile(r"\w+(?: \d+\b)?")
 

@@ -21,8 +21,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.router.base import Router, StepContext
-from edge_router.router.features import NAMES, SCHEMA, FeatureExtractor
+from edge_router.router.base import Router
+from edge_router.router.facts import StepContext
+from edge_router.router.feature_table import NAMES, SCHEMA
+from edge_router.router.features import extract
 from edge_router.router.parse import make_router
 
 TIERS: Final = ("q4_k_m", "q8_0")
@@ -35,12 +37,11 @@ PEAKS: Final = {"certain": 45.0, "usual": 20.0, "uncertain": 11.0}
 
 def decision_figures(vocabulary: int, calls: int = 2000) -> list[dict[str, Any]]:
     """Median and 99th percentile of each piece of work over `calls` calls."""
-    extractor = FeatureExtractor(vocabulary)
     figures = []
     for name, peak in PEAKS.items():
-        work = _bound(extractor.extract, _logits(vocabulary, peak), CONTEXT)
+        work = _bound(extract, _logits(vocabulary, peak), CONTEXT)
         figures.append(_timed(f"features, {name}", work, calls))
-    features = extractor.extract(_logits(vocabulary, PEAKS["usual"]), CONTEXT)
+    features = extract(_logits(vocabulary, PEAKS["usual"]), CONTEXT)
     with tempfile.TemporaryDirectory() as folder:
         for name, router in _routers(Path(folder)):
             router.reset(TIERS, 0)

@@ -17,7 +17,8 @@ import math
 import random
 
 from edge_router.errors import UserError
-from edge_router.router.base import DecideAt, Decision, Features
+from edge_router.router.base import Decision, Features
+from edge_router.router.feature_table import DecideAt
 
 
 class _Baseline:

@@ -18,12 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.costs import CostProfile, StepTokens
-from edge_router.router.base import DecideAt
-from edge_router.router.features import ALL_NAMES
+from edge_router.router.feature_table import DecideAt, column, feature
 from train.router.forest import Forest
 from train.router.oracle import tier_weights
-
-_GROWTH, _PROMPT = ALL_NAMES.index("new_tokens"), ALL_NAMES.index("prompt_tokens")
 
 
 def by_share(forest: Forest) -> NDArray[np.float64]:
@@ -37,9 +34,9 @@ def by_seconds(
 ) -> NDArray[np.float64]:
     """(rows, tiers): seconds of the step. Raises UserError when the profile lacks a tier."""
     out = np.zeros((forest.size, forest.tiers))
-    for row in np.flatnonzero(~forest.done[: forest.size]):
-        prompt = round(1000 * float(forest.features[row, _PROMPT]))
-        grown = max(1, round(100 * float(forest.features[row, _GROWTH])))
+    for row in np.flatnonzero(~forest.done[: forest.size]).tolist():
+        prompt = _tokens(forest, row, "prompt_tokens")
+        grown = max(1, _tokens(forest, row, "new_tokens"))
         draft = profile.tier(names[0]).decode(int(forest.decoded[row, 0]), prompt)
         for tier, name in enumerate(names):
             tokens = StepTokens(
@@ -53,3 +50,8 @@ def by_seconds(
             if tier and decide_at == "draft":
                 out[row, tier] += draft
     return out
+
+
+def _tokens(forest: Forest, row: int, name: str) -> int:
+    """A feature that counts tokens, back from its scale."""
+    return round(feature(name).decode(float(forest.features[row, column(name)])))

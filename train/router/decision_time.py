@@ -13,7 +13,6 @@ comparing of the draft's words. Run it on an idle machine.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -30,8 +29,10 @@ from edge_router.bench.decisions import CONTEXT, PEAKS
 from edge_router.engine.machine import cpu_model
 from edge_router.errors import UserError
 from edge_router.printable import say
-from edge_router.router.base import Draft, Measure, TokenStats, decide_at
-from edge_router.router.features import FeatureExtractor, with_draft
+from edge_router.router.base import decide_at
+from edge_router.router.facts import Draft
+from edge_router.router.features import extract, from_measure, with_draft
+from edge_router.router.logits import LogitMeter, Measure, TokenStats
 from edge_router.router.onnx_router import OnnxRouter
 
 DRAFT = Draft(tuple(TokenStats(0.99, 0.05, 0.98) for _ in range(9)), 4, 0, 0, 0)
@@ -45,7 +46,7 @@ Logits = NDArray[np.float32]
 
 def measure(router: OnnxRouter, vocabulary: int, calls: int) -> dict[str, tuple[float, float]]:
     """(median, 99th percentile) in microseconds of each piece of work."""
-    extractor = FeatureExtractor(vocabulary)
+    meter = LogitMeter(vocabulary)
     at_draft = decide_at(router) == "draft"
     found = {}
     for name, peak in PEAKS.items():
@@ -54,27 +55,27 @@ def measure(router: OnnxRouter, vocabulary: int, calls: int) -> dict[str, tuple[
         logits[vocabulary // 2] = peak
 
         if at_draft:
-            work = partial(_at_the_draft, router, extractor, extractor.measure(logits))
-            token = partial(_a_token, extractor, logits)
+            work = partial(_at_the_draft, router, meter.measure(logits))
+            token = partial(_a_token, meter, logits)
             found[f"a token of the draft, {name}"] = _timed(token, calls)
         else:
-            work = partial(_at_the_prompt, router, extractor, logits)
+            work = partial(_at_the_prompt, router, logits)
         found[f"features and network, {name}"] = _timed(work, calls)
     if at_draft:
         found["comparing the draft's words"] = _timed(partial(_SAID.compare, _STEP, _LAST), calls)
     return found
 
 
-def _a_token(extractor: FeatureExtractor, logits: Logits) -> None:
-    extractor.measure(logits).token(float(logits[5]))
+def _a_token(meter: LogitMeter, logits: Logits) -> None:
+    meter.measure(logits).token(float(logits[5]))
 
 
-def _at_the_prompt(router: OnnxRouter, extractor: FeatureExtractor, logits: Logits) -> None:
-    router.decide(extractor.extract(logits, CONTEXT))
+def _at_the_prompt(router: OnnxRouter, logits: Logits) -> None:
+    router.decide(extract(logits, CONTEXT))
 
 
-def _at_the_draft(router: OnnxRouter, extractor: FeatureExtractor, measure: Measure) -> None:
-    router.decide(with_draft(extractor.features(measure, CONTEXT), DRAFT))
+def _at_the_draft(router: OnnxRouter, measure: Measure) -> None:
+    router.decide(with_draft(from_measure(measure, CONTEXT), DRAFT))
 
 
 def _timed(work: Callable[[], object], calls: int) -> tuple[float, float]:
@@ -100,8 +101,7 @@ def main() -> int:
     except UserError as error:
         say(str(error), err=True)
         return 2
-    tiers = json.loads(router.metadata.get("edge_router.tiers", '["low", "high"]'))
-    router.reset(tuple(tiers), 0)
+    router.reset(router.file.tiers or ("low", "high"), 0)
     for what, (median, p99) in measure(router, options.vocabulary, options.calls).items():
         print(f"{what:38} median {median:6.1f} us   p99 {p99:6.1f} us")
     print(f"{cpu_model()}, load average {os.getloadavg()[0]:.2f}")

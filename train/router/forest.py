@@ -14,12 +14,13 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.router.features import ALL_NAMES
+from edge_router.router.feature_table import ALL_NAMES, FEATURES
+from edge_router.router.features import Encoder
 from train.router.node import Node
 from train.router.tree import GameTree, UnexploredError
 
 UNKNOWN = -1
-_AT = {name: ALL_NAMES.index(name) for name in ALL_NAMES}
+_OF_ROUTE = Encoder([feature for feature in FEATURES if feature.of_route])
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -216,28 +217,32 @@ def _spread(n: int, where: Ints, values: Array, empty: float) -> Array:
 
 
 class _Route:
-    """What depends on who wrote the earlier steps: the features of ROUTE_NAMES."""
+    """What depends on who wrote the earlier steps: the features with `of_route`."""
 
     def __init__(self, episodes: int) -> None:
         self.last_tier = np.full(episodes, -1)
-        self.dear = np.zeros(episodes)
+        self.escalated = np.zeros(episodes)
         self.steps = np.zeros(episodes)
         self.min_p = np.ones(episodes, np.float32)
         self.nll = np.zeros(episodes, np.float32)
 
     def features(self, forest: Forest, at: Ints, running: Ints, dials: Floats) -> Floats:
+        values = {
+            "last_tier": self.last_tier,
+            "escalated_share": self.escalated / np.maximum(1, self.steps),
+            "escalated_steps": self.escalated,
+            "last_min_p": self.min_p,
+            "last_nll": self.nll,
+            "dial": dials,
+        }
+        told = np.stack([values[name][running] for name in _OF_ROUTE.names], -1)
         out = forest.features[at[running]].copy()
-        out[:, _AT["last_tier"]] = self.last_tier[running]
-        out[:, _AT["dear_share"]] = self.dear[running] / np.maximum(1, self.steps[running])
-        out[:, _AT["dear_steps"]] = self.dear[running] / 10.0
-        out[:, _AT["last_min_p"]] = self.min_p[running]
-        out[:, _AT["last_nll"]] = self.nll[running]
-        out[:, _AT["dial"]] = dials[running]
+        out[:, _OF_ROUTE.columns] = _OF_ROUTE.rows(told)
         return out
 
     def took(self, forest: Forest, at: Ints, running: Ints, tiers: Ints) -> None:
         self.last_tier[running] = tiers
-        self.dear[running] += tiers > 0
+        self.escalated[running] += tiers > 0
         self.steps[running] += 1
         self.min_p[running] = forest.min_p[at[running], tiers]
         self.nll[running] = forest.nll[at[running], tiers]

@@ -17,18 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_router.router.base import DecideAt
-from edge_router.router.features import ALL_NAMES, NAMES
+from edge_router.router.feature_table import DecideAt, feature, names_at
 
 FLOOR = 1e-4  # where logarithms end: a certainty of 0.9999 counts as complete
-CERTAINTIES = (
-    *("p1", "margin", "top4_mass", "last_min_p"),
-    *("draft_min_p", "draft_margin", "action_min_p"),
-)
-DOUBTS = (
-    *("entropy", "p2", "p3", "p4", "last_entropy", "last_nll"),
-    *("draft_nll", "draft_sum_nll", "draft_entropy", "action_nll"),
-)
 
 
 @dataclass(frozen=True)
@@ -42,7 +33,7 @@ class NetworkShape:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ALL_NAMES if self.decide_at == "draft" else NAMES
+        return names_at(self.decide_at)
 
     def plain(self) -> dict[str, int | str]:
         return asdict(self)
@@ -60,9 +51,9 @@ class RouterNet(nn.Module):
         super().__init__()
         self.shape = shape
         width = len(shape.names)
-        marks = np.array([[n in CERTAINTIES, n in DOUBTS] for n in shape.names], np.float32)
-        self.register_buffer("certain", torch.from_numpy(marks[:, 0].copy()))
-        self.register_buffer("doubtful", torch.from_numpy(marks[:, 1].copy()))
+        kinds = np.array([feature(name).kind for name in shape.names])
+        for mark, kind in (("certain", "certainty"), ("doubtful", "doubt")):
+            self.register_buffer(mark, torch.from_numpy((kinds == kind).astype(np.float32)))
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
         self.gru = nn.GRUCell(width, shape.state) if shape.state else None

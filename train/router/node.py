@@ -30,8 +30,8 @@ class Writing:
 class Node:
     """A history: `key` is its hash, `parent` and `tier` say from where and by whose text.
 
-    `tier` is the cheapest tier that writes this text. `features` are ALL_NAMES as the cheapest
-    tier would see them had it written every earlier step itself (ROUTE_NAMES are set by whoever
+    `tier` is the lowest tier that writes this text. `features` are ALL_NAMES as the low tier would
+    see them had it written every earlier step itself (those with `of_route` are set by whoever
     walks the tree). Where the episode is over, `writings` is empty.
     """
 

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edge_router.router.features import SCHEMA
+from edge_router.router.feature_table import SCHEMA
 from edge_router.router.onnx_session import open_session
 from train.router.network import FLOOR, RouterNet
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_router.costs import CostProfile
-from edge_router.router.base import DecideAt
+from edge_router.router.feature_table import DecideAt
 from train.router.explore import ExplorePlan
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from edge_router.bench.results import write_json
 from edge_router.errors import UserError
 from edge_router.progress import Progress, silent
-from edge_router.router.features import ALL_NAMES
+from edge_router.router.feature_table import column
 from edge_router.tasks.game_files import find_games
 from train.router.forest import Floats, Ints, walk
 from train.router.games import Game, drawn, from_files
@@ -112,7 +112,7 @@ class Run:
     def low_episodes(self) -> tuple[Floats, NDArray[np.bool_]]:
         """The low tier alone on the select games.
 
-        Features (steps, episodes, len(ALL_NAMES)), and where a step was taken (steps, episodes).
+        Features (steps, episodes, features), and where a step was taken (steps, episodes).
         """
         forest, expand = self.rollouts.forest, self.rollouts.expand
         walks = walk(forest, self.select_games(), FixedPolicy(0), expand=expand)
@@ -121,7 +121,7 @@ class Run:
     def statistic(self, name: str) -> Floats:
         """(steps,): a feature at every step that the low tier plays alone on the select games."""
         features, taken = self.low_episodes()
-        return features[taken][:, ALL_NAMES.index(name)]
+        return features[taken][:, column(name)]
 
     # -- notes ---------------------------------------------------------------------------
 

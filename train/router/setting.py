@@ -12,7 +12,7 @@ from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.tier import TierSpec
-from edge_router.router.features import ALL_NAMES, SCHEMA
+from edge_router.router.feature_table import ALL_NAMES, SAME_NUMBERS_SINCE
 
 MAX_CONTEXT = 4096
 
@@ -57,7 +57,7 @@ class LadderSetting:
             "kv": self.kv,
             "context": self.n_ctx,
             "max_steps": self.max_steps,
-            "features": [SCHEMA, len(ALL_NAMES)],
+            "features": [SAME_NUMBERS_SINCE, len(ALL_NAMES)],
             **({"prompt": style} if style else {}),  # only where it is not the model's own
         }
 

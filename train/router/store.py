@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_router.errors import UserError
-from edge_router.router.features import ALL_NAMES
+from edge_router.router.feature_table import ALL_NAMES
 from train.router.games import Game
 from train.router.node import Node, Writing
 from train.router.tree import GameTree

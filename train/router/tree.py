@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge_router.agent.history import History, Past
-from edge_router.router.features import ALL_NAMES
+from edge_router.router.feature_table import ALL_NAMES, column
 from edge_router.tasks.base import REFUSED
 from train.router.decoder import Decoder, Turn
 from train.router.environment import Replies
 from train.router.games import Game
 from train.router.node import Node, Writing, child_key, root_key
 
-ENTROPY = ALL_NAMES.index("entropy")
+ENTROPY = column("entropy")
 
 
 class UnexploredError(LookupError):

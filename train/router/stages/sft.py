@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_router.router.features import ALL_NAMES
+from edge_router.router.feature_table import column
 from train.router import front, labels
 from train.router.forest import Floats, Forest, Ints, Walks, walk
 from train.router.network import NetPolicy, NetworkShape, RouterNet
@@ -37,7 +37,7 @@ from train.router.options import SftConfig
 from train.router.policies import ChancePolicy
 from train.router.run import Run, name_of, save_network
 
-DIAL = ALL_NAMES.index("dial")
+DIAL = column("dial")
 LEAST, MOST = 0.01, 0.5  # share of steps that are sensitive at dial 0 and at dial 1
 THRESHOLDS = (0.05, 0.2, 0.5, 0.8, 0.95)  # at which a network without a dial is judged
 
