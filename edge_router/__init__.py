@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edge_router.engine.ladder import Ladder
     from edge_router.errors import UserError
     from edge_router.router.base import Router
-    from edge_router.tasks.base import Task
+    from edge_router.tasks.protocol import Task
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,7 +39,7 @@ _HOMES = {
     "Reply": "edge_router.agent.chat",
     "Ladder": "edge_router.engine.ladder",
     "Router": "edge_router.router.base",
-    "Task": "edge_router.tasks.base",
+    "Task": "edge_router.tasks.protocol",
     "UserError": "edge_router.errors",
 }
 

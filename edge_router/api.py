@@ -19,16 +19,16 @@ from typing import Any
 from edge_router.agent.chat import Conversation, Reply
 from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import EpisodeFinished, Listener
-from edge_router.agent.react_style import Message
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.ladder_file import LadderFile
 from edge_router.models import AUTO, DEFAULT_MODEL, resolve, router_for
 from edge_router.router.steered import NEUTRAL, SteeredRouter
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.base import TASKS
-from edge_router.tasks.game_files import default_game, games_of, pick
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import default_game, games_of, pick
+from edge_router.tasks.alfworld.react_prompt import Message
+from edge_router.tasks.protocol import TASKS
 
 
 def load(

@@ -26,7 +26,7 @@ from edge_router.cli_types import FILE, SPLIT
 from edge_router.errors import UserError
 
 if TYPE_CHECKING:
-    from edge_router.tasks.household.generate import Drawn
+    from edge_router.tasks.alfworld.generate import Drawn
 
 
 def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
@@ -146,7 +146,7 @@ def list_games(split: str | None, folder: Path | None, as_json: bool) -> None:
     edge-router games list --split train
     """
     from edge_router.printable import columns, say, wrapped
-    from edge_router.tasks.game_files import games_of
+    from edge_router.tasks.alfworld.game_files import games_of
 
     width = columns()
     found = games_of(folder, split)
@@ -176,7 +176,7 @@ def generate(count: int, seed: int, out: Path) -> None:
     edge-router games generate --count 100 --seed 7 --out my-games
     edge-router play --games my-games --game random
     """
-    from edge_router.tasks.household.generate import generate_games
+    from edge_router.tasks.alfworld.generate import generate_games
 
     def tell(drawn: Drawn) -> None:
         click.echo(f"{drawn.done}/{drawn.count}  {drawn.game.id}  ({drawn.steps} steps)", err=True)

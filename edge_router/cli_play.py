@@ -25,9 +25,9 @@ from edge_router.models import resolve, router_for
 from edge_router.parts import load_part
 from edge_router.router.base import Router
 from edge_router.router.onnx_router import OnnxRouter
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.base import TASKS
-from edge_router.tasks.game_files import default_game, games_of, pick
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import default_game, games_of, pick
+from edge_router.tasks.protocol import TASKS
 
 DEFAULT_DIAL = 0.5
 

@@ -120,19 +120,19 @@ def _routers() -> Iterable[str]:
 
 
 def _splits() -> Iterable[str]:
-    from edge_router.tasks.game_files import SPLITS
+    from edge_router.tasks.alfworld.game_files import SPLITS
 
     return SPLITS
 
 
 def _games() -> Iterable[str]:
-    from edge_router.tasks.game_files import split_games
+    from edge_router.tasks.alfworld.game_files import split_games
 
     return ["random", *(game.id for game in split_games())]
 
 
 def _tasks() -> Iterable[str]:
-    from edge_router.tasks.base import TASKS
+    from edge_router.tasks.protocol import TASKS
 
     return TASKS
 

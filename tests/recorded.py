@@ -22,7 +22,7 @@ from edge_router.router.base import Features
 from edge_router.router.feature_table import NAMES, SCHEMA
 from edge_router.router.parse import make_router
 from edge_router.router.steered import SteeredRouter
-from edge_router.tasks.game_files import GameRef, split_games
+from edge_router.tasks.alfworld.game_files import GameRef, split_games
 from tui.live import LiveApp
 from tui.screenful import Status
 

@@ -17,7 +17,7 @@ from edge_router.agent.events import (
     TierInfo,
     TurnsDropped,
 )
-from edge_router.agent.parse import parse_step
+from edge_router.tasks.parse import parse_step
 
 TIERS = ("q3_k_m", "q4_k_m", "q8_0")
 STARTED = EpisodeStarted(

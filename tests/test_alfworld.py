@@ -14,10 +14,16 @@ from typing import Any
 import pytest
 
 from edge_router.errors import MachineError, UserError
-from edge_router.tasks.alfworld import AlfworldGame, find_games, open_game, pick, split_games
-from edge_router.tasks.base import Task
-from edge_router.tasks.engine import new_engine
-from edge_router.tasks.game_files import SHIPPED, look_for_games
+from edge_router.tasks.alfworld.engine import new_engine
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import (
+    SHIPPED,
+    find_games,
+    look_for_games,
+    pick,
+    split_games,
+)
+from edge_router.tasks.protocol import Task
 
 GAMES = find_games(SHIPPED)
 
@@ -114,7 +120,7 @@ def test_two_games_at_once_do_not_disturb_each_other() -> None:
 def test_playing_is_silent_and_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
-        "from edge_router.tasks.alfworld import AlfworldGame\n"
+        "from edge_router.tasks.alfworld.game import AlfworldGame\n"
         "assert 'textworld' not in sys.modules\n"
         f"games = [AlfworldGame(p) for p in {[str(_smallest()), str(GAMES[1].path)]!r}]\n"
         "for game in games:\n"
@@ -289,8 +295,7 @@ def test_a_game_is_picked_by_index_id_trial_prefix_or_at_random() -> None:
     drawn = [pick(GAMES, "random", seed).id for seed in range(30)]
     assert drawn == [pick(GAMES, "random", seed).id for seed in range(30)]
     assert len(set(drawn)) > 10
-    assert open_game("generated", trial).id == game.id
-    assert open_game(selector=trial, games=SHIPPED).id == game.id
+    assert pick(split_games("generated"), trial) == game
 
 
 @pytest.mark.parametrize(
@@ -310,7 +315,7 @@ def test_an_unknown_game_is_told_with_the_nearest_one(selector: str, sentence: s
 
 def test_an_unknown_split_is_told_with_the_nearest_one() -> None:
     with pytest.raises(UserError, match=r"no split 'valid_sen' .did you mean 'valid_seen'"):
-        open_game("valid_sen")
+        split_games("valid_sen")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +342,7 @@ def test_an_official_split_without_alfworld_data_is_told(
     monkeypatch.delenv("ALFWORLD_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"ALFWORLD_DATA is not set.*--split generated"):
-        open_game("train")
+        split_games("train")
 
 
 def test_a_file_that_is_no_game_is_told(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from edge_router.cli import main
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
 from edge_router.ladder_file import LadderFile
-from edge_router.tasks.game_files import SHIPPED, GameRef, split_games
+from edge_router.tasks.alfworld.game_files import SHIPPED, GameRef, split_games
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

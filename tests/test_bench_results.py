@@ -26,7 +26,7 @@ from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import UserError
 from edge_router.models import find_ladder
 from edge_router.sheets import Sheet
-from edge_router.tasks.game_files import split_games
+from edge_router.tasks.alfworld.game_files import split_games
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, save
 
 from edge_router.cli import main
-from edge_router.tasks.game_files import SHIPPED
+from edge_router.tasks.alfworld.game_files import SHIPPED
 from tests.tiny_gguf import TINY_QWEN3, write_tiny, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

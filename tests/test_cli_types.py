@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from edge_router.cli import main
 from edge_router.cli_types import FILE, Spelled, UserPath, expanded
 from edge_router.errors import UserError
-from edge_router.tasks.game_files import SHIPPED
+from edge_router.tasks.alfworld.game_files import SHIPPED
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from edge_router.data_files import (
     read_toml,
 )
 from edge_router.errors import UserError
-from edge_router.tasks.game_files import look_for_games
+from edge_router.tasks.alfworld.game_files import look_for_games
 from edge_router.tasks.household.pddl import load_game
 
 

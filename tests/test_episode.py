@@ -27,7 +27,6 @@ from edge_router.agent.events import (
     TurnsDropped,
 )
 from edge_router.agent.interrupts import interrupts_held
-from edge_router.agent.parse import parse_step
 from edge_router.agent.printer import PlainPrinter
 from edge_router.agent.replay import replay
 from edge_router.agent.trace import TraceWriter, read_trace
@@ -36,9 +35,10 @@ from edge_router.errors import UserError
 from edge_router.router.base import Decision, Features
 from edge_router.router.feature_table import ALL_NAMES, NAMES
 from edge_router.router.parse import make_router
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.base import Opening, Reply, Task
-from edge_router.tasks.game_files import SHIPPED, find_games
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
+from edge_router.tasks.parse import parse_step
+from edge_router.tasks.protocol import Opening, Reply, Task
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

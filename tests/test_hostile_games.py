@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from edge_router.errors import UserError
-from edge_router.tasks import engine
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.engine import Entity
-from edge_router.tasks.engine_speed import remembered_translations
-from edge_router.tasks.expressions import ForbiddenGameError, evaluate, parse
-from edge_router.tasks.game_files import SHIPPED, find_games
+from edge_router.tasks.alfworld import engine
+from edge_router.tasks.alfworld.engine import Entity
+from edge_router.tasks.alfworld.engine_speed import remembered_translations
+from edge_router.tasks.alfworld.expressions import ForbiddenGameError, evaluate, parse
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 
 SMALLEST = min((g.path for g in find_games(SHIPPED)), key=lambda p: p.stat().st_size)
 EXPRESSION = re.compile(r"\{([^{}|#\n\"]+?)(?:\s*\|[^{}]*)?\}")

@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from edge_router.tasks.base import REFUSED
 from edge_router.tasks.household.expert import Expert, understand
 from edge_router.tasks.household.facts import item_kinds, receptacle_kinds, search_order
 from edge_router.tasks.household.generator import (
@@ -17,6 +16,7 @@ from edge_router.tasks.household.generator import (
 )
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import TASK_KINDS, listing_key
+from edge_router.tasks.protocol import REFUSED
 
 
 @pytest.mark.parametrize("kind", TASK_KINDS)

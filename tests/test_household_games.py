@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from edge_router.errors import UserError
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.game_files import SHIPPED, find_games
-from edge_router.tasks.household.generate import Drawn, expert_plan, generate_games, prove
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
+from edge_router.tasks.alfworld.generate import Drawn, expert_plan, generate_games, prove
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.pddl import load_game, read_world, write_game
 from edge_router.tasks.household.world import TASK_KINDS

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_router.errors import UserError
-from edge_router.tasks.game_files import SHIPPED, find_games
+from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from edge_router.tasks.household.pddl import load_game, read_world, write_game
 from edge_router.tasks.household.world import (
     TASK_KINDS,

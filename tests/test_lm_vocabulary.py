@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.agent.household_style import compact, compact_opening
 from edge_router.engine.llama import LlamaModel
+from edge_router.tasks.alfworld.household_prompt import compact, compact_opening
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.pddl import read_world

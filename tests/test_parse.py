@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.agent.household_style import step_text
-from edge_router.agent.parse import Parsed, parse_step
+from edge_router.tasks.alfworld.household_prompt import step_text
+from edge_router.tasks.parse import Parsed, parse_step
 
 
 @pytest.mark.parametrize(

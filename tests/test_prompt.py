@@ -7,16 +7,16 @@ import hashlib
 import pytest
 
 from edge_router.agent.confined_template import ConfinedTemplate
-from edge_router.agent.household_style import compact, compact_opening
 from edge_router.agent.prompt import Prompt
-from edge_router.agent.react_style import Message
 from edge_router.agent.styles import HouseholdStyle, ReactStyle, style_for
 from edge_router.agent.template import CHATML, KNOWN, ChatTemplate
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.llama import LlamaModel
 from edge_router.errors import UserError
 from edge_router.models import find_ladder
-from edge_router.tasks.base import Opening
+from edge_router.tasks.alfworld.household_prompt import compact, compact_opening
+from edge_router.tasks.alfworld.react_prompt import Message
+from edge_router.tasks.protocol import Opening
 from tests.tiny_gguf import write_tiny
 
 OPENING = Opening("You see a desk 1, and a bed 1.", "put some pen on desk.")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from edge_router.bench.results import read_results
 from edge_router.cli import main
 from edge_router.models import resolve
-from edge_router.tasks.game_files import SHIPPED, find_games
+from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from tests.toy_forest import ToyGame, toy_tree
 from train.router.explore import ExplorePlan
 from train.router.forest import Forest

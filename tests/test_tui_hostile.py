@@ -9,7 +9,7 @@ import pytest
 
 from edge_router.agent.events import EpisodeFinished
 from edge_router.agent.trace import Trace
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.game_files import GameRef
 from tests.recorded import RecordedSession, games, until, won
 from tui.cleaning import cleaned
 from tui.comparing import CompareApp

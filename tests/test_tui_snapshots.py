@@ -18,7 +18,7 @@ from edge_router.agent.session import Session
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.tier import TierSpec
 from edge_router.router.parse import make_router
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.game_files import GameRef
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, not_won, until, won
 from tui.comparing import CompareApp
 from tui.live import LiveApp

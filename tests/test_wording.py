@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.agent.parse import Parsed
 from edge_router.agent.wording import Said, things
 from edge_router.router.facts import Wording
+from edge_router.tasks.parse import Parsed
 
 PLAN = "plan: desk 1 shelf 2 bed 1\n> go to desk 1"
 SAW = "You arrive at desk 1. On the desk 1, you see a pen 1, and a mug 3."

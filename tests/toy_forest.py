@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from edge_router.router.feature_table import ALL_NAMES, column
-from edge_router.tasks.base import Task
+from edge_router.tasks.protocol import Task
 from train.router.forest import Forest, Ints
 from train.router.node import Node, Writing, child_key, root_key
 from train.router.tree import GameTree

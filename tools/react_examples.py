@@ -5,7 +5,7 @@
 draws games with a seed of its own (none of them is among the shipped ones, so
 no example is a game that is played), lets the scripted expert play them on the
 real engine, and puts its terse thoughts into sentences. Two games a task type
-go to edge_router/agent/react_examples.json: the first is shown in prompts, the
+go to edge_router/tasks/alfworld/react_examples.json: the first is shown in prompts, the
 second is what `edge-router convert` measures its tiers on.
 """
 
@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edge_router.agent.react_sentences import sentence
-from edge_router.agent.react_style import EXAMPLES_FILE
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.alfworld.generate import generate_games
+from edge_router.tasks.alfworld.react_prompt import EXAMPLES_FILE
+from edge_router.tasks.alfworld.react_sentences import sentence
 from edge_router.tasks.household.expert import Expert
-from edge_router.tasks.household.generate import generate_games
 from edge_router.tasks.household.world import TASK_KINDS
 
 SEED: Final = 20_270_101

@@ -19,7 +19,7 @@ from edge_router.cli_demo import DEMO, RUNS
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.models import find_ladder
 from edge_router.router.parse import make_router
-from edge_router.tasks.game_files import GENERATED, default_game, pick, split_games
+from edge_router.tasks.alfworld.game_files import GENERATED, default_game, pick, split_games
 
 
 def record(folder: Path, name: str) -> None:

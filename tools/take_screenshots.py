@@ -27,7 +27,7 @@ from edge_router.agent.trace import TraceWriter, read_trace
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.models import find_ladder
 from edge_router.router.parse import make_router
-from edge_router.tasks.game_files import GENERATED, split_games
+from edge_router.tasks.alfworld.game_files import GENERATED, split_games
 from tui.commands import DEFAULT_PACE
 from tui.comparing import CompareApp, complete
 from tui.episode import first_difference

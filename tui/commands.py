@@ -11,7 +11,7 @@ from edge_router.agent.trace import Trace
 from edge_router.costs import CostProfile
 from edge_router.errors import UserError
 from edge_router.printable import say
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.game_files import GameRef
 from tui.comparing import CompareApp
 from tui.live import LiveApp
 from tui.replaying import ReplayApp

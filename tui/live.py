@@ -17,7 +17,7 @@ from edge_router.agent.trace import TraceWriter, trace_of
 from edge_router.costs import CostProfile
 from edge_router.errors import UserError
 from edge_router.printable import one_line
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.game_files import GameRef
 from tui.episode import Episode, cut_after
 from tui.farewell import farewell
 from tui.frame import Frame, Key, stamp

@@ -16,9 +16,7 @@ from dataclasses import dataclass, replace
 
 from edge_router.agent.events import Event, Latency, TextDecoded
 from edge_router.agent.history import History, Past
-from edge_router.agent.parse import Parsed
 from edge_router.agent.prompt import Prompt
-from edge_router.agent.react_style import Message
 from edge_router.agent.step_writer import StepWriter, Written
 from edge_router.agent.styles import style_for
 from edge_router.agent.template import ChatTemplate
@@ -27,7 +25,9 @@ from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.router.base import Router
-from edge_router.tasks.base import REFUSED
+from edge_router.tasks.alfworld.react_prompt import Message
+from edge_router.tasks.parse import Parsed
+from edge_router.tasks.protocol import REFUSED
 
 # A router hears of a conversation's length as a share of this; trained ones learnt it from
 # episodes of as many steps.

@@ -31,7 +31,6 @@ from edge_router.agent.events import (
 )
 from edge_router.agent.history import History, Past
 from edge_router.agent.interrupts import interrupts_held
-from edge_router.agent.parse import MARKER
 from edge_router.agent.prompt import Prompt, make_room
 from edge_router.agent.step_writer import StepWriter
 from edge_router.agent.styles import PromptStyle, style_for
@@ -42,7 +41,8 @@ from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation
 from edge_router.errors import UserError
 from edge_router.router.base import Router
-from edge_router.tasks.base import REFUSED, Opening, Task
+from edge_router.tasks.parse import MARKER
+from edge_router.tasks.protocol import REFUSED, Opening, Task
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.agent.parse import MARKER, Parsed
 from edge_router.agent.wording import Said
 from edge_router.engine.llama import LlamaModel
 from edge_router.engine.sampling import Sampler
 from edge_router.router.facts import Draft, StepContext
 from edge_router.router.logits import Measure, TokenStats, confidence, measure
+from edge_router.tasks.parse import MARKER, Parsed
 
 
 @dataclass(frozen=True)

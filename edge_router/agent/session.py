@@ -22,9 +22,9 @@ from edge_router.agent.trace import TraceWriter
 from edge_router.engine.ladder import Ladder
 from edge_router.router.base import Router
 from edge_router.router.steered import SteeredRouter
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.engine import load_ahead
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.engine import load_ahead
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import GameRef
 
 
 class Session:

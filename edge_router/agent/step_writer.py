@@ -18,7 +18,6 @@ from typing import Protocol
 
 from edge_router.agent.events import Event, Latency, Routed, StepStarted, TextDecoded
 from edge_router.agent.history import History, WatchedSampler, draft_of
-from edge_router.agent.parse import Parsed
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
@@ -26,6 +25,7 @@ from edge_router.engine.tier import Generation, Ingest
 from edge_router.router.base import Decision, Features, Router, decide_at
 from edge_router.router.features import extract, with_draft
 from edge_router.router.logits import Measure
+from edge_router.tasks.parse import Parsed
 
 
 class Answer(Protocol):

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from edge_router.agent.household_style import compact, compact_opening
-from edge_router.agent.parse import Parsed, parse_step
-from edge_router.agent.react_style import Message, opening_messages
 from edge_router.errors import UserError
-from edge_router.tasks.base import Opening
+from edge_router.tasks.alfworld.household_prompt import compact, compact_opening
+from edge_router.tasks.alfworld.react_prompt import Message, opening_messages
+from edge_router.tasks.parse import Parsed, parse_step
+from edge_router.tasks.protocol import Opening
 
 METADATA_KEY = "edge_router.prompt_style"
 

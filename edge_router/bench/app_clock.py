@@ -32,7 +32,7 @@ from edge_router.errors import UserError
 from edge_router.models import resolve
 from edge_router.parts import load_part
 from edge_router.router.parse import make_router
-from edge_router.tasks.game_files import GENERATED, GameRef, pick, split_games
+from edge_router.tasks.alfworld.game_files import GENERATED, GameRef, pick, split_games
 
 END = "end"
 ORDERS = (  # whether the app runs, step by step

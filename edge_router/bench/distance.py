@@ -23,8 +23,8 @@ from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.sampling import Sampler, log_softmax
 from edge_router.engine.tier import Generation, common_prefix
 from edge_router.router.baselines import LowRouter
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import GameRef
 
 RECORDS: Final = "edge-router/distance/1"
 Written = tuple[list[int], list[int], str]  # prompt, tokens and text of a step

@@ -26,8 +26,8 @@ from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import MachineError, UserError
 from edge_router.folders import cache_folder, data_folder
 from edge_router.ladder_file import LadderFile
-from edge_router.tasks.engine import new_engine, temporary_folder
-from edge_router.tasks.game_files import GENERATED, SPLITS, split_games
+from edge_router.tasks.alfworld.engine import new_engine, temporary_folder
+from edge_router.tasks.alfworld.game_files import GENERATED, SPLITS, split_games
 
 EXTRAS: Final = {"textual": "the app", "matplotlib": "--plot", "torch": "training",
                  "gguf": "--shape and convert", "distributed": "--dask"}  # fmt: skip

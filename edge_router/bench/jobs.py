@@ -30,10 +30,10 @@ from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
 from edge_router.router.base import router_name
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.base import REFUSED
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import GameRef
 from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.protocol import REFUSED
 
 RECORDS: Final = "edge-router/game/1"  # part of every key: older records are not taken for ours
 EXPERT: Final = "expert"

@@ -24,7 +24,7 @@ from edge_router.bench.stored_work import StoredWork
 from edge_router.costs import CostProfile
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.game_files import GameRef
 
 PLANS: Final = "edge-router/plans/1"
 MAX_ATTEMPTS: Final = 10

@@ -31,7 +31,7 @@ from edge_router.ladder_file import LadderFile
 from edge_router.models import resolve
 from edge_router.printable import columns, say
 from edge_router.progress import ShownProgress
-from edge_router.tasks.game_files import GameRef, games_of
+from edge_router.tasks.alfworld.game_files import GameRef, games_of
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from edge_router.agent.parse import MARKER
-from edge_router.agent.react_sentences import sentence
-from edge_router.agent.react_style import RULES, Message
 from edge_router.agent.styles import PromptStyle
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.gguf_file import refuse_lfs_pointer
@@ -26,10 +23,13 @@ from edge_router.engine.llama import LlamaModel
 from edge_router.engine.quantise import NEEDS_IMPORTANCE
 from edge_router.engine.tier_sizes import BITS_A_WEIGHT
 from edge_router.errors import UserError
-from edge_router.tasks.game_files import split_games
+from edge_router.tasks.alfworld.game_files import split_games
+from edge_router.tasks.alfworld.react_prompt import RULES, Message
+from edge_router.tasks.alfworld.react_sentences import sentence
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.simulator import Simulator
+from edge_router.tasks.parse import MARKER
 
 AUTO: Final = "auto"
 MAX_TOKENS: Final = 16_384

@@ -24,12 +24,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.agent.parse import MARKER
-from edge_router.agent.react_style import Example, examples
 from edge_router.agent.styles import PromptStyle
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.llama import LlamaContext, LlamaModel
 from edge_router.engine.sampling import log_softmax
+from edge_router.tasks.alfworld.react_prompt import Example, examples
+from edge_router.tasks.parse import MARKER
 
 TEXT_FILE: Final = Path(__file__).with_name("verify_text.txt")
 PROSE, GAMES = "text", "games"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.agent.household_style import compact, compact_opening, step_text
+from edge_router.tasks.alfworld.household_prompt import compact, compact_opening, step_text
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.simulator import Simulator

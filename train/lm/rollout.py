@@ -17,17 +17,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edge_router.agent.household_style import (
+from edge_router.tasks.alfworld.household_prompt import (
     compact,
     compact_opening,
     step_text,
 )
-from edge_router.agent.parse import MARKER
-from edge_router.tasks.base import REFUSED
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
+from edge_router.tasks.parse import MARKER
+from edge_router.tasks.protocol import REFUSED
 from train.lm.checkpoint import load_model
 from train.lm.episodes import WeightedTranscript
 from train.lm.model import HouseholdLM, rotary

@@ -16,7 +16,7 @@ from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
 from edge_router.models import resolve
 from edge_router.progress import ShownProgress
-from edge_router.tasks.base import TASKS
+from edge_router.tasks.protocol import TASKS
 from train.router.options import RunOptions
 from train.router.pipeline import run_stages
 from train.router.run import Run

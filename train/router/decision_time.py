@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.agent.parse import Parsed
 from edge_router.agent.wording import Said
 from edge_router.bench.decisions import CONTEXT, PEAKS
 from edge_router.engine.machine import cpu_model
@@ -34,6 +33,7 @@ from edge_router.router.facts import Draft
 from edge_router.router.features import extract, from_measure, with_draft
 from edge_router.router.logits import LogitMeter, Measure, TokenStats
 from edge_router.router.onnx_router import OnnxRouter
+from edge_router.tasks.parse import Parsed
 
 DRAFT = Draft(tuple(TokenStats(0.99, 0.05, 0.98) for _ in range(9)), 4, 0, 0, 0)
 _LAST = "go to desk 1"

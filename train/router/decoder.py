@@ -24,7 +24,7 @@ from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler, log_softmax
 from edge_router.engine.tier import Tier, common_prefix
 from edge_router.router.features import extract, with_draft
-from edge_router.tasks.base import Opening
+from edge_router.tasks.protocol import Opening
 from train.router.node import Writing
 
 

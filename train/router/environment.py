@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_router.tasks.base import Opening, Reply, Task
+from edge_router.tasks.protocol import Opening, Reply, Task
 
 
 class Replies:

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.base import Task
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.alfworld.simulated import SimulatedGame
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.pddl import read_world
-from edge_router.tasks.household.task import SimulatedGame
 from edge_router.tasks.household.world import TASK_KINDS
+from edge_router.tasks.protocol import Task
 
 SETS = ("train", "select", "test")
 

@@ -22,7 +22,7 @@ from edge_router.bench.results import write_json
 from edge_router.errors import UserError
 from edge_router.progress import Progress, silent
 from edge_router.router.feature_table import column
-from edge_router.tasks.game_files import find_games
+from edge_router.tasks.alfworld.game_files import find_games
 from train.router.forest import Floats, Ints, walk
 from train.router.games import Game, drawn, from_files
 from train.router.network import NetworkShape, RouterNet

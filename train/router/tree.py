@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_router.agent.history import History, Past
 from edge_router.router.feature_table import ALL_NAMES, column
-from edge_router.tasks.base import REFUSED
+from edge_router.tasks.protocol import REFUSED
 from train.router.decoder import Decoder, Turn
 from train.router.environment import Replies
 from train.router.games import Game

@@ -19,9 +19,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from edge_router.tasks.base import REFUSED, Opening
 from edge_router.tasks.household.facts import search_order
 from edge_router.tasks.household.world import ENTITY, kind_of
+from edge_router.tasks.protocol import REFUSED, Opening
 
 PLAN_LIMIT = 40  # longer than a 50-step episode can visit
 

@@ -15,8 +15,7 @@ from typing import Any
 
 from edge_router.data_files import read_object
 from edge_router.errors import UserError
-from edge_router.tasks.game_files import DATA_FILE, GAME_FILE
-from edge_router.tasks.household.pddl_write import write_game
+from edge_router.tasks.household.pddl_write import DATA_FILE, GAME_FILE, write_game
 from edge_router.tasks.household.world import (
     TASK_KINDS,
     Goal,

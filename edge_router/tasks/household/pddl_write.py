@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edge_router.tasks.game_files import DATA_FILE, GAME_FILE
 from edge_router.tasks.household.world import (
     Goal,
     Item,
@@ -27,6 +26,9 @@ from edge_router.tasks.household.world import (
     listing_key,
     number_of,
 )
+
+GAME_FILE = "game.tw-pddl"
+DATA_FILE = "traj_data.json"
 
 # ALFRED's spelling of the kinds; the engine lower-cases them, its tools and folder names do not.
 _KINDS = """
@@ -106,7 +108,7 @@ def _sentence(goal: Goal) -> str:
 
 @cache
 def _package_text(name: str) -> str:
-    """A data file of the installed alfworld, found without importing it (see tasks.alfworld)."""
+    """A data file of the installed alfworld; alfworld is not imported, which takes seconds."""
     spec = importlib.util.find_spec("alfworld")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("alfworld is not installed")

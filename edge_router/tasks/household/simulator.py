@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from edge_router.tasks.base import REFUSED, Opening, Reply
 from edge_router.tasks.household.world import Item, Receptacle, World, kind_of, listing_key
+from edge_router.tasks.protocol import REFUSED, Opening, Reply
 
 MIDDLE = "You are in the middle of a room. Looking quickly around you, you see"
 KNIVES = ("knife", "butterknife")

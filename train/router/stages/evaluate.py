@@ -19,7 +19,7 @@ from edge_router.costs import CostProfile
 from edge_router.errors import UserError
 from edge_router.printable import paragraphs, say
 from edge_router.router.parse import make_router
-from edge_router.tasks.game_files import split_games
+from edge_router.tasks.alfworld.game_files import split_games
 from train.router import figures, front
 from train.router.explore import ExplorePlan
 from train.router.games import FileGame, Game, from_files

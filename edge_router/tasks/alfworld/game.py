@@ -15,22 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_router.errors import MachineError, UserError
-from edge_router.tasks import engine
-from edge_router.tasks.base import Opening, Reply
-from edge_router.tasks.engine_speed import Translations, remembered_translations
-from edge_router.tasks.expressions import ForbiddenGameError
-from edge_router.tasks.game_files import (
-    GAME_FILE,
-    SPLITS,
-    GameRef,
-    find_games,
-    pick,
-    split_games,
-    task_kind,
-)
+from edge_router.tasks.alfworld import engine
+from edge_router.tasks.alfworld.engine_speed import Translations, remembered_translations
+from edge_router.tasks.alfworld.expressions import ForbiddenGameError
+from edge_router.tasks.alfworld.game_files import task_kind
 from edge_router.tasks.household.pddl import load_game
-
-__all__ = ["SPLITS", "AlfworldGame", "GameRef", "find_games", "open_game", "pick", "split_games"]
+from edge_router.tasks.household.pddl_write import GAME_FILE
+from edge_router.tasks.protocol import Opening, Reply
 
 _WELCOME = re.compile(r"\A-= Welcome.*?=-\s*")
 _TASK = "Your task is to: "
@@ -105,22 +96,6 @@ class AlfworldGame:
     def _require_reset(self) -> None:
         if self._state is None:
             raise RuntimeError("AlfworldGame: call reset() first")
-
-
-def open_game(
-    split: str | None = None,
-    selector: str | int = "0",
-    seed: int | None = None,
-    *,
-    games: str | Path | None = None,
-) -> AlfworldGame:
-    """The game that a split and an INDEX, an ID or "random" (drawn with `seed`) stand for.
-
-    `games` names any folder of games instead of a split. Without both, the split is
-    "valid_seen" when ALFWORLD_DATA is set, else "generated". Raises UserError.
-    """
-    found = find_games(games) if games is not None else split_games(split)
-    return AlfworldGame(pick(found, selector, seed).path)
 
 
 def _loaded_engine(path: Path) -> Any:

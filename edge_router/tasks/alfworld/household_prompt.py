@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import re
 
-from edge_router.agent.parse import MARKER
-from edge_router.tasks.base import Opening
 from edge_router.tasks.household.world import ENTITY
+from edge_router.tasks.parse import MARKER
+from edge_router.tasks.protocol import Opening
 
 _REPLIES = (
     (re.compile(r"You pick up the (.+) from the (.+)\."), "took {0} from {1}"),

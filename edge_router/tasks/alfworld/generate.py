@@ -15,8 +15,8 @@ from pathlib import Path
 from random import Random
 
 from edge_router.errors import UserError
-from edge_router.tasks.alfworld import AlfworldGame
-from edge_router.tasks.game_files import GameRef
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import GameRef
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.pddl import load_game

@@ -6,9 +6,9 @@ step, which is what training on thousands of games needs.
 
 from __future__ import annotations
 
-from edge_router.tasks.base import Opening, Reply
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
+from edge_router.tasks.protocol import Opening, Reply
 
 
 class SimulatedGame:

@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from edge_router.agent.parse import MARKER
-from edge_router.tasks.base import Opening
+from edge_router.tasks.parse import MARKER
+from edge_router.tasks.protocol import Opening
 
 EXAMPLES_FILE: Final = Path(__file__).with_name("react_examples.json")
 

@@ -18,13 +18,12 @@ from pathlib import Path
 
 from edge_router.data_files import read_object
 from edge_router.errors import UserError
+from edge_router.tasks.household.pddl_write import DATA_FILE, GAME_FILE
 from edge_router.tasks.household.world import TASK_KINDS
 
-GAME_FILE = "game.tw-pddl"
-DATA_FILE = "traj_data.json"
 GENERATED = "generated"
 SPLITS = ("train", "valid_seen", "valid_unseen", GENERATED)
-SHIPPED = Path(__file__).parent / "household" / "games"
+SHIPPED = Path(__file__).parents[1] / "household" / "games"
 
 # What a newcomer sees first. The embedded model's low tier alone does not win it, and under the
 # router one step of the high tier, which changes a command, is enough to; a test plays both.

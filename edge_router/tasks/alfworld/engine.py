@@ -5,7 +5,7 @@ takes most of the time before a first action. Four of its modules are needed, so
 with the packages around them left empty. Then they are taken out of `sys.modules` again: whoever
 imports textworld has all of it, and nothing of it is changed. Changed in ours:
 
-- expressions in a game's sentences are computed by `tasks.expressions`, never by `eval`;
+- expressions in a game's sentences are computed by `tasks.alfworld.expressions`, never by `eval`;
 - entities have ALFWorld's names (those of its `AlfredDemangler`), and alfworld is not imported.
 
 A test plays games on the stock engine beside this one.
@@ -28,10 +28,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-from edge_router.errors import MachineError
+from edge_router.errors import MachineError, UserError
 from edge_router.folders import cache_folder
-from edge_router.tasks.engine_speed import remember_commands
-from edge_router.tasks.expressions import evaluate, parse
+from edge_router.tasks.alfworld.engine_speed import remember_commands
+from edge_router.tasks.alfworld.expressions import evaluate, parse
 from edge_router.tasks.household.pddl import entity_names, load_game
 
 _LOCK: Final = threading.RLock()  # `sys.modules` and the temporary folder are everybody's
@@ -139,7 +139,7 @@ def _planner(package: Any, *, first: bool) -> Any:
         try:
             with _temporary_files(package.interface, folder(), put):
                 return package.load_lib()
-        except OSError as error:
+        except (OSError, UserError) as error:  # UserError: there is no folder of our own
             failed[_reason(error)] = None
     raise MachineError(
         f"The game engine cannot load its planner ({'; '.join(failed)}). It is put into a temporary"
@@ -161,8 +161,10 @@ def _own_folder() -> str:
     return str(folder)
 
 
-def _reason(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+def _reason(error: OSError | UserError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 @contextmanager

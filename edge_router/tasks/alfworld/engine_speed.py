@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
-from edge_router.tasks.expressions import require_plain_names
+from edge_router.tasks.alfworld.expressions import require_plain_names
 
 Translations = dict[tuple[str, str], Any]
 
