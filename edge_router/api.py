@@ -22,8 +22,8 @@ from edge_router.agent.events import EpisodeFinished, Listener
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
-from edge_router.ladder_file import LadderFile
-from edge_router.models import AUTO, DEFAULT_MODEL, resolve, router_for
+from edge_router.ladders.ladder_file import LadderFile
+from edge_router.ladders.resolve import AUTO, DEFAULT_MODEL, resolve, router_for
 from edge_router.router.steered import NEUTRAL, SteeredRouter
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import default_game, games_of, pick

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 from click.testing import CliRunner
 
-from edge_router.cli import main
+from edge_router.cli.main import main
 
 
 def command_paths() -> list[str]:

@@ -23,8 +23,8 @@ from edge_router.router.feature_table import NAMES, SCHEMA
 from edge_router.router.parse import make_router
 from edge_router.router.steered import SteeredRouter
 from edge_router.tasks.alfworld.game_files import GameRef, split_games
-from tui.live import LiveApp
-from tui.screenful import Status
+from tui.apps.live import LiveApp
+from tui.state.screenful import Status
 
 TRACES = Path(__file__).parent / "traces"
 FOREVER = 1000.0  # seconds: a pace that holds the player until a test lets it go

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.bench import app_speed
-from edge_router.bench.app_clock import ORDERS, Held, Step
 from edge_router.errors import UserError
 from tests.engine_fixtures import tiny_paths
+from tools import app_speed
+from tools.app_clock import ORDERS, Held, Step
 
 __all__ = ["tiny_paths"]
 

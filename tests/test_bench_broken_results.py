@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from edge_router.bench.policies import Outcome, PlayedRow
-from edge_router.bench.records import GameRecord, StepRecord
-from edge_router.bench.results import results, write_json
-from edge_router.bench.rows import Row
-from edge_router.bench.summary import summaries
-from edge_router.bench.views import games_of, sheets_of, summary_of
-from edge_router.cli import main
+from edge_router.cli.main import main
+from edge_router.evaluate.policies import Outcome, PlayedRow
+from edge_router.evaluate.records import GameRecord, StepRecord
+from edge_router.evaluate.rows import Row
+from edge_router.evaluate.summary import summaries
+from edge_router.results.file import results, write_json
+from edge_router.results.views import games_of, sheets_of, summary_of
 
 WRONG: tuple[Any, ...] = (
     None,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.bench.parallel import Backend, Crash, Crew, StopRunError
 from edge_router.errors import MachineError, UserError
+from edge_router.work.pool import Backend, Crash, Crew, StopRunError
 
 
 def run_all(

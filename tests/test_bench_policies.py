@@ -20,21 +20,21 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edge_router.agent.episode import Options
-from edge_router.bench.parallel import Backend, Crew
-from edge_router.bench.policies import Policies, Settings, read_plans
-from edge_router.bench.records import GameRecord, StepRecord
-from edge_router.bench.results import read_results
-from edge_router.bench.rows import Row, parse_rows
-from edge_router.bench.run_policies import PolicyOptions, settings_of
-from edge_router.bench.store import Store
-from edge_router.bench.stored_work import StoredWork
-from edge_router.bench.summary import summaries
 from edge_router.bench.synthetic import Shape
-from edge_router.cli import main
+from edge_router.cli.main import main
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
-from edge_router.ladder_file import LadderFile
+from edge_router.evaluate.policies import Policies, Settings, read_plans
+from edge_router.evaluate.records import GameRecord, StepRecord
+from edge_router.evaluate.rows import Row, parse_rows
+from edge_router.evaluate.run_policies import PolicyOptions, settings_of
+from edge_router.evaluate.summary import summaries
+from edge_router.ladders.ladder_file import LadderFile
+from edge_router.results.file import read_results
 from edge_router.tasks.alfworld.game_files import SHIPPED, GameRef, split_games
+from edge_router.work.pool import Backend, Crew
+from edge_router.work.store import Store
+from edge_router.work.stored_work import StoredWork
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

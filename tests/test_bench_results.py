@@ -14,18 +14,18 @@ from click.testing import CliRunner, Result
 
 from edge_router.agent.episode import Options
 from edge_router.bench import doctor
-from edge_router.bench.distance import DistanceJob, measure_distance
-from edge_router.bench.plots import plot
-from edge_router.bench.results import read_results
-from edge_router.bench.sheets import number
-from edge_router.bench.views import sheets_of
-from edge_router.cli import main
+from edge_router.cli.main import main
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier import TierSpec
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import UserError
-from edge_router.models import find_ladder
-from edge_router.sheets import Sheet
+from edge_router.evaluate.distance import DistanceJob, measure_distance
+from edge_router.ladders.resolve import find_ladder
+from edge_router.results.figures import number
+from edge_router.results.file import read_results
+from edge_router.results.plots import plot
+from edge_router.results.views import sheets_of
+from edge_router.screen.tables import Sheet
 from edge_router.tasks.alfworld.game_files import split_games
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 

@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from edge_router.bench.routers import bench_router
-from edge_router.bench.rows import Row, check_rows, parse_rows
 from edge_router.errors import UserError
-from edge_router.models import find_ladder
+from edge_router.evaluate.routers import bench_router
+from edge_router.evaluate.rows import Row, check_rows, parse_rows
+from edge_router.ladders.resolve import find_ladder
 from edge_router.router.base import Features
 from edge_router.router.parse import NAMED, NUMBERED, PLAIN
 

@@ -17,13 +17,13 @@ from click.testing import CliRunner, Result
 from edge_router.bench.calibrate import line, verdict
 from edge_router.bench.decisions import decision_figures
 from edge_router.bench.energy import EnergyMeter
-from edge_router.bench.results import read_results
 from edge_router.bench.shapes import find_subject
 from edge_router.bench.synthetic import SHAPES, write_f16
 from edge_router.bench.timing import Sample, in_turn
-from edge_router.cli import main
-from edge_router.costs import CostProfile, TierCost, find_profile
+from edge_router.cli.main import main
 from edge_router.errors import UserError
+from edge_router.ladders.costs import CostProfile, TierCost, find_profile
+from edge_router.results.file import read_results
 
 TINY = ["--shape=tiny", "--threads=1", "-r", "2"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_router.bench.statistics import mcnemar_exact, mean, median, paired, ratio, share, wilson
+from edge_router.results.statistics import mcnemar_exact, mean, median, paired, ratio, share, wilson
 
 
 @pytest.mark.parametrize(

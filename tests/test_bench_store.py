@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.bench.store import Store, key_of
 from edge_router.errors import UserError
+from edge_router.work.store import Store, key_of
 
 
 def test_results_outlive_the_process_and_are_replaced_by_their_key(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 from rich.cells import cell_len
 
-from edge_router.bench.jobs import LadderShelf
-from edge_router.bench.outputs import show
-from edge_router.bench.results import read_results
-from edge_router.cli import main
+from edge_router.cli.main import main
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.machine import physical_cores, processors
 from edge_router.engine.tier import TierSpec
+from edge_router.evaluate.jobs import LadderShelf
+from edge_router.results.file import read_results
+from edge_router.results.outputs import show
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

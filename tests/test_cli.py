@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from edge_router import __version__
 from edge_router.agent.trace import read_trace
-from edge_router.cli import main
+from edge_router.cli.main import main
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,7 +167,7 @@ def test_replay_needs_no_model_library(ladder: list[str], tmp_path: Path) -> Non
     path = tmp_path / "episode.jsonl"
     run("play", *ladder, "--max-steps=1", "--trace", path)
     code = (
-        "import sys\nfrom edge_router.cli import main\n"
+        "import sys\nfrom edge_router.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print(sorted(m.split('.')[0] for m in sys.modules), file=sys.stderr)"
@@ -187,7 +187,7 @@ def test_replay_needs_no_model_library(ladder: list[str], tmp_path: Path) -> Non
 @pytest.mark.parametrize("arguments", [[], ["play"], ["replay"], ["games"], ["games", "list"]])
 def test_help_loads_nothing_that_takes_time(arguments: list[str]) -> None:
     code = (
-        "import sys\nfrom edge_router.cli import main\n"
+        "import sys\nfrom edge_router.cli.main import main\n"
         "try: main([*sys.argv[1:], '--help'])\n"
         "except SystemExit: pass\n"
         "print(*{m.split('.')[0] for m in sys.modules}, file=sys.stderr)"

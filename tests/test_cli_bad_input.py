@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, save
 
-from edge_router.cli import main
+from edge_router.cli.main import main
 from edge_router.tasks.alfworld.game_files import SHIPPED
 from tests.tiny_gguf import TINY_QWEN3, write_tiny, write_tiny_ladder
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edge_router.agent.trace import read_trace
-from edge_router.cli import main
-from edge_router.cli_config import FILE
+from edge_router.cli.config import FILE
+from edge_router.cli.main import main
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from edge_router.cli_endings import OneSentence
+from edge_router.cli.endings import OneSentence
 from tests.terminal import terminal
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 

@@ -12,8 +12,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from edge_router.cli import main
-from edge_router.cli_types import FILE, Spelled, UserPath, expanded
+from edge_router.cli.main import main
+from edge_router.cli.types import FILE, Spelled, UserPath, expanded
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game_files import SHIPPED
 

@@ -11,7 +11,7 @@ import pytest
 from gguf import GGUFReader
 from safetensors.torch import load_file
 
-from edge_router.models import find_ladder
+from edge_router.ladders.resolve import find_ladder
 from tests.checkpoints import edit_json, write_checkpoint
 from tests.test_convert_command import files, refused, run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.models import find_ladder
+from edge_router.ladders.resolve import find_ladder
 from tests.checkpoints import write_checkpoint
 from tests.test_convert_command import files, refused, run
 from tests.tiny_gguf import write_tiny

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.costs import (
+from edge_router.errors import UserError
+from edge_router.ladders.costs import (
     CostProfile,
     StepTokens,
     TierCost,
@@ -18,7 +19,6 @@ from edge_router.costs import (
     read_profile,
     save_profile,
 )
-from edge_router.errors import UserError
 
 LOW = TierCost(
     *("q4_k_m", 1000, (1, 10, 100), (0, 100)),

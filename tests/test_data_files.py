@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_router.costs import read_profile
-from edge_router.data_files import (
+from edge_router.errors import UserError
+from edge_router.files.data_files import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_TOML_BYTES,
@@ -21,7 +21,7 @@ from edge_router.data_files import (
     read_object,
     read_toml,
 )
-from edge_router.errors import UserError
+from edge_router.ladders.costs import read_profile
 from edge_router.tasks.alfworld.game_files import look_for_games
 from edge_router.tasks.household.pddl import load_game
 

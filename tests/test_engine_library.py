@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.bench.machine_details import machine_details
 from edge_router.engine.library import build_line, compiled_with, features
+from edge_router.results.machine import machine_details
 
 PROGRAM = str(Path(sys.executable).with_name("edge-router"))
 

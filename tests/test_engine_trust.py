@@ -15,7 +15,7 @@ from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.engine.trial import require_tried
 from edge_router.errors import UserError
-from edge_router.models import find_ladder
+from edge_router.ladders.resolve import find_ladder
 from tests.edit_gguf import rewrite
 from tests.engine_fixtures import N_CTX, tiny_llama_paths, tiny_paths
 

@@ -26,8 +26,7 @@ from edge_router.agent.events import (
     TextDecoded,
     TurnsDropped,
 )
-from edge_router.agent.interrupts import interrupts_held
-from edge_router.agent.printer import PlainPrinter
+from edge_router.agent.listeners.printer import PlainPrinter
 from edge_router.agent.replay import replay
 from edge_router.agent.trace import TraceWriter, read_trace
 from edge_router.engine.ladder import Ladder, TierSpec
@@ -39,6 +38,7 @@ from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from edge_router.tasks.parse import parse_step
 from edge_router.tasks.protocol import Opening, Reply, Task
+from edge_router.work.interrupts import interrupts_held
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

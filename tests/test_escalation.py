@@ -11,15 +11,15 @@ import pytest
 
 from edge_router.agent.escalation import count, step_sentence, summary
 from edge_router.agent.events import Escalations, Event, StepFinished
-from edge_router.agent.json_printer import JsonPrinter
-from edge_router.agent.printer import PlainPrinter
+from edge_router.agent.listeners.json_printer import JsonPrinter
+from edge_router.agent.listeners.printer import PlainPrinter
 from edge_router.agent.trace import FORMAT, TraceWriter, read_trace
 from tests.sample_episode import FINISHED, STARTED, step_events, tell
-from tui.draw_head import headline
-from tui.draw_transcript import blocks
-from tui.episode import Episode
-from tui.screenful import Screenful
-from tui.words import outcome
+from tui.draw.head import headline
+from tui.draw.transcript import blocks
+from tui.draw.words import outcome
+from tui.state.episode import Episode
+from tui.state.screenful import Screenful
 
 CHANGED = step_events(
     0, "see drawer 2\n> open drawer 2", "open drawer 2", tier=2, draft="see\n> go to desk 1"

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from edge_router.bench.plots import plot
-from edge_router.bench.policies import Outcome, PlayedRow
-from edge_router.bench.records import GameRecord, StepRecord
-from edge_router.bench.results import results
-from edge_router.bench.rows import Row
-from edge_router.bench.summary import summaries
-from edge_router.bench.views import sheets_of
+from edge_router.evaluate.policies import Outcome, PlayedRow
+from edge_router.evaluate.records import GameRecord, StepRecord
+from edge_router.evaluate.rows import Row
+from edge_router.evaluate.summary import summaries
+from edge_router.results.file import results
+from edge_router.results.plots import plot
+from edge_router.results.views import sheets_of
 from train.router import figures
 from train.router.show import sheet
 from train.router.table import PolicyResult

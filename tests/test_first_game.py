@@ -9,9 +9,9 @@ from edge_router.agent.episode import Options
 from edge_router.agent.events import EpisodeFinished, Event, Routed, StepFinished
 from edge_router.agent.session import Session
 from edge_router.agent.trace import read_trace
-from edge_router.cli_demo import DEMO, RUNS
+from edge_router.cli.demo import DEMO, RUNS
 from edge_router.engine.ladder import Ladder, default_context
-from edge_router.models import find_ladder
+from edge_router.ladders.resolve import find_ladder
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld.game_files import GENERATED, default_game, pick, split_games
 from tests.test_imports import modules_after
@@ -65,7 +65,7 @@ def test_another_set_of_games_begins_with_its_first() -> None:
 
 def test_a_plain_run_imports_nothing_of_textworld_but_its_engine() -> None:
     loaded = modules_after(
-        "from edge_router.cli import main\n"
+        "from edge_router.cli.main import main\n"
         "try: main(['play', '--plain', '--max-steps', '1', '--threads', '1'])\n"
         "except SystemExit as end: assert not end.code, end.code"
     )
@@ -84,7 +84,7 @@ def test_the_demo_shows_what_the_model_does_today(tmp_path: Path) -> None:
 
 def test_the_demo_needs_no_model_and_no_game() -> None:
     loaded = modules_after(
-        "from edge_router.cli import main\n"
+        "from edge_router.cli.main import main\n"
         "try: main(['demo', '--plain'])\n"
         "except SystemExit as end: assert not end.code, end.code"
     )

@@ -52,7 +52,7 @@ def test_a_module_with_a_heavy_library_loads_it_only_when_used(module: str) -> N
 
 
 def test_the_app_loads_no_engine_and_no_game_until_it_plays() -> None:
-    loaded = modules_after("import tui.commands")
+    loaded = modules_after("import tui.apps.commands")
     assert "textual" in loaded
     assert not loaded & (set(HEAVY) - {"textual"})
 

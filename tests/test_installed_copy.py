@@ -88,7 +88,8 @@ def test_no_general_name_is_importable_until_a_part_is_loaded(
 
 
 def test_the_app_is_found(installed: Installed) -> None:
-    load = "from edge_router.parts import load_part; print(load_part('tui.commands', extra='tui'))"
+    load = "from edge_router.parts import load_part"
+    load += "; print(load_part('tui.apps.commands', extra='tui'))"
     assert str(installed.packages / "edge_router" / "_parts" / "tui") in installed.python(load)
 
 

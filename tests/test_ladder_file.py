@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_router.errors import UserError
-from edge_router.ladder_file import read_ladder
-from edge_router.models import find_ladder
+from edge_router.ladders.ladder_file import read_ladder
+from edge_router.ladders.resolve import find_ladder
 
 GOOD = '[ladder]\nname = "mine"\n[[tier]]\nname = "q8_0"\nfile = "m.gguf"\n'
 

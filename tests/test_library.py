@@ -9,7 +9,7 @@ import pytest
 import edge_router
 from edge_router import Reply, RoutedModel, UserError
 from edge_router.agent.events import EpisodeStarted, Event
-from edge_router.models import resolve
+from edge_router.ladders.resolve import resolve
 from tests.test_imports import HEAVY, modules_after
 
 OPENING = "task: put a clean mug in cabinet.\nroom: cabinet 2 cabinet 1 countertop 1 sinkbasin 1"

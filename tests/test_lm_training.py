@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edge_router.engine.llama import LlamaContext, LlamaModel
-from edge_router.models import find_ladder
+from edge_router.ladders.resolve import find_ladder
 from edge_router.tasks.household.world import listing_key
 from train.lm import batches
 from train.lm.batches import chunk_batches, pad

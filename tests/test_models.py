@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_router.errors import UserError
-from edge_router.ladder_file import DEFAULT_ROUTER, read_ladder
-from edge_router.models import embedded_ladders, resolve
+from edge_router.ladders.ladder_file import DEFAULT_ROUTER, read_ladder
+from edge_router.ladders.resolve import embedded_ladders, resolve
 from edge_router.router.parse import make_router
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from edge_router.catalogue import catalogue
-from edge_router.cli import main
+from edge_router.cli.main import main
 from edge_router.engine.gguf_file import read_header
-from edge_router.models import embedded_ladders, find_ladder
+from edge_router.ladders.catalogue import catalogue
+from edge_router.ladders.resolve import embedded_ladders, find_ladder
 from tests.checkpoints import write_checkpoint
 from tests.hub import COMMIT, Hub
 

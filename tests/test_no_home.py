@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from edge_router import folders
-from edge_router.cli import main
-from edge_router.folders import NoHomeError, if_any
-from edge_router.models import find_ladder
+from edge_router.cli.main import main
+from edge_router.files import folders
+from edge_router.files.folders import NoHomeError, if_any
+from edge_router.ladders.resolve import find_ladder
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_router.errors import UserError
-from edge_router.paths import is_folder, require_name, stays_inside, why_no_file
+from edge_router.files.paths import is_folder, require_name, stays_inside, why_no_file
 
 
 @pytest.mark.parametrize("name", ["q8_0", "Qwen3-0.6B", "a", "7b", "a" * 96])

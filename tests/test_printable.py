@@ -10,8 +10,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from edge_router.printable import clean, columns, one_line, paragraphs, say, shortened, wrapped
-from edge_router.sheets import Sheet
+from edge_router.screen.printable import (
+    clean,
+    columns,
+    one_line,
+    paragraphs,
+    say,
+    shortened,
+    wrapped,
+)
+from edge_router.screen.tables import Sheet
 
 NAMES = ["low", "q8_0", "[/x]", "[bold]", "\x1b[2J\x1b[31mred", "a\nb", "\u202egnp.exe", "\udcff"]
 WORDS = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=12)

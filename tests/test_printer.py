@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.agent.events import EpisodeFinished, Event, TextDecoded
-from edge_router.agent.json_printer import JsonPrinter
-from edge_router.agent.printer import PlainPrinter
-from edge_router.agent.screen import IndentedStream, Screen
+from edge_router.agent.listeners.json_printer import JsonPrinter
+from edge_router.agent.listeners.printer import PlainPrinter
+from edge_router.agent.listeners.screen import IndentedStream, Screen
 from tests.sample_episode import EPISODE, STARTED, TIERS, step_events, tell
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,7 +133,7 @@ def test_how_a_text_is_cut_into_pieces_does_not_show(pieces: list[str]) -> None:
 def on_a_terminal(**environment: str) -> str:
     """What a printer writes in a process whose stdout is a terminal."""
     code = (
-        "from edge_router.agent.printer import PlainPrinter\n"
+        "from edge_router.agent.listeners.printer import PlainPrinter\n"
         "from tests.sample_episode import EPISODE, tell\n"
         "tell(PlainPrinter(), EPISODE)"
     )

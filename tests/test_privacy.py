@@ -33,7 +33,9 @@ def in_an_empty_home(home: Path, command: list[str], **environment: str) -> list
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return sorted(file.relative_to(home) for file in home.rglob("*") if file.is_file())
+    files = sorted(file.relative_to(home) for file in home.rglob("*") if file.is_file())
+    # What edge-router itself remembers of files that it checked is its own, and stays here.
+    return [file for file in files if file.parts[:2] != (".cache", "edge-router")]
 
 
 def test_a_run_with_the_default_router_leaves_nothing_in_the_home(tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_onnxruntime_by_itself_would_record_something(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["edge_router", "train", "tui.commands", "tools", "tests.conftest"]
+    "package", ["edge_router", "train", "tui.apps.commands", "tools", "tests.conftest"]
 )
 def test_telemetry_is_off_before_anything_of_ours_runs(package: str) -> None:
     clean = {k: v for k, v in os.environ.items() if k not in SWITCHES}

@@ -13,7 +13,7 @@ from edge_router.agent.template import CHATML, KNOWN, ChatTemplate
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.llama import LlamaModel
 from edge_router.errors import UserError
-from edge_router.models import find_ladder
+from edge_router.ladders.resolve import find_ladder
 from edge_router.tasks.alfworld.household_prompt import compact, compact_opening
 from edge_router.tasks.alfworld.react_prompt import Message
 from edge_router.tasks.protocol import Opening

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edge_router.bench.results import read_results
-from edge_router.cli import main
-from edge_router.models import resolve
+from edge_router.cli.main import main
+from edge_router.ladders.resolve import resolve
+from edge_router.results.file import read_results
 from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from tests.toy_forest import ToyGame, toy_tree
 from train.router.explore import ExplorePlan

@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 
 from edge_router.agent.events import EpisodeStarted, Event, Latency, StepFinished
-from edge_router.agent.json_printer import JsonPrinter
-from edge_router.agent.printer import PlainPrinter
-from edge_router.agent.slowness import SpeedWatch, sentence
-from edge_router.costs import CostProfile, TierCost
+from edge_router.agent.listeners.json_printer import JsonPrinter
+from edge_router.agent.listeners.printer import PlainPrinter
+from edge_router.agent.listeners.slowness import SpeedWatch, sentence
+from edge_router.ladders.costs import CostProfile, TierCost
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, until, won
 from tests.sample_episode import STARTED, step_events, tell
-from tui.live import LiveApp
-from tui.screenful import Status
+from tui.apps.live import LiveApp
+from tui.state.screenful import Status
 
 
 def run(ms_per_token: Sequence[float], tokens: int = 20) -> list[Event]:

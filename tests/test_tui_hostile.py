@@ -11,15 +11,15 @@ from edge_router.agent.events import EpisodeFinished
 from edge_router.agent.trace import Trace
 from edge_router.tasks.alfworld.game_files import GameRef
 from tests.recorded import RecordedSession, games, until, won
-from tui.cleaning import cleaned
-from tui.comparing import CompareApp
-from tui.farewell import farewell
-from tui.live import LiveApp
-from tui.panels import Panel
-from tui.picker import GamePicker
-from tui.replaying import ReplayApp
-from tui.screenful import Status
-from tui.transcript import Transcript
+from tui.apps.compare import CompareApp
+from tui.apps.farewell import farewell
+from tui.apps.live import LiveApp
+from tui.apps.picker import GamePicker
+from tui.apps.replay import ReplayApp
+from tui.draw.cleaning import cleaned
+from tui.draw.panels import Panel
+from tui.draw.transcript_view import Transcript
+from tui.state.screenful import Status
 
 EVIL = "\x1b]0;pwn\x07\x1b[31m\x9b31m\x90q\x9c\n\u202e[/x][bold]"
 

@@ -13,12 +13,12 @@ from edge_router.agent.events import EpisodeFinished, Listener
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game_files import GameRef
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, until, won
-from tui.frame import Frame
-from tui.live import LiveApp
-from tui.panels import Panel
-from tui.replaying import ReplayApp, Replaying, ReplayScreen
-from tui.screenful import Status
-from tui.transcript import Transcript
+from tui.apps.frame import Frame
+from tui.apps.live import LiveApp
+from tui.apps.replay import ReplayApp, Replaying, ReplayScreen
+from tui.draw.panels import Panel
+from tui.draw.transcript_view import Transcript
+from tui.state.screenful import Status
 
 SIZE = (80, 24)
 

@@ -14,16 +14,16 @@ from edge_router.agent.session import Session
 from edge_router.agent.trace import read_trace
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.tier import TierSpec
-from edge_router.models import find_ladder
+from edge_router.ladders.resolve import find_ladder
 from edge_router.router.parse import make_router
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, until
-from tui.frame import Frame
-from tui.help import HelpScreen
-from tui.live import LiveApp
-from tui.panels import KeyBar, PrecisionStrip, SoFar
-from tui.picker import GamePicker
-from tui.screenful import Status
-from tui.transcript import Transcript
+from tui.apps.frame import Frame
+from tui.apps.help import HelpScreen
+from tui.apps.live import LiveApp
+from tui.apps.picker import GamePicker
+from tui.draw.panels import KeyBar, PrecisionStrip, SoFar
+from tui.draw.transcript_view import Transcript
+from tui.state.screenful import Status
 
 CHEAPEST, DEAREST = (spec.name for spec in find_ladder("household").tiers)
 SHORT_GAME = 28  # won in seven steps by the embedded model

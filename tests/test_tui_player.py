@@ -21,7 +21,7 @@ from edge_router.agent.events import (
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game_files import GameRef
 from tests.recorded import RecordedSession, games, won
-from tui.player import Failed, Happening, Player
+from tui.apps.player import Failed, Happening, Player
 
 
 @dataclass

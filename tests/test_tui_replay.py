@@ -8,11 +8,11 @@ from textual.pilot import Pilot
 
 from edge_router.agent.trace import Trace
 from tests.recorded import not_won, until, won
-from tui.comparing import CompareApp
-from tui.panels import PrecisionStrip
-from tui.replaying import ReplayApp
-from tui.screenful import Status
-from tui.transcript import Transcript
+from tui.apps.compare import CompareApp
+from tui.apps.replay import ReplayApp
+from tui.draw.panels import PrecisionStrip
+from tui.draw.transcript_view import Transcript
+from tui.state.screenful import Status
 
 
 def steps_shown(app: ReplayApp) -> list[int]:

@@ -20,10 +20,10 @@ from edge_router.engine.tier import TierSpec
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld.game_files import GameRef
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, not_won, until, won
-from tui.comparing import CompareApp
-from tui.live import LiveApp
-from tui.replaying import ReplayApp
-from tui.screenful import Status
+from tui.apps.compare import CompareApp
+from tui.apps.live import LiveApp
+from tui.apps.replay import ReplayApp
+from tui.state.screenful import Status
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x50": (200, 50)}
 SnapCompare = Callable[..., bool]

@@ -83,8 +83,8 @@ def test_a_terminal_that_is_closed_ends_it_with_a_whole_trace(told: bool, tmp_pa
 
 CRASH = """
 import sys
-from edge_router.cli import main
-from tui.live import LiveApp
+from edge_router.cli.main import main
+from tui.apps.live import LiveApp
 whole = LiveApp.{method}
 def breaks(self, *args, **kwargs):
     if len(self.episode.done_steps) >= 2:

@@ -8,8 +8,8 @@ from textual.pilot import Pilot
 
 from edge_router.agent.events import TextDecoded
 from tests.recorded import won
-from tui.replaying import ReplayApp
-from tui.transcript import SCROLLS_BY, Transcript
+from tui.apps.replay import ReplayApp
+from tui.draw.transcript_view import SCROLLS_BY, Transcript
 
 STEP = 4  # written anew here
 

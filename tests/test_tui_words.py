@@ -17,19 +17,15 @@ from edge_router.router.facts import Draft, Wording
 from edge_router.router.features import extract, with_draft
 from tests.recorded import not_won, won
 from tests.sample_episode import EPISODE, FINISHED, STARTED, step_events
-from tui.comparing import complete, verdict
-from tui.draw_head import headline
-from tui.draw_strip import Columns, columns, draw_strip, height_of, limits_of
-from tui.draw_time import draw_time, legend
-from tui.draw_transcript import blocks
-from tui.draw_why import draw_why
-from tui.episode import Episode, first_difference
-from tui.estimate import always_dearest, handed_over
-from tui.look import SIGNS, Look, sign
-from tui.picker import described
-from tui.screenful import Screenful
-from tui.timeline import Timeline
-from tui.words import (
+from tui.apps.compare import complete, verdict
+from tui.apps.picker import described
+from tui.draw.head import headline
+from tui.draw.look import SIGNS, Look, sign
+from tui.draw.strip import Columns, columns, draw_strip, height_of, limits_of
+from tui.draw.time import draw_time, legend
+from tui.draw.transcript import blocks
+from tui.draw.why import draw_why
+from tui.draw.words import (
     because,
     certainty,
     megabytes,
@@ -40,6 +36,10 @@ from tui.words import (
     troubles,
     wording,
 )
+from tui.state.episode import Episode, first_difference
+from tui.state.estimate import always_dearest, handed_over
+from tui.state.screenful import Screenful
+from tui.state.timeline import Timeline
 
 
 def episode(events: object = EPISODE) -> Episode:
@@ -318,9 +318,9 @@ def test_a_click_finds_the_step_under_it() -> None:
 @pytest.mark.parametrize("width", [20, 38, 60, 100])
 @pytest.mark.parametrize("height", [1, 4, 12])
 def test_nothing_is_wider_or_higher_than_its_panel(width: int, height: int) -> None:
-    from tui.draw_head import draw_head
-    from tui.draw_sofar import draw_sofar
-    from tui.draw_why import draw_why
+    from tui.draw.head import draw_head
+    from tui.draw.sofar import draw_sofar
+    from tui.draw.why import draw_why
 
     for shown in (Episode(), episode(), episode(EPISODE[:3]), complete(won())):
         for dial in (None, 0.35):
@@ -341,7 +341,7 @@ def test_nothing_is_wider_or_higher_than_its_panel(width: int, height: int) -> N
     ],
 )
 def test_memory_counts_weights_and_what_the_text_takes(width: int, told: str) -> None:
-    from tui.draw_sofar import draw_sofar
+    from tui.draw.sofar import draw_sofar
 
     tiers = tuple(replace(tier, kv_bytes=3_145_728) for tier in STARTED.tiers)
     rows = draw_sofar(Screenful(episode=episode((replace(STARTED, tiers=tiers),))), width, 12)

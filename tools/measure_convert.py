@@ -28,10 +28,10 @@ from typing import Any, Final
 import numpy as np
 
 from edge_router.bench.synthetic import CHATML, SHAPES, SPECIALS, Shape, byte_level_bpe
-from edge_router.children import python_module
 from edge_router.convert.architecture import expected_shapes
 from edge_router.convert.vocabulary import PATTERNS
 from edge_router.engine.machine import cpu_model, physical_cores
+from edge_router.work.children import python_module
 
 SHARD: Final = 1_000_000_000
 POOL: Final = 16_777_213  # random values, used again and again
@@ -173,7 +173,7 @@ def convert(checkpoint: Path, out: Path, tiers: str) -> dict[str, Any]:
     started = time.perf_counter()
     command = ["convert", str(checkpoint), "--tiers", tiers, "--out", str(out)]
     process = subprocess.Popen(
-        python_module("edge_router.cli", *command),
+        python_module("edge_router.cli.main", *command),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -15,9 +15,9 @@ from pathlib import Path
 from edge_router.agent.episode import Options
 from edge_router.agent.session import Session
 from edge_router.agent.trace import TraceWriter
-from edge_router.cli_demo import DEMO, RUNS
+from edge_router.cli.demo import DEMO, RUNS
 from edge_router.engine.ladder import Ladder, default_context
-from edge_router.models import find_ladder
+from edge_router.ladders.resolve import find_ladder
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld.game_files import GENERATED, default_game, pick, split_games
 

@@ -25,15 +25,15 @@ from edge_router.agent.episode import Options
 from edge_router.agent.session import Session
 from edge_router.agent.trace import TraceWriter, read_trace
 from edge_router.engine.ladder import Ladder, default_context
-from edge_router.models import find_ladder
+from edge_router.ladders.resolve import find_ladder
 from edge_router.router.parse import make_router
 from edge_router.tasks.alfworld.game_files import GENERATED, split_games
-from tui.commands import DEFAULT_PACE
-from tui.comparing import CompareApp, complete
-from tui.episode import first_difference
-from tui.frame import Frame
-from tui.live import LiveApp
-from tui.screenful import Status
+from tui.apps.commands import DEFAULT_PACE
+from tui.apps.compare import CompareApp, complete
+from tui.apps.frame import Frame
+from tui.apps.live import LiveApp
+from tui.state.episode import first_difference
+from tui.state.screenful import Status
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 SIZE: Final = (120, 40)

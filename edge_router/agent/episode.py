@@ -30,7 +30,6 @@ from edge_router.agent.events import (
     TurnsDropped,
 )
 from edge_router.agent.history import History, Past
-from edge_router.agent.interrupts import interrupts_held
 from edge_router.agent.prompt import Prompt, make_room
 from edge_router.agent.step_writer import StepWriter
 from edge_router.agent.styles import PromptStyle, style_for
@@ -43,6 +42,7 @@ from edge_router.errors import UserError
 from edge_router.router.base import Router
 from edge_router.tasks.parse import MARKER
 from edge_router.tasks.protocol import REFUSED, Opening, Task
+from edge_router.work.interrupts import interrupts_held
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from edge_router.agent.events import Event, Listener, TextDecoded
-from edge_router.agent.steps import StepEvents
+from edge_router.agent.listeners.steps import StepEvents
 from edge_router.agent.trace import Trace
 
 _WORDS = re.compile(r"\s*\S+|\s+$")

@@ -31,11 +31,11 @@ from typing import Any, Final
 from edge_router import __version__
 from edge_router.agent.escalation import count
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event
-from edge_router.agent.steps import StepCollector, StepEvents
-from edge_router.data_files import parse_json, read_file, require_regular_or_new
+from edge_router.agent.listeners.steps import StepCollector, StepEvents
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.errors import UserError
-from edge_router.plain_data import NotUnderstoodError, from_plain
+from edge_router.files.data_files import parse_json, read_file, require_regular_or_new
+from edge_router.files.plain_data import NotUnderstoodError, from_plain
 from edge_router.router.feature_table import RENAMED
 from edge_router.tasks.parse import parse_step
 

@@ -1,8 +1,8 @@
 """Measure what each tier costs on this machine, and say which tiers are worth having.
 
 Every tier reads spans of several lengths and writes tokens, after a short and after a long
-context; the spans are taken in turn. The medians are the profile (`edge_router.costs`). A handoff
-is a line through its medians, fitted by relative errors, so that a short span counts as much as a
+context; the spans are taken in turn. The medians are the profile (`ladders.costs`). A handoff is a
+line through its medians, fitted by relative errors, so that a short span counts as much as a
 long one.
 """
 
@@ -17,12 +17,12 @@ from typing import Any, Final
 import numpy as np
 
 from edge_router.bench.loops import ordinary_text
-from edge_router.bench.machine_details import machine_details
 from edge_router.bench.timing import in_turn, seconds
-from edge_router.costs import CostProfile, StepTokens, TierCost
 from edge_router.engine.ladder import Ladder, Tier
 from edge_router.engine.llama import copy_span
-from edge_router.progress import Progress, silent
+from edge_router.ladders.costs import CostProfile, StepTokens, TierCost
+from edge_router.results.machine import machine_details
+from edge_router.work.progress import Progress, silent
 
 NEAR: Final = 64  # tokens of the short context
 TYPICAL: Final = StepTokens(prefill=40, decode=12, depth=400)  # a step of a household game

@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from edge_router.bench.jobs import ladder_fingerprint
-from edge_router.bench.machine_details import available_bytes, load_average, memory_bytes
-from edge_router.costs import ladder_profile, profile_path
 from edge_router.engine.checksums import require_promised
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
@@ -24,8 +21,11 @@ from edge_router.engine.library import features as library_features
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import MachineError, UserError
-from edge_router.folders import cache_folder, data_folder
-from edge_router.ladder_file import LadderFile
+from edge_router.evaluate.jobs import ladder_fingerprint
+from edge_router.files.folders import cache_folder, data_folder
+from edge_router.ladders.costs import ladder_profile, profile_path
+from edge_router.ladders.ladder_file import LadderFile
+from edge_router.results.machine import available_bytes, load_average, memory_bytes
 from edge_router.tasks.alfworld.engine import new_engine, temporary_folder
 from edge_router.tasks.alfworld.game_files import GENERATED, SPLITS, split_games
 

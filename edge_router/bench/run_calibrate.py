@@ -13,13 +13,13 @@ from edge_router.bench.calibrate import (
     verdict,
     warnings_of,
 )
-from edge_router.bench.outputs import Outputs
-from edge_router.bench.results import results
 from edge_router.bench.run_speed import tell
 from edge_router.bench.shapes import find_subject
-from edge_router.costs import save_profile
 from edge_router.engine.ladder import Ladder, default_context
-from edge_router.progress import ShownProgress
+from edge_router.ladders.costs import save_profile
+from edge_router.results.file import results
+from edge_router.results.outputs import Outputs
+from edge_router.work.progress import ShownProgress
 
 
 def run_calibrate(

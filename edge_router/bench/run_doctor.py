@@ -9,8 +9,8 @@ from dataclasses import asdict
 import click
 
 from edge_router.bench.doctor import examine
-from edge_router.models import resolve
-from edge_router.printable import columns, one_line, say, wrapped
+from edge_router.ladders.resolve import resolve
+from edge_router.screen.printable import columns, one_line, say, wrapped
 
 
 def run_doctor(model: str | None, tiers: Sequence[str], *, as_json: bool) -> int:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from edge_router.bench.outputs import Outputs
-from edge_router.bench.results import results
 from edge_router.bench.shapes import find_subject
 from edge_router.bench.speed import SpeedOptions, measure_speed, measure_threads
 from edge_router.engine.machine import physical_cores
-from edge_router.printable import say
-from edge_router.progress import ShownProgress
+from edge_router.results.file import results
+from edge_router.results.outputs import Outputs
+from edge_router.screen.printable import say
+from edge_router.work.progress import ShownProgress
 
 
 def run_speed(

@@ -9,15 +9,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from edge_router.bench.jobs import ladder_fingerprint
 from edge_router.bench.synthetic import SHAPES, Shape, ladder_paths, write_ladder
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.quantise import QUANTISED_TIERS
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
-from edge_router.folders import cache_folder
-from edge_router.models import resolve
+from edge_router.evaluate.jobs import ladder_fingerprint
+from edge_router.files.folders import cache_folder
+from edge_router.ladders.resolve import resolve
 
 DEFAULT_PRECISIONS: Final = ("q4_k_m", "q8_0")
 # Bits a weight, rounded up, for telling beforehand what a file will take.

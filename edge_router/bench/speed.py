@@ -15,12 +15,12 @@ from typing import Any
 from edge_router.bench.decisions import decision_figures
 from edge_router.bench.energy import EnergyMeter
 from edge_router.bench.loops import LOOPS, PROMPT_TOKENS, loop_speeds, ordinary_text
-from edge_router.bench.machine_details import available_bytes, resident_bytes
 from edge_router.bench.timing import Sample, in_turn, seconds
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.llama import copy_span, raw_decode
 from edge_router.errors import UserError
-from edge_router.progress import Progress
+from edge_router.results.machine import available_bytes, resident_bytes
+from edge_router.work.progress import Progress
 
 Tables = dict[str, list[dict[str, Any]]]
 

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.bench.parallel import Backend, Crash, Crew
 from edge_router.engine.imatrix import ImportanceMatrix
 from edge_router.engine.quantise import NEEDS_IMPORTANCE, quantise
 from edge_router.errors import UserError
+from edge_router.work.pool import Backend, Crash, Crew
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_router.convert.checkpoint import cached_repo
-from edge_router.data_files import parse_json, read_file
+from edge_router.files.data_files import parse_json, read_file
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter, Metadata

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.data_files import read_json, read_object
 from edge_router.engine.gguf_file import refuse_lfs_pointer
 from edge_router.errors import UserError
-from edge_router.paths import is_folder
+from edge_router.files.data_files import read_json, read_object
+from edge_router.files.paths import is_folder
 
 if TYPE_CHECKING:
     from gguf.utility import LocalTensor

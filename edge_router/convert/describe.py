@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edge_router.convert.journal import DoneTier, Journal
 from edge_router.convert.source import Source
 from edge_router.convert.verify import Fidelity
-from edge_router.ladder_writer import Measured, TierEntry, write_ladder
+from edge_router.ladders.ladder_writer import Measured, TierEntry, write_ladder
 
 
 def describe(

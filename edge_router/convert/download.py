@@ -18,9 +18,9 @@ from typing import Any, Final
 from edge_router.convert.checkpoint import Checkpoint
 from edge_router.convert.files import disk_full, make_folder, require_space
 from edge_router.errors import UserError
-from edge_router.folders import cache_folder
+from edge_router.files.folders import cache_folder
+from edge_router.files.paths import is_folder
 from edge_router.parts import load_part
-from edge_router.paths import is_folder
 
 WANTED: Final = ("*.json", "model*.safetensors", "tokenizer.model", "merges.txt", "*.jinja", "*.md")
 _HUB: Final = ("huggingface.co", "www.huggingface.co", "hf.co")

@@ -23,12 +23,12 @@ from typing import Any
 
 from edge_router.convert.files import PARTIAL, told, whole
 from edge_router.convert.verify import Fidelity
-from edge_router.data_files import read_object
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.quantise import Fallback
 from edge_router.errors import UserError
-from edge_router.ladder_file import LADDER_FILE
+from edge_router.files.data_files import read_object
+from edge_router.ladders.ladder_file import LADDER_FILE
 
 JOURNAL = ".convert.json"
 LOCK = ".convert.lock"

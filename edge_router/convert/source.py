@@ -32,8 +32,8 @@ from edge_router.convert.vocabulary import Vocabulary, load_tokenizer, read_voca
 from edge_router.engine.gguf_file import FLOAT_TYPES, GgufHeader, is_gguf, read_header
 from edge_router.engine.trial import require_tried
 from edge_router.errors import UserError
+from edge_router.files.paths import is_folder, why_no_file
 from edge_router.parts import load_part
-from edge_router.paths import is_folder, why_no_file
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_router.data_files import read_json
 from edge_router.errors import UserError
+from edge_router.files.data_files import read_json
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter

@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_router.children import python_module
 from edge_router.convert.files import disk_full, told, whole
 from edge_router.engine.imatrix import read_imatrix
 from edge_router.engine.quantise import Fallback, quantise
 from edge_router.errors import UserError
+from edge_router.work.children import python_module
 
 _POLL_SECONDS = 0.1
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier_spec import TierSpec
 from edge_router.errors import UserError
-from edge_router.folders import cache_folder, if_any
+from edge_router.files.folders import cache_folder, if_any
 
 _PIECE = 1 << 20
 

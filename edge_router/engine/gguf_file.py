@@ -25,7 +25,7 @@ from typing import Final
 
 from edge_router.engine.gguf_bytes import Cursor, DamagedError, read_value, strings_of
 from edge_router.errors import UserError
-from edge_router.paths import why_no_file
+from edge_router.files.paths import why_no_file
 
 # ggml type -> (name, elements a block, bytes a block). The table is checked
 # against the gguf package's by tests/test_engine_gguf_file.py.

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_router.data_files import parse_json
 from edge_router.errors import UserError
+from edge_router.files.data_files import parse_json
 from edge_router.router.feature_table import ALL_NAMES, NAMES, RENAMED, SCHEMA, DecideAt, names_now
 from edge_router.router.onnx_session import open_session
 

@@ -13,8 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edge_router.children import python_module
-from edge_router.printable import say
+from edge_router.screen.printable import say
+from edge_router.work.children import python_module
 from train.lm.checkpoint import LmConfig
 
 

@@ -26,9 +26,9 @@ from torch import Tensor
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.imatrix import CHUNK, ImportanceMatrix, collect, write_imatrix
 from edge_router.engine.quantise import quantise
-from edge_router.ladder_file import LADDER_FILE, read_ladder
-from edge_router.ladder_writer import TierEntry, write_ladder
-from edge_router.printable import say
+from edge_router.ladders.ladder_file import LADDER_FILE, read_ladder
+from edge_router.ladders.ladder_writer import TierEntry, write_ladder
+from edge_router.screen.printable import say
 from train.lm.checkpoint import load_model
 from train.lm.episodes import draw_transcript
 from train.lm.model import HouseholdLM, LmShape

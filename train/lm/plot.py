@@ -14,7 +14,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from edge_router.printable import say
+from edge_router.screen.printable import say
 
 
 def read_log(run: Path) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.costs import CostProfile, StepTokens
+from edge_router.ladders.costs import CostProfile, StepTokens
 from edge_router.router.feature_table import DecideAt, column, feature
 from train.router.forest import Forest
 from train.router.oracle import tier_weights

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_router.costs import find_profile
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
-from edge_router.models import resolve
-from edge_router.progress import ShownProgress
+from edge_router.ladders.costs import find_profile
+from edge_router.ladders.resolve import resolve
 from edge_router.tasks.protocol import TASKS
+from edge_router.work.progress import ShownProgress
 from train.router.options import RunOptions
 from train.router.pipeline import run_stages
 from train.router.run import Run

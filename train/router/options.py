@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_router.costs import CostProfile
+from edge_router.ladders.costs import CostProfile
 from edge_router.router.feature_table import DecideAt
 from train.router.explore import ExplorePlan
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_router.bench.policies import PLANS
-from edge_router.bench.results import write_json
+from edge_router.evaluate.policies import PLANS
+from edge_router.results.file import write_json
 from train.router.games import FileGame, Game
 from train.router.setting import LadderSetting, results_stem
 from train.router.table import PolicyResult

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
-from edge_router.progress import Progress, silent
+from edge_router.work.progress import Progress, silent
 from train.router.explore import ExplorePlan, Job, Played, Wanted
 from train.router.forest import Forest, Ints
 from train.router.games import Game

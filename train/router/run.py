@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_router.bench.results import write_json
 from edge_router.errors import UserError
-from edge_router.progress import Progress, silent
+from edge_router.results.file import write_json
 from edge_router.router.feature_table import column
 from edge_router.tasks.alfworld.game_files import find_games
+from edge_router.work.progress import Progress, silent
 from train.router.forest import Floats, Ints, walk
 from train.router.games import Game, drawn, from_files
 from train.router.network import NetworkShape, RouterNet

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_router.errors import UserError
-from edge_router.ladder_file import read_ladder
-from edge_router.ladder_writer import set_router
-from edge_router.printable import say
+from edge_router.ladders.ladder_file import read_ladder
+from edge_router.ladders.ladder_writer import set_router
 from edge_router.router.parse import make_router
+from edge_router.screen.printable import say
 
 ROUTER = "router.onnx"
 PICTURES = "router-*.png"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_router.bench.statistics import wilson
-from edge_router.sheets import Sheet
+from edge_router.results.statistics import wilson
+from edge_router.screen.tables import Sheet
 from train.router.table import PolicyResult
 
 HEADINGS = (

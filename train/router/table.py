@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.bench.statistics import mcnemar_exact, wilson
-from edge_router.costs import CostProfile, StepTokens
 from edge_router.engine.tier import KvMode
+from edge_router.ladders.costs import CostProfile, StepTokens
+from edge_router.results.statistics import mcnemar_exact, wilson
 from edge_router.router.base import decide_at
 from edge_router.router.parse import make_router
 from train.router.forest import Forest, Ints, Walks, walk

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_router.progress import Progress
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.simulated import SimulatedGame
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.protocol import Reply
+from edge_router.work.progress import Progress
 from train.router.games import FileGame
 from train.router.table import PolicyResult
 

@@ -19,9 +19,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 
-from edge_router.children import leave_out_current_folder
 from edge_router.errors import UserError
-from edge_router.lifeline import work_for
+from edge_router.work.children import leave_out_current_folder
+from edge_router.work.lifeline import work_for
 from train.router.decoder import Decoder
 from train.router.explore import Job, run
 from train.router.games import Game

@@ -29,7 +29,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from edge_router.errors import MachineError, UserError
-from edge_router.folders import cache_folder
+from edge_router.files.folders import cache_folder
 from edge_router.tasks.alfworld.engine_speed import remember_commands
 from edge_router.tasks.alfworld.expressions import evaluate, parse
 from edge_router.tasks.household.pddl import entity_names, load_game

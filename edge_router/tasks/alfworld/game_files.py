@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from edge_router.data_files import read_object
 from edge_router.errors import UserError
+from edge_router.files.data_files import read_object
 from edge_router.tasks.household.pddl_write import DATA_FILE, GAME_FILE
 from edge_router.tasks.household.world import TASK_KINDS
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edge_router.data_files import read_object
 from edge_router.errors import UserError
+from edge_router.files.data_files import read_object
 from edge_router.tasks.household.pddl_write import DATA_FILE, GAME_FILE, write_game
 from edge_router.tasks.household.world import (
     TASK_KINDS,

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from edge_router.bench.results import write_text
-from edge_router.costs import CostProfile
 from edge_router.errors import UserError
-from edge_router.printable import paragraphs, say
+from edge_router.ladders.costs import CostProfile
+from edge_router.results.file import write_text
 from edge_router.router.parse import make_router
+from edge_router.screen.printable import paragraphs, say
 from edge_router.tasks.alfworld.game_files import split_games
 from train.router import figures, front
 from train.router.explore import ExplorePlan

@@ -1,0 +1,38 @@
+"""Choose what a command shows: the app on a terminal, else the episode printed, or as JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from edge_router.agent.events import Listener
+from edge_router.agent.listeners.json_printer import JsonPrinter
+from edge_router.agent.listeners.printer import PlainPrinter
+from edge_router.ladders.costs import CostProfile
+from edge_router.screen.stdio import shows
+
+_DRAWN_WITH = "\u2502\u2588\u256d\u2026"  # some of the app's lines and bars
+
+
+def opens_app(*, as_json: bool, plain: bool) -> bool:
+    """Whether the app is to be opened: nothing else was asked for, and a person sits there.
+
+    The app draws on stderr and reads keys from stdin, so all three must be the terminal.
+    """
+    if as_json or plain or os.environ.get("TERM") in ("dumb", "", None):
+        return False
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    if not all(stream.isatty() for stream in streams):
+        return False
+    if shows(sys.stderr, _DRAWN_WITH):
+        return True
+    sys.stderr.write(
+        f"the app needs a terminal that shows UTF-8, and this one is set to {sys.stderr.encoding}:"
+        " the run is printed instead (for the app set LC_ALL=C.UTF-8)\n"
+    )
+    return False
+
+
+def stdout_printer(*, as_json: bool, profile: CostProfile | None = None) -> Listener:
+    """JSON lines, or text as the terminal likes it; `profile`: how fast this machine was."""
+    return JsonPrinter(sys.stdout, profile=profile) if as_json else PlainPrinter(profile=profile)

@@ -1,0 +1,272 @@
+"""`edge-router convert`: options in, progress on stderr, a table at the end."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_router.cli.types import FETCHABLE, FILE, TEXT, THREADS
+from edge_router.screen.printable import one_line, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from edge_router.convert.build import Made
+    from edge_router.convert.download import Fetched
+    from edge_router.convert.journal import DoneTier
+
+
+def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that `convert` and `models pull` share."""
+    for option in reversed(
+        [
+            click.option(
+                "--tiers",
+                default="q3_k_m,q4_k_m,q8_0",
+                show_default=True,
+                help="Precisions to make, separated by commas.",
+            ),
+            click.option(
+                "--imatrix",
+                type=TEXT,
+                metavar="FILE|auto",
+                help="Weigh columns in the tiers below Q4 by how they are used: measured on our "
+                "games (auto), on a text, or read from a GGUF.",
+            ),
+            click.option(
+                "--verify/--no-verify",
+                default=True,
+                help="Compare each tier with F16. Without, text that llama.cpp reads differently "
+                "is told of and not refused.",
+            ),
+            click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("source", type=FETCHABLE)
+@tier_options
+@click.option(
+    "--out",
+    type=FILE,
+    help="Folder for the ladder.  [models/NAME in edge-router's home]",
+)
+@click.option("--name", help="What the ladder is called.  [after the source]")
+@click.option("--prompt", help="household or react.  [what the source says, else react]")
+@click.option("--keep-f16", is_flag=True, help="Keep the F16 GGUF that the tiers are made from.")
+@click.option("--keep-checkpoint", is_flag=True, help="Keep a checkpoint that was downloaded.")
+def convert(source: str, **options: Any) -> None:
+    """Make a ladder of GGUF tiers from a checkpoint.
+
+    SOURCE is a Hugging Face id, a folder with config.json and safetensors
+    (Llama, Mistral, Qwen2, Qwen3), or an F16, BF16 or F32 GGUF. Each tier is
+    compared with F16 on a text and on household games. An interrupted run goes
+    on from the last finished file.
+
+    \b
+    edge-router convert Qwen/Qwen3-0.6B
+    edge-router convert ./my-checkpoint --tiers q4_k_m,q8_0 --out my-ladder
+    edge-router play --model my-ladder
+    """
+    run(source, **options)
+
+
+def run(
+    source: str,
+    *,
+    tiers: str,
+    imatrix: str | None,
+    out: Path | None,
+    name: str | None,
+    prompt: str | None,
+    verify: bool,
+    keep_f16: bool,
+    keep_checkpoint: bool,
+    threads: int | None,
+) -> None:
+    """Fetch `source` if it is not on disk, convert it and say what came out."""
+    from edge_router.convert.build import Order, parse_tiers
+    from edge_router.convert.build import convert as make
+    from edge_router.convert.source import open_source
+    from edge_router.ladders.resolve import models_folder
+
+    wanted = parse_tiers(tiers)
+    repo, known_as = _remote(source)
+    if name is not None or known_as:  # before anything is fetched
+        _require_name(known_as if name is None else name, out)
+    if repo and not out and _is_here(known_as, wanted):
+        say(f"{known_as} is here already: edge-router play --model {known_as}")
+        return
+    fetched = _fetch(repo) if repo else None
+    opened = open_source(fetched.folder if fetched else Path(source), repo)
+    called = name or known_as or opened.name
+    _require_name(called, out)
+    folder = out or models_folder() / called
+    order = Order(
+        out=folder,
+        tiers=wanted,
+        name=called,
+        prompt=prompt or "",
+        imatrix=imatrix or "",
+        verify=verify,
+        keep_f16=keep_f16,
+        threads=threads,
+    )
+    with shown_progress() as progress:
+        made = make(opened, order, progress)
+    if fetched and fetched.ours and not keep_checkpoint:
+        shutil.rmtree(fetched.folder)
+    report(made, _as_option(out) if out else called)
+
+
+def _require_name(name: str, out: Path | None) -> None:
+    """A name that will do; one of edge-router's own only for a ladder that is played by folder."""
+    from edge_router.files.paths import require_name
+    from edge_router.ladders.resolve import require_free_name
+
+    if out:
+        require_name(name, "the name")
+    else:
+        require_free_name(name)
+
+
+def _as_option(folder: Path) -> str:
+    """The folder as --model takes it, whatever models there are, quoted for a shell."""
+    return shlex.quote(str(folder) if len(folder.parts) > 1 else f"./{folder}")
+
+
+def _remote(source: str) -> tuple[str, str]:
+    """(Hugging Face id, name of the ladder) of a source that is to be fetched, else empty."""
+    from edge_router.convert.download import is_repo, refuse_url
+    from edge_router.convert.source import slug
+    from edge_router.files.paths import is_folder, why_no_file
+    from edge_router.ladders.catalogue import catalogue
+
+    refuse_url(source)
+    path = Path(source)
+    if is_folder(path) or not why_no_file(path):
+        return "", ""
+    if source in catalogue():
+        return catalogue()[source].repo, source
+    known = [m.name for m in catalogue().values() if m.repo.lower() == source.lower()]
+    return (source, known[0] if known else slug(source)) if is_repo(source) else ("", "")
+
+
+def _fetch(repo: str) -> Fetched:
+    from edge_router.convert.download import fetch
+
+    say(f"fetching {repo}", err=True)
+    fetched = fetch(repo)
+    if not fetched.ours:
+        say(f"{repo} is in the Hugging Face cache: {fetched.folder}", err=True)
+    return fetched
+
+
+def _is_here(name: str, tiers: Sequence[str]) -> bool:
+    """Whether the ladder exists with all these tiers."""
+    from edge_router.ladders.ladder_file import LADDER_FILE, read_ladder
+    from edge_router.ladders.resolve import models_folder
+
+    folder = models_folder() / name
+    if not (folder / LADDER_FILE).is_file():
+        return False
+    return set(tiers) <= {t.name for t in read_ladder(folder).tiers if t.path.is_file()}
+
+
+class ShownProgress:
+    """Bars on a terminal, else a line for each finished piece; all on stderr."""
+
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
+        self._what, self._unit, self._started = "", "", 0.0
+        self._total = 0
+
+    def __enter__(self) -> ShownProgress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                TaskProgressColumn,
+                TextColumn,
+                TimeRemainingColumn,
+            )
+
+            columns = (TextColumn("{task.description:24}"), BarColumn(), TaskProgressColumn())
+            console = Console(stderr=True)
+            self._bars = Progress(*columns, TimeRemainingColumn(), console=console)
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def begin(self, what: str, total: int, unit: str) -> None:
+        self._what, self._unit, self._total = what, unit, total
+        self._started = time.perf_counter()
+        if self._bars is not None:
+            self._bars.add_task(what, total=total)
+
+    def at(self, done: int) -> None:
+        if self._bars is not None:
+            self._bars.update(self._bars.tasks[-1].id, completed=min(done, self._total))
+
+    def end(self, said: str = "") -> None:
+        seconds = time.perf_counter() - self._started
+        if self._bars is not None:
+            task = self._bars.tasks[-1]
+            self._bars.update(task.id, completed=task.total or 1)
+        else:
+            say(f"{self._what}: done in {seconds:.1f} s {said}".rstrip(), err=True)
+
+    def note(self, text: str) -> None:
+        if self._bars is not None:
+            self._bars.console.print(one_line(text), highlight=False, markup=False)
+        else:
+            say(text, err=True)
+
+
+def shown_progress() -> ShownProgress:
+    return ShownProgress()
+
+
+def report(made: Made, model: str) -> None:
+    """The table of tiers on stdout, and how to play."""
+    say(table(made.tiers))
+    say(f"\n{made.folder / 'ladder.toml'}\nedge-router play --model {model}")
+
+
+def table(tiers: list[DoneTier]) -> str:
+    """One line a tier, cheapest first; what was not measured is left out."""
+    lines = [f"{'tier':9}{'size':>10}{'made in':>10}"]
+    if any(t.fidelity for t in tiers):
+        lines = [
+            f"{'':29}{'text, against F16':^34}{'games, against F16':^34}",
+            f"{'tier':9}{'size':>10}{'made in':>10}" + f"{'KL':>10}{'same top':>11}{'ppl':>13}" * 2,
+        ]
+    for tier in tiers:
+        line = f"{tier.name:9}{tier.size_bytes / 1e6:>7.1f} MB{tier.seconds:>8.1f} s"
+        for found in tier.fidelity.values():
+            line += f"{found.kl:>10.4f}{found.same_top:>10.1%} {_perplexity(found.perplexity):>13}"
+        lines.append(line)
+    for kind, found in next((t.fidelity for t in tiers if t.fidelity), {}).items():
+        lines.append(
+            f"F16's perplexity on the {kind} is {_perplexity(found.f16_perplexity)} "
+            f"({found.tokens} tokens); KL in nats a token"
+        )
+    return "\n".join(lines)
+
+
+def _perplexity(value: float) -> str:
+    return f"{value:.3f}" if value < 1e4 else f"{value:.3g}"

@@ -1,0 +1,260 @@
+"""`edge-router models`: what is here, what can be fetched, and what a ladder's files are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_router.cli.convert import tier_options
+from edge_router.cli.types import FETCHABLE, MODEL
+from edge_router.screen.printable import paragraphs, say
+from edge_router.screen.tables import Sheet
+
+if TYPE_CHECKING:
+    from edge_router.ladders.catalogue import CatalogueModel
+    from edge_router.ladders.ladder_file import LadderFile
+
+PAIR = ("q4_k_m", "q8_0")  # the tiers that memory is told for
+DEFAULT = ("q3_k_m", *PAIR)
+
+
+@click.group()
+def models() -> None:
+    """Show, fetch and remove models."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a model.")
+def list_models(as_json: bool) -> None:
+    """List the models that are here and those that can be fetched.
+
+    \b
+    edge-router models list
+    """
+    from edge_router.errors import UserError
+    from edge_router.ladders.catalogue import catalogue
+    from edge_router.ladders.ladder_file import read_ladder
+    from edge_router.ladders.resolve import converted_folders, embedded_ladders
+
+    here, broken = list(embedded_ladders()), dict[str, str]()
+    for folder in converted_folders():
+        try:
+            here.append(read_ladder(folder))
+        except UserError as error:  # the others are there all the same
+            broken[folder.name] = str(error)
+    names = [*(ladder.folder.name for ladder in here), *broken]
+    missing = [model for model in catalogue().values() if model.name not in names]
+    if as_json:
+        for ladder in here:
+            tiers = {t.name: str(t.path) for t in ladder.tiers}
+            click.echo(json.dumps({"name": ladder.folder.name, "here": True, "tiers": tiers}))
+        for name, why in broken.items():
+            click.echo(json.dumps({"name": name, "here": True, "broken": why}))
+        for model in missing:
+            click.echo(json.dumps({**asdict(model), "here": False}))
+        return
+    there = [(ladder.folder.name, _sizes(ladder)) for ladder in here]
+    say(Sheet("Models that are here", ("name", "tiers"), there, 2).text())
+    for line in paragraphs(f"{name}: {why}" for name, why in broken.items()):
+        say(line)
+    columns = ("name", "parameters", "download", "memory")
+    title = "Models to fetch with `edge-router models pull NAME`"
+    say("\n" + Sheet(title, columns, [_row(model) for model in missing]).text())
+    licences = [(model.name, model.licence) for model in missing]
+    say("\n" + Sheet("Their licences", ("name", "licence"), licences, 2).text())
+
+
+def _sizes(ladder: LadderFile) -> str:
+    from edge_router.convert.files import gigabytes
+    from edge_router.ladders.resolve import gguf_bytes
+
+    return ", ".join(
+        f"{t.name} {gigabytes(gguf_bytes(t.path)) if t.path.is_file() else 'is missing'}"
+        for t in ladder.tiers
+    )
+
+
+def _row(model: CatalogueModel) -> tuple[str, ...]:
+    from edge_router.convert.files import gigabytes
+
+    memory = gigabytes(model.pair_memory_bytes(*PAIR))
+    parameters = f"{model.parameters / 1e9:.2f}e9"
+    return (model.name, parameters, gigabytes(model.download_bytes), memory)
+
+
+@models.command()
+@click.argument("model", type=MODEL)
+@click.option("--verify", is_flag=True, help="Compare the files with their SHA-256.")
+@click.option("--json", "as_json", is_flag=True, help="ladder.toml as JSON.")
+def show(model: str, verify: bool, as_json: bool) -> None:
+    """Show a ladder: its source, tiers, checksums and what was measured.
+
+    MODEL is a name or a folder with ladder.toml. For a model of the catalogue
+    that is not here, its licence and what it takes are shown.
+
+    \b
+    edge-router models show household
+    edge-router models show household --verify
+    """
+    from edge_router.ladders.catalogue import catalogue
+    from edge_router.ladders.ladder_file import read_details
+    from edge_router.ladders.resolve import converted_folders, find_ladder, verify_files
+
+    here = [folder.name for folder in converted_folders()]
+    if model in catalogue() and model not in here:
+        say(_about(catalogue()[model]))
+        return
+    ladder = find_ladder(model)
+    details = read_details(ladder.folder)
+    if as_json:
+        click.echo(json.dumps(details))
+    else:
+        say(_shown(ladder, details))
+    if verify:
+        verify_files(ladder.folder)
+        click.echo(f"{len(ladder.tiers)} files are what ladder.toml says", err=as_json)
+
+
+def _about(model: CatalogueModel) -> str:
+    from edge_router.convert.files import gigabytes
+
+    rows = {
+        "model": model.name,
+        "from": f"https://huggingface.co/{model.repo}",
+        "licence": model.licence,
+        "parameters": f"{model.parameters / 1e9:.2f}e9",
+        "download": gigabytes(model.download_bytes),
+        "ladder": f"{gigabytes(sum(map(model.tier_bytes, DEFAULT)))} ({', '.join(DEFAULT)})",
+        "memory": gigabytes(model.pair_memory_bytes(*PAIR)) + f" for {PAIR[0]} and {PAIR[1]}",
+        "here": f"no; run: edge-router models pull {model.name}",
+    }
+    return _columns(rows)
+
+
+def _shown(ladder: LadderFile, details: dict[str, Any]) -> str:
+    source = details.get("source", {})
+    rows = {
+        "model": ladder.name,
+        "folder": str(ladder.folder),
+        "from": source.get("from", ""),
+        "architecture": source.get("architecture", ""),
+        "parameters": str(source.get("parameters", "")),
+        "prompt": ladder.prompt,
+        "router": ladder.router,
+    }
+    lines = [_columns({k: v for k, v in rows.items() if v}), ""]
+    for tier in details["tier"]:
+        size = tier.get("size_bytes", 0) / 1e6
+        lines.append(f"{tier['name']:10}{size:10.1f} MB  {tier['file']}")
+        lines.append(f"    sha256 {tier.get('sha256', 'not recorded')}")
+        for kind in ("text", "games"):
+            if kind in tier:
+                told = "  ".join(f"{key} {value:.6g}" for key, value in tier[kind].items())
+                lines.append(f"    {kind}: {told}")
+    return "\n".join(lines)
+
+
+def _columns(rows: dict[str, str]) -> str:
+    return "\n".join(f"{key:14}{value}" for key, value in rows.items())
+
+
+@models.command()
+@click.argument("model", type=MODEL)
+def path(model: str) -> None:
+    """Print the folder of a ladder.
+
+    \b
+    edge-router models path household
+    """
+    from edge_router.ladders.resolve import find_ladder
+
+    say(str(find_ladder(model).folder))
+
+
+@models.command()
+@click.argument("model", type=FETCHABLE)
+@tier_options
+@click.option("--keep-checkpoint", is_flag=True, help="Keep the downloaded checkpoint.")
+def pull(model: str, **options: Any) -> None:
+    """Fetch a checkpoint and make a ladder of it.
+
+    MODEL is a name of the catalogue or a Hugging Face id. Needs the extra
+    'convert' and, for models that ask for consent, HF_TOKEN. An interrupted
+    download or conversion goes on where it was.
+
+    \b
+    edge-router models pull qwen3-0.6b
+    edge-router models pull Qwen/Qwen3-0.6B --tiers q4_k_m,q8_0
+    """
+    from edge_router.cli.convert import run
+    from edge_router.convert.download import is_repo
+    from edge_router.errors import UserError
+    from edge_router.ladders.catalogue import catalogue
+
+    if model not in catalogue() and not is_repo(model):
+        raise UserError(
+            f"{model!r} is neither a Hugging Face id (like Qwen/Qwen3-0.6B) nor one of the "
+            f"catalogue ({', '.join(catalogue())})"
+        )
+    run(model, out=None, name=None, prompt=None, keep_f16=False, **options)
+
+
+@models.command()
+@click.argument("model", type=MODEL)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(model: str, yes: bool) -> None:
+    """Remove a ladder that was made here, and its downloaded checkpoint.
+
+    \b
+    edge-router models rm qwen3-0.6b
+    """
+    folders = _removable(model)
+    for folder in folders:
+        say(f"{folder}  {_held(folder)}", err=True)
+    if not yes:
+        click.confirm("remove?", abort=True, err=True)
+    for folder in folders:
+        _remove(folder)
+        say(f"removed {folder}")
+
+
+def _removable(model: str) -> list[Path]:
+    from edge_router.convert.download import checkpoint_folder
+    from edge_router.errors import UserError
+    from edge_router.files.paths import require_name
+    from edge_router.ladders.catalogue import catalogue
+    from edge_router.ladders.resolve import embedded_ladders, models_folder
+
+    require_name(model, "the model's name")  # "" and ".." are folders that hold other things
+    folders = [models_folder() / model]
+    if model in catalogue():
+        folders.append(checkpoint_folder(catalogue()[model].repo))
+    found = [folder for folder in folders if folder.is_dir()]
+    if not found:
+        if model in [ladder.name for ladder in embedded_ladders()]:
+            raise UserError(f"{model} comes with edge-router and cannot be removed")
+        raise UserError(f"there is no model {model!r} in {models_folder()}")
+    return found
+
+
+def _remove(folder: Path) -> None:
+    from edge_router.errors import UserError
+
+    try:
+        if folder.is_symlink():  # what it points to is not ours
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be removed: {error.strerror}") from error
+
+
+def _held(folder: Path) -> str:
+    from edge_router.convert.files import gigabytes
+
+    return gigabytes(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))

@@ -1,0 +1,162 @@
+"""Types of the commands' options: paths with ~ expanded, and names that a shell can complete.
+
+A shell expands ~ at the start of a word only, so `--games=~/x`, `a=~/x.gguf` and `onnx:~/r.onnx`
+arrive as they were typed. Every option that holds a path has one of the types below, which
+expands it wherever the value comes from: the command line, the environment or config.toml.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from edge_router.errors import UserError
+
+Names = Callable[[], Iterable[str]]
+_TILDE = re.compile(r"(?:^|(?<=[=:,]))~[^/=:,@]*")  # at the start, and behind = : and ,
+
+
+def expanded(text: str) -> str:
+    """`text` with every ~ and ~user that starts a path expanded, as a shell would.
+
+    A name that no user has stays as it is. Raises `UserError` for ~ where there is no home.
+    """
+    return _TILDE.sub(lambda found: _home_of(found[0], text), text)
+
+
+def _home_of(tilde: str, text: str) -> str:
+    home = os.path.expanduser(tilde)
+    if home == tilde == "~":
+        raise UserError(f"the ~ in {text} stands for no folder: this user has no home folder")
+    return home
+
+
+class UserPath(click.Path):
+    """A path, as `pathlib.Path`."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = os.fspath(value)
+        if text.startswith("~"):
+            first, slash, rest = text.partition("/")
+            text = expanded(first) + slash + rest
+        return super().convert(text, param, ctx)
+
+
+class Spelled(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
+    """A text that may hold paths, as `str`; `names` are what a shell completes it with."""
+
+    name = "text"
+
+    def __init__(self, names: Names | None = None, *, files: bool = False) -> None:
+        self._names = names
+        self._files = files
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not isinstance(value, str):
+            self.fail(f"{value!r} is not a text", param, ctx)
+        return expanded(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        try:
+            known = [name for name in (self._names or list)() if name.startswith(incomplete)]
+        except UserError:
+            known = []
+        if known or not self._files:
+            return [CompletionItem(name) for name in known]
+        return [CompletionItem(incomplete, type="file")]
+
+
+class UpToProcessors(click.IntRange):
+    """A number from 1 to `each` for each processor: more freeze the machine and gain nothing."""
+
+    def __init__(self, each: int = 1) -> None:
+        super().__init__(min=1)
+        self.each = each
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = int(super().convert(value, param, ctx))
+        from edge_router.engine.machine import processors
+
+        if number > self.each * processors():
+            self.fail(
+                f"{number} is more than this machine's {processors()} processors can use; "
+                f"give {self.each * processors()} or fewer",
+                param,
+                ctx,
+            )
+        return number
+
+
+# -- what there is to choose from -------------------------------------------------------------
+
+
+def _models() -> Iterable[str]:
+    from edge_router.ladders.resolve import model_names
+
+    return model_names()
+
+
+def _fetchable() -> Iterable[str]:
+    from edge_router.ladders.catalogue import catalogue
+
+    return catalogue()
+
+
+def _routers() -> Iterable[str]:
+    from edge_router.router.parse import NAMED, NUMBERED, PLAIN
+
+    return ["auto", *PLAIN, *(f"{kind}:" for kind in (*NUMBERED, *NAMED))]
+
+
+def _splits() -> Iterable[str]:
+    from edge_router.tasks.alfworld.game_files import SPLITS
+
+    return SPLITS
+
+
+def _games() -> Iterable[str]:
+    from edge_router.tasks.alfworld.game_files import split_games
+
+    return ["random", *(game.id for game in split_games())]
+
+
+def _tasks() -> Iterable[str]:
+    from edge_router.tasks.protocol import TASKS
+
+    return TASKS
+
+
+def _kv_modes() -> Iterable[str]:
+    return ("handoff", "handoff:", "exact")
+
+
+FILE = UserPath()
+TEXT = Spelled()  # NAME=PATH, or a name that may also be a path
+MODEL = Spelled(_models, files=True)
+FETCHABLE = Spelled(_fetchable, files=True)
+ROUTER = Spelled(_routers)
+SPLIT = Spelled(_splits)
+GAME = Spelled(_games)
+KV = Spelled(_kv_modes)
+TASK = Spelled(_tasks)
+THREADS = UpToProcessors()
+JOBS = UpToProcessors(each=4)  # two games at once may be wanted on one processor
+
+
+def thread_numbers(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, ...]:
+    """Numbers of threads joined by commas, as llama-bench's -t has them; () where none is given."""
+    words = [] if value is None else [word.strip() for word in value.split(",")]
+    return tuple(dict.fromkeys(int(THREADS.convert(word, param, ctx)) for word in words))

@@ -1,0 +1,181 @@
+"""How far each tier is from the dearest one, along what the dearest wrote.
+
+The dearest tier plays a game alone (greedy, free generation). Each of its steps is then put to
+every other tier, alone as well: KL(dearest || tier) per token along the step's text, in nats, and
+whether the tier would have written another text, and another action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_router.agent.episode import Options, play_episode
+from edge_router.agent.styles import PromptStyle, style_for
+from edge_router.engine.constrain import Constraint
+from edge_router.engine.ladder import Ladder, Tier, TierSpec
+from edge_router.engine.sampling import Sampler, log_softmax
+from edge_router.engine.tier import Generation, common_prefix
+from edge_router.evaluate.jobs import LadderShelf, file_key
+from edge_router.router.baselines import LowRouter
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.work.store import key_of
+
+RECORDS: Final = "edge-router/distance/1"
+Written = tuple[list[int], list[int], str]  # prompt, tokens and text of a step
+
+
+@dataclass(frozen=True)
+class TierDistance:
+    """One tier along one game of the dearest."""
+
+    tier: str
+    steps: int
+    tokens: int  # predictions compared
+    kl: float  # nats, summed over them
+    texts: int  # steps whose text differs
+    actions: int  # steps whose action differs
+
+
+@dataclass(frozen=True)
+class GameDistance:
+    """Every tier but the dearest along one game, cheapest first."""
+
+    game: str
+    tiers: tuple[TierDistance, ...] = ()
+    crash: str = ""
+
+
+@dataclass(frozen=True)
+class DistanceJob:
+    """A game and the tiers to compare along it, cheapest first."""
+
+    game: GameRef
+    specs: tuple[TierSpec, ...]
+    options: Options
+    n_ctx: int
+    threads: int  # 0: their number follows the machine
+    jobs: int = 1  # games that are played at once
+
+    @property
+    def title(self) -> str:
+        return f"distance {self.game.id}"
+
+    @property
+    def lacks_files(self) -> bool:
+        return False  # it leaves none
+
+    def key(self) -> str:
+        return key_of(
+            {
+                "records": RECORDS,
+                "game": file_key(self.game.path),
+                "model": [(spec.name, file_key(spec.path)) for spec in self.specs],
+                "options": asdict(self.options),
+                "n_ctx": self.n_ctx,
+            }
+        )
+
+
+def measure_distance(job: DistanceJob) -> GameDistance:
+    """Play the game with the dearest tier and put its steps to the others."""
+    with _shelf.lock:
+        others = [_alone(job, spec, Ladder) for spec in job.specs[:-1]]
+        best = _alone(job, job.specs[-1], RecordingLadder)
+        assert isinstance(best, RecordingLadder)
+        best.record = []
+        task = AlfworldGame(job.game.path)
+        try:
+            play_episode(task, best, LowRouter(), job.options, [])
+        finally:
+            task.close()
+        style = style_for(best.vocab.metadata, job.options.prompt)
+        tiers = tuple(_compare(best, other, style) for other in others)
+    return GameDistance(job.game.id, tiers)
+
+
+def crashed(job: DistanceJob, reason: str) -> GameDistance:
+    return GameDistance(job.game.id, crash=reason)
+
+
+class RecordingLadder(Ladder):
+    """Remembers every prompt and what was written after it."""
+
+    record: list[Written]
+
+    def generate(
+        self,
+        tier_index: int,
+        sampler: Sampler,
+        *,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        constrain: Constraint | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Generation:
+        prompt = list(self._prompt)
+        generation = super().generate(
+            tier_index,
+            sampler,
+            max_tokens=max_tokens,
+            stop=stop,
+            constrain=constrain,
+            on_text=on_text,
+        )
+        self.record.append((prompt, list(generation.tokens), generation.text))
+        return generation
+
+
+_shelf = LadderShelf(room=8)
+
+
+def _alone(job: DistanceJob, spec: TierSpec, kind: type[Ladder]) -> Ladder:
+    return _shelf.ladder(kind, (spec,), "handoff", job.n_ctx, job.threads, job.jobs)
+
+
+def _compare(best: RecordingLadder, other: Ladder, style: PromptStyle) -> TierDistance:
+    kl, tokens, texts, actions = 0.0, 0, 0, 0
+    # Both read the same spans in the same order: a cache that was filled in other spans differs
+    # by rounding, and a tier would then be some way from itself.
+    best.clear()
+    other.clear()
+    for prompt, written, text in best.record:
+        p, q = _along(best.tiers[0], prompt, written), _along(other.tiers[0], prompt, written)
+        kl += float((np.exp(p) * (p - q)).sum())
+        tokens += len(p)
+        if _surely_alike(other, q, written):
+            continue
+        theirs = _text(other, prompt, style)
+        texts += theirs != text
+        actions += style.parse(theirs).action != style.parse(text).action
+    name = other.tiers[0].name
+    return TierDistance(name, len(best.record), tokens, kl, texts, actions)
+
+
+def _surely_alike(other: Ladder, q: NDArray[np.float64], written: list[int]) -> bool:
+    """Whether the tier, asked token by token, would have written the same and ended there."""
+    same = np.array_equal(q[: len(written)].argmax(1), written)
+    return bool(same and other.vocab.is_eog(int(q[-1].argmax())))
+
+
+def _along(tier: Tier, prompt: list[int], written: list[int]) -> NDArray[np.float64]:
+    """Log-probabilities (len(written) + 1, n_vocab) at every position of a step."""
+    kept = min(common_prefix(tier.held, prompt), len(prompt) - 1)
+    tier.truncate(kept)
+    tier.decode(prompt[kept:])
+    rows = [log_softmax(tier.context.logits())]
+    for token in written:
+        tier.decode([token])
+        rows.append(log_softmax(tier.context.logits()))
+    return np.stack(rows)
+
+
+def _text(ladder: Ladder, prompt: list[int], style: PromptStyle) -> str:
+    """What the tier writes after `prompt`, greedily."""
+    ladder.prefill(prompt)
+    return ladder.generate(0, Sampler(), max_tokens=style.max_tokens, stop=style.stop).text

@@ -1,0 +1,228 @@
+"""One game as a piece of work: everything that decides its outcome, its key, and playing it.
+
+The real episode loop plays (`agent.episode`), on the real engine; a benchmark adds a listener.
+A process keeps the ladder it loaded for the games that follow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from edge_router.agent.episode import Options, play_episode
+from edge_router.agent.events import Listener
+from edge_router.agent.trace import TraceWriter
+from edge_router.engine.checksums import gguf_sha256
+from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.ladder import Ladder
+from edge_router.engine.machine import cpu_model, physical_cores
+from edge_router.engine.tier import TierSpec
+from edge_router.errors import UserError
+from edge_router.evaluate.records import GameRecord, Recorder, StepRecord
+from edge_router.evaluate.routers import bench_router
+from edge_router.router.base import router_name
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.protocol import REFUSED
+from edge_router.work.pool import StopRunError
+from edge_router.work.store import key_of
+
+RECORDS: Final = "edge-router/game/1"  # part of every key: older records are not taken for ours
+EXPERT: Final = "expert"
+
+
+@dataclass(frozen=True)
+class GameJob:
+    """A game and who plays it. `specs` is empty for the expert, who needs no model."""
+
+    game: GameRef
+    specs: tuple[TierSpec, ...]
+    router: str
+    kv: str
+    options: Options  # its seed is the episode's own
+    n_ctx: int
+    threads: int  # 0: their number follows the machine, as in the record
+    attempt: int = 0  # 0: the first
+    jobs: int = 1  # games that are played at once
+    traces: Path | None = None  # the folder that gets the episode's trace
+
+    @property
+    def title(self) -> str:
+        return f"{self.router} {self.game.id}"
+
+    @property
+    def trace(self) -> Path | None:
+        """Where the episode's trace lies: by who plays, the trial, and all that decides it."""
+        if self.traces is None or self.router == EXPERT:
+            return None
+        trial = self.game.id.rpartition("/")[2]
+        return self.traces / _folder_name(self) / f"{trial}-{self.key()[:8]}.jsonl"
+
+    @property
+    def lacks_files(self) -> bool:
+        """Whether a stored result is not enough: its trace is wanted and is not there."""
+        return self.trace is not None and not self.trace.is_file()
+
+    def key(self) -> str:
+        """Over everything that decides the outcome; where it runs and how fast is not in it."""
+        return key_of(
+            {
+                "records": RECORDS,
+                "game": file_key(self.game.path),
+                "model": [(spec.name, gguf_sha256(spec.path)) for spec in self.specs],
+                "router": _identity(self.router),
+                "kv": self.kv if self.router != "low" and len(self.specs) > 1 else "",
+                "options": asdict(self.options),
+                "n_ctx": self.n_ctx,
+            }
+        )
+
+
+def episode_seed(seed: int, game: str, attempt: int = 0) -> int:
+    """A seed of its own for every game and attempt, so that draws differ between games."""
+    digest = hashlib.sha256(f"{seed}/{game}/{attempt}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def ladder_fingerprint(specs: Sequence[TierSpec]) -> str:
+    """SHA-256 over the tiers' names and files, cheapest first."""
+    return key_of({"tiers": [(spec.name, gguf_sha256(spec.path)) for spec in specs]})
+
+
+def play_job(job: GameJob) -> GameRecord:
+    """Play the game in this process. Raises UserError or what the engine raises."""
+    with _shelf.lock:
+        record = _play_expert(job) if job.router == EXPERT else _play(job)
+    return replace(record, jobs=job.jobs, threads=job.threads, cpu=cpu_model())
+
+
+def crashed(job: GameJob, reason: str) -> GameRecord:
+    """The record of a game that the engine did not survive: it counts as not won."""
+    return GameRecord(
+        *(job.game.id, job.game.kind, False, "crashed", "crashed"),
+        seed=job.options.seed,
+        crash=reason,
+        jobs=job.jobs,
+        threads=job.threads,
+        cpu=cpu_model(),
+    )
+
+
+# -- playing ------------------------------------------------------------------------------------
+
+
+class LadderShelf:
+    """Ladders that a process keeps for the work that follows; `lock` lets one piece at them."""
+
+    def __init__(self, room: int = 1) -> None:
+        self.room = room
+        self.lock = threading.RLock()  # dask may run work in several threads
+        self._ladders: dict[tuple[Any, ...], Ladder] = {}
+
+    def ladder(
+        self,
+        kind: type[Ladder],
+        specs: tuple[TierSpec, ...],
+        kv: str,
+        n_ctx: int,
+        threads: int,
+        jobs: int,
+    ) -> Ladder:
+        """The ladder, loaded now or before; with `threads` 0 on its share of the cores at most.
+
+        Raises StopRunError when it cannot be loaded.
+        """
+        key = (kind, specs, kv, n_ctx, threads, jobs)
+        if key not in self._ladders:
+            while len(self._ladders) >= self.room:
+                self._ladders.pop(next(iter(self._ladders))).close()
+            try:
+                self._ladders[key] = kind.load(
+                    specs,
+                    kv=kv,
+                    n_ctx=n_ctx,
+                    n_threads=threads or None,
+                    thread_limit=max(1, physical_cores() // jobs),
+                )
+            except UserError as error:
+                raise StopRunError(str(error)) from error
+        return self._ladders[key]
+
+
+_shelf = LadderShelf()
+
+
+def _play(job: GameJob) -> GameRecord:
+    ladder = _shelf.ladder(Ladder, job.specs, job.kv, job.n_ctx, job.threads, job.jobs)
+    recorder = Recorder()
+    with ExitStack() as stack:
+        heard: list[Listener] = [recorder]
+        task = stack.enter_context(closing(AlfworldGame(job.game.path)))
+        if job.trace is not None:
+            job.trace.parent.mkdir(parents=True, exist_ok=True)
+            heard.append(stack.enter_context(TraceWriter(job.trace)))
+        end = play_episode(task, ladder, bench_router(job.router), job.options, heard)
+    if end.reason == "interrupted":
+        raise KeyboardInterrupt
+    return recorder.record(job.game.id, job.game.kind, ladder.names[0], job.options.seed)
+
+
+def _play_expert(job: GameJob) -> GameRecord:
+    """The scripted expert, which shows what the games allow."""
+    task = AlfworldGame(job.game.path)
+    steps, won = list[StepRecord](), False
+    try:
+        expert = Expert(task.reset())
+        while len(steps) < job.options.max_steps and not won:
+            action = expert.act()[1]
+            reply = task.step(action)
+            expert.observe(reply.observation, action)
+            steps.append(StepRecord(EXPERT, reply.observation == REFUSED, 0.0, 0, 0, 0, 0, 0))
+            won = reply.won
+    finally:
+        task.close()
+    reason = "won" if won else "out of steps"
+    failure = "" if won else "out of steps"
+    return GameRecord(job.game.id, job.game.kind, won, reason, failure, "", tuple(steps))
+
+
+def _folder_name(job: GameJob) -> str:
+    """Who plays, as the name of a folder: "low", "onnx-household-router.onnx-handoff"."""
+    router = "oracle" if job.router.startswith("plan:") else router_name(job.router)
+    if len(job.specs) == 1:
+        router = f"alone-{job.specs[0].name}"
+    elif job.router != "low":
+        dial = job.options.dial
+        router += f"@{dial:g}" if isinstance(dial, float) and dial != 0.5 else ""
+        router += f"-{job.kv}"
+    return re.sub(r"[^\w.@-]+", "-", router)[:100]
+
+
+# -- identity -----------------------------------------------------------------------------------
+
+
+def _identity(router: str) -> str:
+    """A router's spec, and for one that lies in a file the file's content instead of its place."""
+    kind, colon, parameter = router.partition(":")
+    if colon and Path(parameter).is_file():
+        return f"{kind}:sha256:{file_key(Path(parameter))}"
+    return router
+
+
+def file_key(path: Path) -> str:
+    """SHA-256 of a file, computed once while it stays as it is."""
+    facts = path.stat()
+    return _remembered(path, facts.st_mtime_ns, facts.st_size)
+
+
+@cache
+def _remembered(path: Path, _changed: int, _size: int) -> str:
+    return file_sha256(path)

@@ -1,0 +1,145 @@
+"""Played rows as the numbers of a table, every one with its interval, in plain data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from edge_router.agent.events import STAGES
+from edge_router.evaluate.jobs import EXPERT
+from edge_router.evaluate.policies import Outcome, PlayedRow
+from edge_router.evaluate.records import GameRecord, StepRecord
+from edge_router.evaluate.rows import Row
+from edge_router.ladders.costs import CostProfile
+from edge_router.results.statistics import Estimate, mean, paired, ratio, share
+
+
+def summaries(
+    played: Sequence[PlayedRow],
+    tiers: Sequence[str],
+    profile: CostProfile | None,
+    *,
+    reference: PlayedRow | None = None,
+) -> list[dict[str, Any]]:
+    """One object a row; compared with `reference`, or with `high` under the same KV mode."""
+    return [_summary(row, reference or _reference(row, played), tiers, profile) for row in played]
+
+
+def _reference(row: PlayedRow, played: Sequence[PlayedRow]) -> PlayedRow | None:
+    high = [p for p in played if (p.row.how, p.row.router) == ("play", "high")]
+    same = [p for p in high if p.row.kv == row.row.kv]
+    return next(iter(same or high), None)
+
+
+def _summary(
+    played: PlayedRow,
+    reference: PlayedRow | None,
+    tiers: Sequence[str],
+    profile: CostProfile | None,
+) -> dict[str, Any]:
+    outcomes, row = played.outcomes, played.row
+    won = [o.won for o in outcomes]
+    records = [a for o in outcomes for a in o.attempts]
+    return {
+        "row": row.label,
+        **asdict(row),
+        "games": len(outcomes),
+        "won": sum(won),
+        "each": [int(w) for w in won],  # in the order of the settings' game_ids
+        "success": asdict(share(sum(won), len(won))),
+        "against_high": _compared(played, reference),
+        "share": _shares(outcomes, tiers),
+        "steps": _mean(outcomes, lambda a: len(a.steps)),
+        "refused": _refused(outcomes),
+        **_costs(row, outcomes, profile),
+        "attempts": _plain(mean([len(o.attempts) for o in outcomes])),
+        "failures": dict(Counter(o.last.failure for o in outcomes if not o.won).most_common()),
+        "crashed": sum(bool(o.last.crash) for o in outcomes),
+        "crashes": sorted({f"{a.game}: {a.crash}" for a in records if a.crash}),
+        "by_kind": _by_kind(outcomes),
+        "by_step": _by_step(records, tiers),
+        "stage_s": {s: _stage_seconds(outcomes, s) for s in STAGES},
+        "measured_with": sorted({(a.jobs, a.threads) for a in records}),
+        "measured_on": sorted({a.cpu for a in records}),
+        "note": played.note,
+    }
+
+
+def _compared(played: PlayedRow, reference: PlayedRow | None) -> dict[str, Any] | None:
+    if reference is None or reference is played:
+        return None
+    found = paired([o.won for o in played.outcomes], [o.won for o in reference.outcomes])
+    return asdict(found)
+
+
+def _refused(outcomes: Sequence[Outcome]) -> Any:
+    """Share of the steps whose command was refused."""
+    refused = [_sum(o, lambda a: a.refused) for o in outcomes]
+    return _plain(ratio(refused, [_sum(o, lambda a: len(a.steps)) for o in outcomes]))
+
+
+def _shares(outcomes: Sequence[Outcome], tiers: Sequence[str]) -> dict[str, Any]:
+    """Each tier's share of the steps."""
+    steps = [_sum(o, lambda a: len(a.steps)) for o in outcomes]
+    of: dict[str, Any] = {}
+    for tier in tiers:
+        wrote = [sum(s.tier == tier for a in o.attempts for s in a.steps) for o in outcomes]
+        of[tier] = _plain(ratio(wrote, steps))
+    return of
+
+
+def _costs(row: Row, outcomes: Sequence[Outcome], profile: CostProfile | None) -> dict[str, Any]:
+    """Tokens and seconds a game; nothing for the expert, who uses no model."""
+    if row.how == EXPERT:
+        return dict.fromkeys(("tokens_written", "tokens_read", "measured_s", "estimated_s"))
+    estimated = mean([o.seconds(profile) for o in outcomes]) if profile else None
+    return {
+        "tokens_written": _steps_mean(outcomes, lambda s: s.decode + s.draft),
+        "tokens_read": _steps_mean(outcomes, lambda s: s.prefill + s.catchup),
+        "measured_s": _plain(mean([o.measured_seconds for o in outcomes])),
+        "estimated_s": _plain(estimated),
+    }
+
+
+def _stage_seconds(outcomes: Sequence[Outcome], stage: str) -> float:
+    """Measured seconds a game of one stage."""
+    total = sum(a.stage_ms.get(stage, 0.0) for o in outcomes for a in o.attempts)
+    return total / 1000.0 / max(1, len(outcomes))
+
+
+def _by_kind(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    kinds = sorted({o.last.kind for o in outcomes})
+    of_kind = {kind: [o.won for o in outcomes if o.last.kind == kind] for kind in kinds}
+    return {
+        kind: {"won": sum(won), "games": len(won), **asdict(share(sum(won), len(won)))}
+        for kind, won in of_kind.items()
+    }
+
+
+def _by_step(records: Sequence[GameRecord], tiers: Sequence[str]) -> dict[str, list[int]]:
+    """For each tier: how many games it wrote step 0, step 1, ... of."""
+    longest = max((len(r.steps) for r in records), default=0)
+    counts = {tier: [0] * longest for tier in tiers}
+    for record in records:
+        for i, step in enumerate(record.steps):
+            if step.tier in counts:
+                counts[step.tier][i] += 1
+    return counts
+
+
+def _sum(outcome: Outcome, of: Callable[[GameRecord], int]) -> int:
+    return sum(of(a) for a in outcome.attempts)
+
+
+def _mean(outcomes: Sequence[Outcome], of: Callable[[GameRecord], int]) -> Any:
+    return _plain(mean([_sum(o, of) for o in outcomes]))
+
+
+def _steps_mean(outcomes: Sequence[Outcome], of: Callable[[StepRecord], int]) -> Any:
+    return _mean(outcomes, lambda a: sum(map(of, a.steps)))
+
+
+def _plain(estimate: Estimate | None) -> dict[str, float] | None:
+    return None if estimate is None else asdict(estimate)

@@ -1,0 +1,138 @@
+"""Read ladder.toml, which describes a ladder: its tiers, lowest first, and how it is played.
+
+    [ladder]
+    name = "household"
+    prompt = "household"          # or "react": how the task is put to the model
+    router = "onnx:router.onnx"   # what --router auto stands for; paths from this folder
+
+    [[tier]]                      # lowest first
+    name = "q3_k_m"
+    file = "household-q3_k_m.gguf"   # of a model in parts the first one
+    sha256 = "..."                   # of all parts, one after another
+    size_bytes = 2800000
+
+The file may come from a stranger, so it is believed in nothing: types and keys are checked, and
+no path in it may leave its folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edge_router.engine.tier import TierSpec
+from edge_router.errors import UserError
+from edge_router.files.data_files import UnreadableError, read_toml
+from edge_router.files.paths import require_name, stays_inside
+from edge_router.ladders.catalogue import shipped_folders
+
+LADDER_FILE: Final = "ladder.toml"
+# For models nobody has tuned a router for: half a nat is the uncertainty between two tokens at
+# 80 to 20 %.
+DEFAULT_ROUTER: Final = "entropy:0.5"
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_TYPES: Final = {str: "a text", int: "a whole number", dict: "a table", list: "a list of tables"}
+# What a table may hold; of [source] nothing is read, so it may hold anything.
+_TOP: Final = {"ladder": dict, "source": dict, "tier": list}
+_LADDER: Final = {"name": str, "prompt": str, "router": str}
+_TIER: Final = {
+    "name": str,
+    "file": str,
+    "sha256": str,
+    "size_bytes": int,
+    "imatrix": str,
+    "tensors_of_another_type": int,
+    "text": dict,
+    "games": dict,
+}
+
+
+@dataclass(frozen=True)
+class LadderFile:
+    """A described ladder: its folder, its tiers (lowest first), and the router it suggests."""
+
+    name: str
+    folder: Path
+    tiers: tuple[TierSpec, ...]
+    router: str = DEFAULT_ROUTER
+    prompt: str = ""  # the prompt style; "" is what the GGUF says
+
+
+def read_ladder(folder: Path) -> LadderFile:
+    """Read `folder/ladder.toml`. Raises `UserError` when it is not one."""
+    details = read_details(folder)
+    shipped = _is_shipped(folder)
+    tiers = tuple(
+        TierSpec(t["name"], folder / t["file"], t.get("sha256", ""), shipped)
+        for t in details["tier"]
+    )
+    router = details["ladder"].get("router", DEFAULT_ROUTER)
+    prompt = details["ladder"].get("prompt", "")
+    return LadderFile(details["ladder"]["name"], folder, tiers, _beside(folder, router), prompt)
+
+
+def read_details(folder: Path) -> dict[str, Any]:
+    """All that ladder.toml says, as it says it: checksums, sizes, what was measured."""
+    path = folder / LADDER_FILE
+    try:
+        data = read_toml(path, "a ladder")
+        _check(data, folder)
+    except UnreadableError as error:
+        raise UserError(f"{path} does not describe a ladder: {error.reason}") from error
+    except UserError as error:
+        raise UserError(f"{path} does not describe a ladder: {error}") from error
+    return data
+
+
+def _check(data: dict[str, Any], folder: Path) -> None:
+    _check_table(data, _TOP, ("ladder", "tier"), "")
+    _check_table(data["ladder"], _LADDER, ("name",), " in [ladder]")
+    require_name(data["ladder"]["name"], "the ladder's name")
+    kind, _, path = data["ladder"].get("router", "").partition(":")
+    if kind == "onnx" and path:
+        _require_inside(path, folder)
+    if not data["tier"]:
+        raise UserError("it names no tier")
+    for number, tier in enumerate(data["tier"], 1):
+        if not isinstance(tier, dict):
+            raise UserError("'tier' has to be a list of tables: write [[tier]]")
+        _check_table(tier, _TIER, ("name", "file"), f" in [[tier]] number {number}")
+        require_name(tier["name"], "the tier's name")
+        _require_inside(tier["file"], folder)
+        if "sha256" in tier and not _SHA256.fullmatch(tier["sha256"]):
+            raise UserError(f"the sha256 of {tier['name']} is not 64 hexadecimal digits")
+
+
+def _check_table(
+    table: dict[str, Any], known: Mapping[str, type], needed: tuple[str, ...], where: str
+) -> None:
+    for key in needed:
+        if key not in table:
+            raise UserError(f"{key!r} is missing{where}")
+    for key, value in table.items():
+        if key not in known:
+            raise UserError(f"{key!r}{where} is not known; there are {', '.join(known)}")
+        if type(value) is not known[key]:  # True is an int to isinstance
+            hint = ": write [[tier]]" if key == "tier" else ""
+            raise UserError(f"{key!r}{where} has to be {_TYPES[known[key]]}{hint}")
+
+
+def _require_inside(path: str, folder: Path) -> None:
+    """Shipped ladders may share files with their neighbours, others name their own alone."""
+    inner = path.removeprefix("../") if _is_shipped(folder) else path
+    if not stays_inside(inner):
+        raise UserError(f"the file {path!r} does not lie in the ladder's own folder")
+
+
+def _is_shipped(folder: Path) -> bool:
+    return folder.resolve().parent in shipped_folders()
+
+
+def _beside(folder: Path, router: str) -> str:
+    """A router's spec; a path in it counts from the ladder's folder."""
+    kind, _, path = router.partition(":")
+    return f"onnx:{folder / path}" if kind == "onnx" and path else router

@@ -1,0 +1,132 @@
+"""The results file of a benchmark, whole or not there at all, and how it is read back.
+
+    {"schema": "edge-router/bench/1", "kind": "policies", "created": ..., "version": ...,
+     "machine": {...}, "settings": {...}, "tables": {"policies": [{...}, ...]}}
+
+Every table is a list of flat or nested objects; an estimate is {"value", "low", "high"} with a
+95 % interval. What is printed, drawn or put into a report is made from these data alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from edge_router import __version__
+from edge_router.errors import UserError
+from edge_router.results.machine import machine_details
+
+SCHEMA: Final = "edge-router/bench/1"
+Table = Sequence[Mapping[str, Any]]
+
+
+def results(
+    kind: str, settings: Mapping[str, Any], tables: Mapping[str, Table], *, threads: int
+) -> dict[str, Any]:
+    """Results as plain data, with the machine they were taken on."""
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "machine": machine_details(threads),
+        "settings": dict(settings),
+        "tables": {name: list(rows) for name, rows in tables.items()},
+    }
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read a results file. Raises UserError when it is none of this version, or damaged."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise UserError(f"{path} cannot be read as results: it is nested too deeply") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as results: {error}") from error
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        found = f"its schema is {schema!r}" if schema else "it names no schema"
+        raise UserError(f"{path} holds no results of this version ({found}, not {SCHEMA!r})")
+    if not all(isinstance(data.get(k), dict) for k in ("machine", "settings", "tables")):
+        raise UserError(f"{path} holds damaged results: machine, settings or tables are missing")
+    for name, table in data["tables"].items():
+        if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
+            raise UserError(f"{path} holds damaged results: the table {name} is no list of rows")
+    return dict(data)
+
+
+@contextmanager
+def damage_told(what: str) -> Iterator[None]:
+    """Turn what a missing or wrong value in results leads to into a `UserError` about `what`."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{what} are damaged: {error} is missing") from error
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise UserError(f"{what} are damaged: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{what} are damaged: they are nested too deeply") from error
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write `data` to `path` under another name first. Raises UserError."""
+    write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+def write_csv(path: Path, data: Mapping[str, Any]) -> None:
+    """All tables of the results in one CSV file: nested names joined by dots, a column `table`.
+
+    The machine comes first, as comments, so that the numbers are never without it.
+    """
+    rows = [{"table": name, **flat(row)} for name, table in data["tables"].items() for row in table]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    out = io.StringIO()
+    for key, value in data["machine"].items():
+        out.write(f"# {key}: {value}\n")
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, out.getvalue())
+
+
+def flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects with their keys joined by dots; lists are left out."""
+    cells: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            cells |= flat(value, f"{prefix}{key}.")
+        elif not isinstance(value, list | tuple):
+            cells[f"{prefix}{key}"] = value
+    return cells
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or none. Raises UserError when it cannot be written."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def require_writable(path: Path) -> None:
+    """Raise UserError before a long run when its results could not be written."""
+    if path.is_dir():
+        raise UserError(f"{path} cannot be written: it is a folder; name a file")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{path} cannot be written: make the folder {path.parent} first")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UserError(f"{path} cannot be written: permission denied")
+
+
+def unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be written: {error.strerror or error}")

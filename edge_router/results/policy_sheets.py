@@ -1,0 +1,231 @@
+"""The sheets of a policies run: who wins, what it costs, task by task, and how games were lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from edge_router.results.figures import number
+from edge_router.screen.printable import wrapped
+from edge_router.screen.tables import Sheet
+
+Row = Mapping[str, Any]
+SHOWN: Final = 10  # games that the summary names
+
+
+def policy_summary(data: Mapping[str, Any]) -> list[Sheet]:
+    """One table that fits a terminal: won, escalated, seconds, and how it compares with high."""
+    rows: Sequence[Row] = data["tables"]["policies"]
+    played = [r for r in rows if r["how"] != "expert"]
+    kind = "estimated" if all(r["estimated_s"] for r in played) else "measured"
+    columns = ("router", "won", "95 %", "escalated %", f"{kind} seconds", "against high")
+    names = names_of(rows)
+    cells = [
+        (
+            *(name, f"{r['won']}/{r['games']}", _percent(r["success"]), _escalated(r)),
+            *(_value(r[f"{kind}_s"], ".2f"), _games_against(r["against_high"])),
+        )
+        for name, r in zip(names, rows, strict=True)
+    ]
+    return [Sheet("Games won, and what a game takes", columns, cells)]
+
+
+def names_of(rows: Sequence[Row]) -> list[str]:
+    """What each row is called, with its KV mode where there are several."""
+    several = len({r["kv"] for r in rows if r["kv"]}) > 1
+    return [f"{r['row']} ({r['kv']})" if several and r["kv"] else str(r["row"]) for r in rows]
+
+
+def _percent(estimate: Mapping[str, float]) -> str:
+    return f"{100 * estimate['low']:.0f}-{100 * estimate['high']:.0f}"
+
+
+def _escalated(row: Row) -> str:
+    """The share of the steps that the low tier did not write."""
+    low = next(iter(row["share"].values()), None)
+    return "" if low is None or row["how"] == "alone" else f"{100 * (1 - low['value']):.1f}"
+
+
+def _value(estimate: Mapping[str, float] | None, form: str) -> str:
+    return "" if estimate is None else format(estimate["value"], form)
+
+
+def _games_against(found: Mapping[str, Any] | None) -> str:
+    return "" if found is None else f"+{found['only_this']} -{found['only_reference']}"
+
+
+def differing_games(data: Mapping[str, Any], *, full: bool, width: int) -> list[str]:
+    """Lines that name the games which some routers won and others lost, and who did."""
+    rows = [r for r in data["tables"]["policies"] if r["how"] != "expert" and r.get("each")]
+    games: Sequence[str] = data["settings"].get("game_ids", [])
+    outcomes = list(zip(games, *(r["each"] for r in rows), strict=False)) if rows else []
+    differ = [(game, won) for game, *won in outcomes if len(set(won)) > 1]
+    if not differ:
+        return []
+    names = names_of(rows)
+    lines = [f"Games that some won and others lost: {len(differ)} of {len(games)}"]
+    for game, won in differ if full else differ[:SHOWN]:
+        lines += wrapped(game, width, indent="  ")
+        by = {w: ", ".join(n for n, x in zip(names, won, strict=True) if x is w) for w in won}
+        lines += wrapped(f"won by {by[True]}; lost by {by[False]}", width, indent="    ")
+    if not full and len(differ) > SHOWN:
+        lines.append(f"  and {len(differ) - SHOWN} more, which --full names")
+    return lines
+
+
+def policy_sheets(data: Mapping[str, Any]) -> list[Sheet]:
+    """All sheets of a results file of the kind "policies"."""
+    rows: Sequence[Row] = data["tables"]["policies"]
+    sheets = [_success(rows), _cost(rows), _by_kind(rows)]
+    return [*sheets, _losses(rows)] if any(row["failures"] for row in rows) else sheets
+
+
+def _success(rows: Sequence[Row]) -> Sheet:
+    columns = (
+        *("router", "kv", "won", "won % (95 %)", "against high, points (95 %)"),
+        *("only it / only high", "p"),
+    )
+    cells = [
+        (
+            r["row"],
+            r["kv"],
+            f"{r['won']}/{r['games']}",
+            number(r["success"], scale=100),
+            *_versus(r),
+        )
+        for r in rows
+    ]
+    return Sheet("Games won", columns, cells, 2)
+
+
+def _versus(row: Row) -> tuple[str, str, str]:
+    found = row["against_high"]
+    if found is None:
+        return ("", "", "")
+    return (
+        number(found["difference"], "+.1f", 100),
+        f"{found['only_this']}/{found['only_reference']}",
+        f"{found['p_value']:.3f}",
+    )
+
+
+def _cost(rows: Sequence[Row]) -> Sheet:
+    tiers = list(rows[0]["share"]) if rows else []
+    columns = (
+        *("router", "kv", *(f"% {tier}" for tier in tiers), "steps", "% refused"),
+        *("written", "read", "measured s", "estimated s"),
+    )
+    cells = [
+        (
+            *(r["row"], r["kv"], *(number(r["share"][tier], ".1f", 100) for tier in tiers)),
+            *(number(r["steps"]), number(r["refused"], ".1f", 100)),
+            *(number(r["tokens_written"], ".0f"), number(r["tokens_read"], ".0f")),
+            *(number(r["measured_s"], ".2f"), number(r["estimated_s"], ".2f")),
+        )
+        for r in rows
+    ]
+    return Sheet("A game on average: steps by tier, tokens, seconds (95 %)", columns, cells, 2)
+
+
+def _by_kind(rows: Sequence[Row]) -> Sheet:
+    kinds = sorted({kind for r in rows for kind in r["by_kind"]})
+    cells = [
+        (name, *(_of_kind(r, kind) for kind in kinds))
+        for name, r in zip(names_of(rows), rows, strict=True)
+    ]
+    columns = ("router", *(kind.replace("_", " ") for kind in kinds))
+    return Sheet("Games won by task type", columns, cells)
+
+
+def _of_kind(row: Row, kind: str) -> str:
+    found = row["by_kind"].get(kind)
+    return f"{found['won']}/{found['games']}" if found else ""
+
+
+def _losses(rows: Sequence[Row]) -> Sheet:
+    classes = sorted({name for r in rows for name in r["failures"]})
+    cells = [
+        (r["row"], r["kv"], *(str(r["failures"].get(name, "")) for name in classes)) for r in rows
+    ]
+    return Sheet("Games lost, by class", ("router", "kv", *classes), cells, 2)
+
+
+def tier_sheets(data: Mapping[str, Any]) -> list[Sheet]:
+    """All sheets of a results file of the kind "tiers"."""
+    rows: Sequence[Row] = data["tables"]["tiers"]
+    columns = (
+        *("tier alone", "won", "won % (95 %)", "against high, points (95 %)"),
+        *("only it / only high", "p"),
+        *("steps", "% refused", "KL/token", "% text differs", "% action differs"),
+    )
+    cells = [
+        (
+            *(r["router"], f"{r['won']}/{r['games']}", number(r["success"], scale=100)),
+            *(*_versus(r), number(r["steps"]), number(r["refused"], scale=100), *_distance(r)),
+        )
+        for r in rows
+    ]
+    sheets = [Sheet("Each tier alone, and its distance from the high tier", columns, cells)]
+    sheets.append(_by_kind(rows))
+    return [*sheets, _losses(rows)] if any(row["failures"] for row in rows) else sheets
+
+
+def _distance(row: Row) -> tuple[str, str, str]:
+    found = row["distance"]
+    if found is None:
+        return ("", "", "")
+    return (
+        number(found["kl_per_token"], ".5f"),
+        number(found["text_differs"], ".1f", 100),
+        number(found["action_differs"], ".1f", 100),
+    )
+
+
+def tier_summary(data: Mapping[str, Any]) -> list[Sheet]:
+    """One table that fits a terminal: won, and how often the tier differs from the high one."""
+    rows: Sequence[Row] = data["tables"]["tiers"]
+    columns = (
+        *("tier alone", "won", "95 %", "against high", "KL/token"),
+        *("% text differs", "% action differs"),
+    )
+    cells = []
+    for r in rows:
+        found = r["distance"] or {}
+        cells.append(
+            (
+                *(r["router"], f"{r['won']}/{r['games']}", _percent(r["success"])),
+                *(_games_against(r["against_high"]), _value(found.get("kl_per_token"), ".5f")),
+                *(_share(found.get(key)) for key in ("text_differs", "action_differs")),
+            )
+        )
+    return [Sheet("Each tier alone, and its distance from the high tier", columns, cells)]
+
+
+def _share(estimate: Mapping[str, float] | None) -> str:
+    return "" if estimate is None else f"{100 * estimate['value']:.1f}"
+
+
+def tier_notes(data: Mapping[str, Any]) -> list[str]:
+    """Crashes."""
+    rows: Sequence[Row] = data["tables"]["tiers"]
+    crashes = sorted({crash for r in rows for crash in r["crashes"]})
+    return [f"crashed, counted as not won: {crash}" for crash in crashes]
+
+
+def _threads_each(threads: int) -> str:
+    return f"{threads} threads each" if threads else "threads that follow the machine"
+
+
+def policy_notes(data: Mapping[str, Any]) -> list[str]:
+    """What a reader must know: crashes, seconds taken side by side, missing costs."""
+    rows: Sequence[Row] = data["tables"]["policies"]
+    crashes = sorted({crash for r in rows for crash in r["crashes"]})
+    notes = [f"crashed, counted as not won: {crash}" for crash in crashes]
+    notes += [f"{r['row']}: {r['note']}" for r in rows if r["note"]]
+    ways = sorted({tuple(way) for r in rows for way in r["measured_with"]})
+    if len(ways) > 1 or any(jobs > 1 for jobs, _ in ways):
+        told = ", ".join(f"{jobs} games at once with {_threads_each(n)}" for jobs, n in ways)
+        notes.append(f"measured seconds come from {told}: compare the estimated ones")
+    if not data["settings"].get("costs"):
+        notes.append("no estimated seconds: run edge-router calibrate for this model first")
+    return notes

@@ -1,0 +1,105 @@
+"""Keep every result of a long run, one at a time, so that nothing is lost or run twice.
+
+An SQLite file: each finished game is committed by itself, a power cut leaves a whole file, and
+two runs may write to it at once. A result is found again by a key over all that decided it.
+
+    with Store(path) as store:
+        store.put(key, {"won": True})
+        store.get(key)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from edge_router.errors import UserError
+from edge_router.files.folders import cache_folder
+
+SCHEMA: Final = 1  # PRAGMA user_version; another number is another layout
+
+
+def default_store() -> Path:
+    """The user's store of benchmark results."""
+    return cache_folder() / "bench.sqlite"
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """A key over everything that decides a result (plain data only)."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Store:
+    """Results by key. Raises UserError when the file cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged = 0  # results that were asked for and cannot be read
+        with self._told():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+            self._db.text_factory = bytes  # a damaged text must not stop the others
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._db.execute(
+                    "CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, what TEXT,"
+                    " result TEXT, made TEXT DEFAULT CURRENT_TIMESTAMP)"
+                )
+                self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+        if version not in (0, SCHEMA):
+            self._db.close()
+            raise UserError(
+                f"{path} was written by another version of edge-router; name another file with"
+                " --store"
+            )
+
+    def get(self, key: str) -> Any | None:
+        """The result kept under `key`; None when there is none, or it is damaged and counted."""
+        with self._told():
+            row = self._db.execute("SELECT result FROM results WHERE key = ?", (key,)).fetchone()
+        try:
+            return json.loads(row[0]) if row else None
+        except (ValueError, TypeError, RecursionError):
+            self.damaged += 1
+            return None
+
+    def put(self, key: str, result: Any, what: str = "") -> None:
+        """Keep a result at once; `what` tells a person which one it is."""
+        with self._told():
+            self._db.execute(
+                "INSERT OR REPLACE INTO results (key, what, result) VALUES (?, ?, ?)",
+                (key, what, json.dumps(result, separators=(",", ":"))),
+            )
+
+    def __len__(self) -> int:
+        with self._told():
+            (count,) = self._db.execute("SELECT COUNT(*) FROM results").fetchone()
+        return int(count)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise UserError(f"the results in {self.path} cannot be used: {error}") from error

@@ -1,0 +1,71 @@
+"""What the command line opens: the live app, a replay, or two replays side by side."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Sequence
+
+from edge_router.agent.session import Session
+from edge_router.agent.trace import Trace
+from edge_router.errors import UserError
+from edge_router.ladders.costs import CostProfile
+from edge_router.screen.printable import say
+from edge_router.tasks.alfworld.game_files import GameRef
+from tui.apps.compare import CompareApp
+from tui.apps.live import LiveApp
+from tui.apps.replay import ReplayApp
+
+DEFAULT_PACE = 1.5
+
+
+def play(
+    session: Session,
+    first: GameRef,
+    *,
+    pace: float = DEFAULT_PACE,
+    profile: CostProfile | None = None,
+) -> int:
+    """Open the live app; returns the exit code. `profile` is how fast this machine was before.
+
+    An error that is a bug of ours is raised again when the terminal is itself again.
+    """
+    # While the screen is drawn, the player waits for the interpreter's lock between two tokens:
+    # for 5 ms unless told otherwise.
+    sys.setswitchinterval(0.0005)
+    # Looking through all modules for garbage takes 60 ms and holds that lock as well.
+    gc.collect()
+    gc.freeze()
+    app = LiveApp(session, first, pace=pace, profile=profile)
+    try:
+        code = app.run()
+    finally:
+        app.finish_work()  # the ladder must not be freed under a step that is being computed
+    app.hear_the_rest()
+    for told in app.result:
+        say(told)
+    if app.failure is not None and not isinstance(app.failure, UserError):
+        raise app.failure
+    return app.return_code or code or 0
+
+
+def replay(
+    traces: Sequence[Trace],
+    names: Sequence[str],
+    *,
+    speed: float | None = None,
+    pace: float | None = None,
+    paused: bool = False,
+) -> int:
+    """Open the replay of one trace, or of two side by side; returns the exit code.
+
+    With a speed and no pace steps are as short as they were.
+    """
+    shown = pace if pace is not None else DEFAULT_PACE if speed is None else 0.0
+    app: ReplayApp
+    if len(traces) > 1:
+        app = CompareApp(traces, names, speed=speed or 1.0, pace=shown, paused=paused)
+    else:
+        app = ReplayApp(list(traces), speed=speed or 1.0, pace=shown, paused=paused)
+    code = app.run()
+    return app.return_code or code or 0

@@ -1,0 +1,55 @@
+"""Helpers for the draw_* modules: lines of rich text, cut to a width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from tui.draw.look import sign
+from tui.state.screenful import Screenful
+
+_WRAPPER = Console(width=80)  # rich wants one to wrap text; what it is set to plays no part
+
+Piece = str | tuple[str, str]  # text, or text and its style
+
+
+def line(*pieces: Piece) -> Text:
+    """One line from pieces."""
+    return Text.assemble(*pieces, no_wrap=True, end="")
+
+
+def block(lines: Sequence[Text], width: int, height: int) -> Text:
+    """At most `height` lines, each cut to `width` with an ellipsis."""
+    kept = []
+    for text in lines[:height]:
+        cut = text.copy()
+        cut.truncate(width, overflow="ellipsis")
+        kept.append(cut)
+    return Text("\n", no_wrap=True, end="").join(kept)
+
+
+def both_ends(left: Text, right: Text, width: int) -> Text:
+    """`left` and `right` at the ends of a line; `left` gives way."""
+    room = max(0, width - right.cell_len - 1)
+    shown = left.copy()
+    shown.truncate(room, overflow="ellipsis")
+    return Text.assemble(shown, " " * max(1, width - shown.cell_len - right.cell_len), right)
+
+
+def wrapped(text: Text, width: int) -> list[Text]:
+    """The text broken into lines at spaces."""
+    return list(text.wrap(_WRAPPER, max(1, width), no_wrap=False))
+
+
+def badge(s: Screenful, tier: int, *, bold: bool = True) -> tuple[str, str]:
+    """A tier's sign and name in its colour."""
+    style = f"bold {s.colour(tier)}" if bold else s.colour(tier)
+    return f"{sign(tier, s.count)} {s.episode.tiers[tier]}", style
+
+
+def pad(text: str, width: int) -> str:
+    """`text` filled with spaces to `width` cells."""
+    return text + " " * max(0, width - cell_len(text))
