@@ -19,8 +19,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt $(PIP_ARGS)
 LOCK := pyproject.toml constraints.txt
+# The theme's advertisement of its successor is no warning about our pages.
+BUILD_SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-.PHONY: help play test test-all check format docs lm router freeze clean distclean FORCE
+.PHONY: help play test test-all check format docs site lm router freeze clean distclean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -35,11 +37,12 @@ test: $(VENV)/.test-stamp ## set up and run the fast tests
 test-all: $(VENV)/.test-stamp ## run the slow tests as well
 	@$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
 
-check: $(VENV)/.test-stamp ## style, types, import rules and the fast tests
+check: $(VENV)/.test-stamp $(VENV)/.docs-stamp ## style, types, import rules, documentation, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BUILD_SITE)
 	$(BIN)/python -m pytest $(ARGS)
 
 format: $(VENV)/.test-stamp ## let ruff rewrite the code in its style
@@ -49,6 +52,9 @@ format: $(VENV)/.test-stamp ## let ruff rewrite the code in its style
 docs: $(VENV)/.run-stamp ## put the commands' own help into the documentation again
 	$(BIN)/python -m tools.refresh_docs
 
+site: $(VENV)/.docs-stamp ## build the documentation as a site in site/
+	$(BUILD_SITE)
+
 lm: $(VENV)/.test-stamp ## train the embedded model and build its tiers anew (hours)
 	$(BIN)/python -m train.lm $(ARGS)
 
@@ -57,11 +63,11 @@ router: $(VENV)/.test-stamp ## train the embedded model's router anew (an hour o
 	  --train-games 4000 --select-games 800 --test-games 600 $(ARGS)
 	$(BIN)/python -m train.router.ship runs/router models/household
 
-freeze: $(VENV)/.test-stamp ## write constraints.txt from what is installed
+freeze: $(VENV)/.test-stamp $(VENV)/.docs-stamp ## write constraints.txt from what is installed
 	$(BIN)/python -m tools.freeze
 
 clean: ## remove caches and build products
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find edge_router train tui tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environment as well
@@ -91,3 +97,8 @@ $(VENV)/.test-stamp: $(LOCK) | $(VENV)/.llama-stamp
 	@echo "Installing edge-router and what tests and training need (PyTorch among it)."
 	@$(PIP_INSTALL) -e '.[dev,train,convert]'
 	@touch $@ $(VENV)/.run-stamp
+
+$(VENV)/.docs-stamp: $(LOCK) | $(VENV)/.run-stamp
+	@echo "Installing what the documentation's site needs (about 120 MB on disk)."
+	@$(PIP_INSTALL) -e '.[docs]'
+	@touch $@

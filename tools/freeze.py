@@ -2,7 +2,7 @@
 
     python -m tools.freeze
 
-is run by `make freeze` in the environment that `make test` made. It keeps the
+is run by `make freeze` in the environment that `make check` made. It keeps the
 file's opening comment and pins what edge-router and its extras need, with
 everything these need in turn; whatever else is installed is left out.
 """
@@ -19,7 +19,8 @@ from packaging.version import Version
 
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
 ROOT = "edge-router"
-EXTRAS = ("convert", "train", "dev")
+TESTED = ("convert", "train", "dev")  # what `make test` installs
+EXTRAS = (*TESTED, "docs")
 
 
 def wanted(requirement: Requirement, extras: frozenset[str]) -> bool:
@@ -42,7 +43,7 @@ def closure(root: str, extras: frozenset[str]) -> dict[str, str]:
             try:
                 installed = Version(version(requirement.name))
             except PackageNotFoundError as missing:
-                told = f"{requirement.name} is not installed; run make test first."
+                told = f"{requirement.name} is not installed; run make check first."
                 raise SystemExit(told) from missing
             pins[canonicalize_name(requirement.name)] = installed.public
             key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
