@@ -32,9 +32,9 @@ FOREVER = 1000.0  # seconds: a pace that holds the player until a test lets it g
 
 @cache
 def won() -> Trace:
-    """A game won in seven steps, three of them not by the cheapest tier."""
+    """A game won in seven steps, three of them escalated."""
     trace = read_trace(TRACES / "won.jsonl")
-    # Recorded before traces told what a KV cache takes; this is what it took.
+    # Recorded before traces held the size of a KV cache; this is what it took.
     tiers = tuple(replace(tier, kv_bytes=3_145_728) for tier in trace.started.tiers)
     return replace(trace, started=replace(trace.started, tiers=tiers))
 
@@ -106,8 +106,8 @@ class RecordedSession:
         return event
 
     def _decided(self, event: Routed) -> Routed:
-        told = event.features | {"dial": self.dial}
-        vector = np.array([told.get(name, 0.0) for name in NAMES], np.float32)
+        features = event.features | {"dial": self.dial}
+        vector = np.array([features.get(name, 0.0) for name in NAMES], np.float32)
         decision = self.router.decide(Features(SCHEMA, NAMES, vector))
         return replace(
             event,
@@ -117,7 +117,7 @@ class RecordedSession:
             score=decision.score,
             thresholds=decision.thresholds,
             forced=decision.forced,
-            features=told,
+            features=features,
         )
 
 

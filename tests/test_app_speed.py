@@ -36,7 +36,7 @@ def test_steps_are_measured_with_the_app_held_and_running(
     assert "step 24 of 24" in printed.err
 
 
-def test_a_model_that_is_not_there_is_told_in_a_sentence(
+def test_a_model_that_is_not_there_is_reported_in_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert app_speed.main([f"--tier=q4_k_m={tmp_path}/gone.gguf", "--games=1"]) == 2

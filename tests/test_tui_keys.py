@@ -219,7 +219,7 @@ async def test_the_menu_lists_what_the_keys_do() -> None:
         wanted = {b.description for b in (*LiveApp.BINDINGS, *Frame.BINDINGS)
                   if isinstance(b, Binding) and b.show}  # fmt: skip
         assert wanted | {"Theme"} == set(commands)
-        await commands["Next step by the most precise copy"]()
+        await commands["Next step by the high tier"]()
         assert app.session.router.forced == 2
         await pilot.press("ctrl+p")
         await pilot.press(*"dial: bett")
@@ -236,11 +236,11 @@ async def test_minus_is_slower_and_plus_faster_and_every_size_says_so(
     for app in (live, replay):
         async with app.run_test(size=size) as pilot:
             await pilot.press("space", "minus")
-            told = [n.message for n in app._notifications]
-            assert told == ["Slower: at least 3 s a step on screen."]
+            said = [n.message for n in app._notifications]
+            assert said == ["Slower: at least 3 s a step on screen."]
             await pilot.press("plus")
-            told = [n.message for n in app._notifications]
-            assert told == ["Faster: at least 1.5 s a step on screen."]
+            said = [n.message for n in app._notifications]
+            assert said == ["Faster: at least 1.5 s a step on screen."]
             await pilot.press(*["plus"] * 9)
-            told = [n.message for n in app._notifications]
-            assert told == ["That is the fastest pace: full speed."]
+            said = [n.message for n in app._notifications]
+            assert said == ["That is the fastest pace: full speed."]

@@ -25,7 +25,7 @@ from tui.draw.panels import KeyBar, PrecisionStrip, SoFar
 from tui.draw.transcript_view import Transcript
 from tui.state.screenful import Status
 
-CHEAPEST, DEAREST = (spec.name for spec in find_ladder("household").tiers)
+LOW, HIGH = (spec.name for spec in find_ladder("household").tiers)
 SHORT_GAME = 28  # won in seven steps by the embedded model
 
 
@@ -78,7 +78,7 @@ async def test_forced_tiers_and_a_restart_on_the_real_model(tmp_path: Path) -> N
             app.finish_work()
     first, second = read_trace(path), read_trace(tmp_path / "episode-2.jsonl")
     assert [(s.finished.tier, s.routed.forced) for s in first.steps] == [
-        *((CHEAPEST, False), (DEAREST, True), (DEAREST, True))
+        *((LOW, False), (HIGH, True), (HIGH, True))
     ]
     assert first.finished is not None
     assert first.finished.reason == "interrupted"
@@ -102,7 +102,7 @@ async def test_quitting_in_mid_game_leaves_a_whole_trace(tmp_path: Path) -> None
     assert app.return_code == 0
 
 
-async def test_a_model_file_that_vanished_is_told_and_another_try_is_possible(
+async def test_a_model_file_that_vanished_is_shown_and_another_try_is_possible(
     tmp_path: Path,
 ) -> None:
     gone = [TierSpec("q4_k_m", tmp_path / "gone.gguf")]
@@ -225,7 +225,7 @@ async def test_trace_and_picture_are_saved(tmp_path: Path, monkeypatch: pytest.M
     assert "put&#160;a&#160;clean&#160;soapbar" in picture.read_text("utf-8")
 
 
-async def test_a_folder_that_cannot_be_written_is_told(
+async def test_a_folder_that_cannot_be_written_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "gone"

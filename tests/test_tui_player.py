@@ -26,7 +26,7 @@ from tui.apps.player import Failed, Happening, Player
 
 @dataclass
 class Heard:
-    """What a player tells, in order, with the time it was told."""
+    """What a player tells, in order, with the time of each."""
 
     all: list[Happening] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
@@ -61,7 +61,7 @@ def player(
 
 
 def still(heard: Heard) -> bool:
-    """Whether nothing more is told for a while."""
+    """Whether nothing more comes for a while."""
     before = len(heard.all)
     time.sleep(0.1)
     return len(heard.all) == before
@@ -109,10 +109,10 @@ def test_pausing_lets_the_step_in_hand_end() -> None:
 def test_the_pace_is_kept_between_steps_and_never_while_text_is_decoded() -> None:
     with player(pace=0.2) as (_, heard):
         heard.wait_for(lambda: heard.count(StepFinished) == 3)
-        told = list(zip(heard.all, heard.times, strict=True))
-        ends = [t for h, t in told if isinstance(h, StepFinished)]
+        said = list(zip(heard.all, heard.times, strict=True))
+        ends = [t for h, t in said if isinstance(h, StepFinished)]
         assert ends[2] - ends[1] >= 0.15
-        written = [t for h, t in told if isinstance(h, TextDecoded) and h.step == 0]
+        written = [t for h, t in said if isinstance(h, TextDecoded) and h.step == 0]
         assert written[-1] - written[0] < 0.1
 
 
@@ -163,7 +163,7 @@ class Breaking(RecordedSession):
 
 
 @pytest.mark.parametrize("error", [UserError("the game is damaged"), RuntimeError("a bug")])
-def test_a_game_that_fails_is_told_and_the_next_one_can_be_played(error: Exception) -> None:
+def test_a_game_that_fails_is_shown_and_the_next_one_can_be_played(error: Exception) -> None:
     with player(Breaking(error)) as (made, heard):
         heard.wait_for(lambda: heard.count(Failed) == 1)
         failed = heard.all[-1]

@@ -70,11 +70,13 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, tmp_path: Path) -> Non
     whole_trace(tmp_path)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["with SIGHUP", "without"])
-def test_a_terminal_that_is_closed_ends_it_with_a_whole_trace(told: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("signalled", [True, False], ids=["with SIGHUP", "without"])
+def test_a_terminal_that_is_closed_ends_it_with_a_whole_trace(
+    signalled: bool, tmp_path: Path
+) -> None:
     with terminal(*PLAY, cwd=tmp_path) as used:
         take_steps(used, tmp_path, 2)
-        if told:
+        if signalled:
             used.process.send_signal(signal.SIGHUP)
         used.hang_up()
         assert used.process.wait(300) == 128 + signal.SIGHUP
@@ -107,7 +109,7 @@ def test_a_crash_of_the_screen_leaves_terminal_and_trace_whole(tmp_path: Path) -
     assert len(trace.steps) >= 2
 
 
-def test_a_mistake_is_told_before_the_app_opens(tmp_path: Path) -> None:
+def test_a_mistake_is_reported_before_the_app_opens(tmp_path: Path) -> None:
     with terminal("play", "--split=generated", "--game=9999", cwd=tmp_path) as used:
         assert used.wait() == 2
         assert ENTERS not in used.output

@@ -37,7 +37,7 @@ from tui.draw.words import (
     wording,
 )
 from tui.state.episode import Episode, first_difference
-from tui.state.estimate import always_dearest, handed_over
+from tui.state.estimate import always_high, handed_over
 from tui.state.screenful import Screenful
 from tui.state.timeline import Timeline
 
@@ -56,7 +56,7 @@ def routed(**changes: object) -> Routed:
 
 
 @pytest.mark.parametrize(
-    ("chances", "told"),
+    ("chances", "said"),
     [
         ((0.48, 0.41, 0.02, 0.01), "unsure between 2 tokens: 0.48 / 0.41"),
         ((0.4, 0.3, 0.2, 0.06), "unsure between 4 tokens: 0.40 / 0.30 / 0.20 / 0.06"),
@@ -67,20 +67,20 @@ def routed(**changes: object) -> Routed:
         ((0.99999999, 0.0, 0.0, 0.0), "over 99.999 % sure of its next token"),
     ],
 )
-def test_certainty_is_told_in_words(chances: tuple[float, ...], told: str) -> None:
-    assert certainty(dict(zip(("p1", "p2", "p3", "p4"), chances, strict=True))) == told
+def test_certainty_is_put_into_words(chances: tuple[float, ...], said: str) -> None:
+    assert certainty(dict(zip(("p1", "p2", "p3", "p4"), chances, strict=True))) == said
 
 
 @pytest.mark.parametrize(
-    ("age", "told"),
+    ("age", "said"),
     [(0, "0 words back"), (1, "1 word back"), (12, "12 words back"), (None, "never or long ago")],
 )
-def test_the_wording_of_a_draft_is_told_in_words(age: int | None, told: str) -> None:
+def test_the_wording_of_a_draft_is_put_into_words(age: int | None, said: str) -> None:
     features = extract(np.zeros(3, np.float32), CONTEXT)
     draft = Draft((), 0, 0, 0, 0, Wording(age=age, follows=age == 12))
     seen = with_draft(features, draft)
     lines = dict(wording(dict(zip(seen.names, map(float, seen.vector), strict=True))))
-    assert lines["what its command is about was named"] == told
+    assert lines["what its command is about was named"] == said
     assert lines["and stood next to what the last one was about"] == ("yes" if age == 12 else "no")
 
 
@@ -88,7 +88,7 @@ def test_traces_from_before_the_wording_was_read_say_nothing_of_it() -> None:
     assert wording({"draft_min_p": 0.5}) == []
 
 
-def test_troubles_are_told_and_nothing_else() -> None:
+def test_troubles_are_shown_and_nothing_else() -> None:
     assert troubles({"refused_run": 0.2, "repeats": 0.4}) == [
         "the last command was refused",
         "the last command had been given 2 times before",
@@ -102,11 +102,11 @@ def test_troubles_are_told_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "said"),
     [(0.0, "0"), (1.32, "1.32"), (0.0041, "0.004"), (0.00148, "0.0015"), (1e-6, "under 0.0001")],
 )
-def test_small_numbers_stay_readable(value: float, told: str) -> None:
-    assert number(value) == told
+def test_small_numbers_stay_readable(value: float, said: str) -> None:
+    assert number(value) == said
 
 
 def test_units_suit_their_size() -> None:
@@ -120,12 +120,12 @@ def test_units_suit_their_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("decision", "told"),
+    ("decision", "said"),
     [
-        (routed(), "the smallest copy's doubt is under the limit"),
-        (routed(tier_index=2, score=0.9), "the smallest copy's doubt is over the limit"),
+        (routed(), "the low tier's doubt is under the limit"),
+        (routed(tier_index=2, score=0.9), "the low tier's doubt is over the limit"),
         (routed(decide_at="draft"), "the router trusts its draft"),
-        (routed(tier_index=2, decide_at="draft"), "the router doubts the smallest copy's draft"),
+        (routed(tier_index=2, decide_at="draft"), "the router doubts the low tier's draft"),
         (routed(tier_index=2, decide_at="draft", forced=True), "you forced it"),
         (routed(tier_index=2, forced=True), "you forced it"),
         (routed(score=None, thresholds=(), reason="always the cheapest"),
@@ -134,8 +134,8 @@ def test_units_suit_their_size() -> None:
          "the last command was refused"),
     ],
 )  # fmt: skip
-def test_a_decision_has_a_reason_anyone_can_read(decision: Routed, told: str) -> None:
-    assert because(decision, STARTED) == told
+def test_a_decision_has_a_reason_anyone_can_read(decision: Routed, said: str) -> None:
+    assert because(decision, STARTED) == said
 
 
 def test_a_router_that_reads_the_draft_tells_of_the_draft_and_not_of_the_next_token() -> None:
@@ -145,29 +145,29 @@ def test_a_router_that_reads_the_draft_tells_of_the_draft_and_not_of_the_next_to
         decide_at="draft", draft="bring soap\n> go to sofa 1", features=chances,
     )  # fmt: skip
     s = Screenful(episode=episode((STARTED, decided)))
-    told = draw_why(s, 60, 20).plain
-    assert "the router doubts the smallest copy's draft." in told
+    said = draw_why(s, 60, 20).plain
+    assert "the router doubts the low tier's draft." in said
     assert "the draft's least sure word: 41 %\n" in draw_why(s, 36, 3).plain + "\n"
-    assert "least sure word of its command: 99.98 %" in told
-    assert "next token" not in told
-    assert "q8_0 writes step 1: the router doubts the smallest copy's draft." in headline(s).plain
+    assert "least sure word of its command: 99.98 %" in said
+    assert "next token" not in said
+    assert "q8_0 writes step 1: the router doubts the low tier's draft." in headline(s).plain
 
 
 def test_the_legend_of_times_has_room_for_drafts_at_80_columns() -> None:
     drafted = replace(finished(0, 2), latency=replace(finished(0, 2).latency, draft_ms=3.0))
     shown = Episode(STARTED)
     shown.apply(drafted)
-    told = legend(Screenful(episode=shown), 36)
-    assert told.plain == "░read │pick ▚try ▒hand ▓catch █write"
+    said = legend(Screenful(episode=shown), 36)
+    assert said.plain == "░read │pick ▚try ▒hand ▓catch █write"
 
 
 def test_every_ending_has_a_sentence() -> None:
-    told = {r: outcome(replace(FINISHED, won=r == "won", reason=r), episode()) for r in
+    said = {r: outcome(replace(FINISHED, won=r == "won", reason=r), episode()) for r in
             ("won", "lost", "out of steps", "interrupted")}  # fmt: skip
-    assert told["won"].startswith("Won in 3 steps")
-    assert told["lost"].startswith("Lost after 3 steps")
-    assert told["out of steps"].startswith("Not won")
-    assert told["interrupted"].startswith("Stopped after 3 steps")
+    assert said["won"].startswith("Won in 3 steps")
+    assert said["lost"].startswith("Lost after 3 steps")
+    assert said["out of steps"].startswith("Not won")
+    assert said["interrupted"].startswith("Stopped after 3 steps")
 
 
 def finished(step: int, tier: int, **latency: float) -> StepFinished:
@@ -176,18 +176,18 @@ def finished(step: int, tier: int, **latency: float) -> StepFinished:
     return replace(event, latency=Latency(**latency))  # type: ignore[arg-type]
 
 
-def test_the_estimate_takes_the_dearest_tiers_own_rates() -> None:
+def test_the_estimate_takes_the_high_tiers_own_rates() -> None:
     steps = [
         finished(0, 0, prefill_ms=100, prefill_tokens=50, decode_ms=40, decode_tokens=10),
         finished(1, 2, prefill_ms=20, prefill_tokens=10, decode_ms=200, decode_tokens=10),
-        # of these 15 tokens 10 are what the dearest tier wrote, read again by the cheapest
+        # of these 15 tokens 10 are what the high tier wrote, read again by the low tier
         finished(2, 0, prefill_ms=30, prefill_tokens=15, decode_ms=40, decode_tokens=10),
     ]
-    guess = always_dearest(steps, 2)
+    guess = always_high(steps, 2)
     assert guess is not None
     # 2 ms a token read (50 + 10 + 5), 20 ms a token written (30)
     assert guess.ms == pytest.approx(65 * 2 + 30 * 20)
-    assert guess.reads_as_cheapest
+    assert guess.reads_as_low
 
 
 def test_its_own_reading_speed_counts_where_it_was_measured() -> None:
@@ -195,15 +195,15 @@ def test_its_own_reading_speed_counts_where_it_was_measured() -> None:
         finished(0, 2, prefill_ms=100, prefill_tokens=50, catchup_ms=200, catchup_tokens=50,
                  decode_ms=200, decode_tokens=10),
     ]  # fmt: skip
-    guess = always_dearest(steps, 2)
+    guess = always_high(steps, 2)
     assert guess is not None
     assert guess.ms == pytest.approx(50 * 4 + 10 * 20)
-    assert not guess.reads_as_cheapest
+    assert not guess.reads_as_low
 
 
-def test_there_is_no_estimate_before_the_dearest_tier_has_written() -> None:
-    assert always_dearest([finished(0, 0, decode_ms=1, decode_tokens=1)], 2) is None
-    assert always_dearest([], 2) is None
+def test_there_is_no_estimate_before_the_high_tier_has_written() -> None:
+    assert always_high([finished(0, 0, decode_ms=1, decode_tokens=1)], 2) is None
+    assert always_high([], 2) is None
 
 
 def test_what_handing_over_saved_is_counted_in_reading_time() -> None:
@@ -217,7 +217,7 @@ def test_what_handing_over_saved_is_counted_in_reading_time() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
-def test_signs_and_colours_run_from_cheap_to_dear(count: int) -> None:
+def test_signs_and_colours_run_from_low_to_high(count: int) -> None:
     signs = [sign(i, count) for i in range(count)]
     assert signs[-1] == SIGNS[-1]
     assert sorted(signs, key=SIGNS.index) == signs
@@ -332,7 +332,7 @@ def test_nothing_is_wider_or_higher_than_its_panel(width: int, height: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("width", "told"),
+    ("width", "said"),
     [
         (80, "○ 5.2  ◑ 5.2  ● 5.2 MB, 3.1 MB of each to remember the text"),
         (60, "○ 5.2  ◑ 5.2  ● 5.2 MB, 3.1 MB each for the text"),
@@ -340,15 +340,15 @@ def test_nothing_is_wider_or_higher_than_its_panel(width: int, height: int) -> N
         (36, "○ 5.2  ◑ 5.2  ● 5.2 MB"),
     ],
 )
-def test_memory_counts_weights_and_what_the_text_takes(width: int, told: str) -> None:
+def test_memory_counts_weights_and_what_the_text_takes(width: int, said: str) -> None:
     from tui.draw.sofar import draw_sofar
 
     tiers = tuple(replace(tier, kv_bytes=3_145_728) for tier in STARTED.tiers)
     rows = draw_sofar(Screenful(episode=episode((replace(STARTED, tiers=tiers),))), width, 12)
     (memory,) = (row for row in rows.plain.splitlines() if row.startswith("memory"))
-    assert memory.removeprefix("memory").strip() == told
+    assert memory.removeprefix("memory").strip() == said
     rows = draw_sofar(Screenful(episode=episode((STARTED,))), width, 12)
-    assert "memory    ○ 2.1  ◑ 2.1  ● 2.1 MB\n" in rows.plain  # an older trace tells the files'
+    assert "memory    ○ 2.1  ◑ 2.1  ● 2.1 MB\n" in rows.plain  # an older trace
 
 
 def test_a_trained_router_is_named_by_its_folder_and_file() -> None:
@@ -376,9 +376,9 @@ def test_runs_part_where_the_commands_differ() -> None:
     one, other = complete(won()), complete(not_won())
     assert first_difference(one, one) is None
     assert first_difference(one, other) == 4
-    told = verdict([won(), not_won()], [one, other], 4)
-    assert told.startswith("The runs give the same commands up to step 4 and part at step 5")
-    assert "out of steps in 4 steps" in told
+    said = verdict([won(), not_won()], [one, other], 4)
+    assert said.startswith("The runs give the same commands up to step 4 and part at step 5")
+    assert "out of steps in 4 steps" in said
 
 
 def test_a_line_of_time_keeps_the_runs_own_pace_or_the_one_asked_for() -> None:

@@ -5,7 +5,7 @@ engine is imported here. From the bottom up:
 
     cleaning   texts of files and models, so that they steer nothing
     episode    events -> what has happened so far
-    estimate   what always taking the dearest tier would have cost
+    estimate   what the high tier alone would have cost
     words      features and decisions in words a person understands
     look       colours and signs of tiers and stages
     screenful  everything that the screen shows, as plain data

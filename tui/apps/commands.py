@@ -31,7 +31,7 @@ def play(
     An error that is a bug of ours is raised again when the terminal is itself again.
     """
     # While the screen is drawn, the player waits for the interpreter's lock between two tokens:
-    # for 5 ms unless told otherwise.
+    # for 5 ms unless this is set.
     sys.setswitchinterval(0.0005)
     # Looking through all modules for garbage takes 60 ms and holds that lock as well.
     gc.collect()
@@ -42,8 +42,8 @@ def play(
     finally:
         app.finish_work()  # the ladder must not be freed under a step that is being computed
     app.hear_the_rest()
-    for told in app.result:
-        say(told)
+    for sentence in app.result:
+        say(sentence)
     if app.failure is not None and not isinstance(app.failure, UserError):
         raise app.failure
     return app.return_code or code or 0

@@ -107,6 +107,6 @@ def verdict(traces: Sequence[Trace], episodes: Sequence[Episode], parts_at: int 
 def _took(episode: Episode) -> str:
     steps = episode.done_steps
     how = episode.finished.reason if episode.finished else "cut short"
-    dear = sum(step.tier_index > 0 for step in steps)
+    escalated = sum(step.tier_index > 0 for step in steps)
     ms = milliseconds(sum(step.latency.model_ms for step in steps))
-    return f"{how} in {len(steps)} steps, {dear} not by the smallest copy, model {ms}"
+    return f"{how} in {len(steps)} steps, {escalated} escalated, model {ms}"

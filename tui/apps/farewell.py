@@ -28,5 +28,5 @@ def _how(episode: Episode) -> str:
         for tier, name in enumerate(episode.tiers)
         if steps
     ]
-    told = [outcome(episode.finished), ", ".join(shares), summary(episode.finished.escalations)]
-    return "; ".join(filter(None, told))
+    parts = [outcome(episode.finished), ", ".join(shares), summary(episode.finished.escalations)]
+    return "; ".join(filter(None, parts))

@@ -92,7 +92,7 @@ class Frame(App[int]):
         """
         assert sys.__stderr__ is not None
         terminal = select.poll()
-        terminal.register(sys.__stderr__.fileno(), 0)  # hang-up is told whatever is asked for
+        terminal.register(sys.__stderr__.fileno(), 0)  # a hang-up is reported always
         while not self._over.wait(0.0):
             if terminal.poll(500):
                 self._hang_up()

@@ -14,31 +14,31 @@ from textual.widgets import Static
 
 WORDS = """\
 A language model plays a game of finding and carrying things in a household. The model lies on \
-disk in several copies of different precision (quantisation): fewer bits a number make a copy \
-smaller and often faster, and a little less reliable. Most steps are easy, and the smallest copy \
-writes them as well as any. So for every step a small router looks at how much doubt the \
-smallest copy has, and picks the copy that writes the step.
+disk at several precisions, its tiers (quantisation): fewer bits a number make a tier smaller and \
+often faster, and a little less reliable. Most steps are easy, and the low tier writes them as \
+well as any. So for every step a small router looks at how much doubt the low tier has, and keeps \
+the step there or escalates it to a higher tier.
 
-One step: the smallest copy reads what is new (prefill); the router decides (route); if another \
-copy is chosen, it is handed what the smallest has read (handoff: a copy of the KV cache, instead \
-of reading it all again) and reads the last words itself (catch-up); then it writes a thought and \
-a command (decode), and the game answers.
+One step: the low tier reads what is new (prefill); the router decides (route); a higher tier is \
+handed what the low tier has read (handoff: a copy of the KV cache, instead of reading it all \
+again) and reads the last words itself (catch-up); then the chosen tier writes a thought and a \
+command (decode), and the game replies with an observation.
 
-Some routers, also the one that comes with the model, decide later: the smallest copy writes the \
-whole step on trial, and the router reads how sure it was of every word (a token: a word or a \
-piece of one) of this draft. A draft that it trusts is the step; else the chosen copy writes anew.
+Some routers, also the one that comes with the model, decide later: the low tier drafts the whole \
+step, and the router reads how sure it was of every token (a word or a piece of one) of this \
+draft. A draft that it trusts is the step; else the chosen tier decodes the step instead.
 
-Circles are copies: the fuller, the more precise. The strip shows a column a step: as high as the \
-doubt, in the colour and with the circle of the copy that wrote it. A circle in reverse was forced \
-by you. The line is the limit: doubt that reaches it calls for a more precise copy. Doubt is the \
-router's own measure (entropy in nats, 1 - margin, or a probability); unless it is a probability, \
-the limit is drawn in the middle and doubt d at d / (d + limit).
+Circles are tiers: the fuller, the more precise. The strip shows a column a step: as high as the \
+doubt, in the colour and with the circle of the tier that wrote it. A circle in reverse was forced \
+by you. The line is the limit: doubt that reaches it escalates. Doubt is the router's score \
+(entropy in nats, 1 - margin, or a probability) and the limit its threshold; unless doubt is a \
+probability, the limit is drawn in the middle and doubt d at d / (d + limit).
 
-Memory is a copy's weights and its KV cache (what the model keeps of the text it has read), which \
+Memory is a tier's weights and its KV cache (what the model keeps of the text it has read), which \
 has room for the whole context from the beginning.
 
 Times are the model's alone, without the game's. "about" and "estimate" mark what was not measured \
-but calculated from this run's own speeds: what the most precise copy would have taken for the \
+but calculated from this run's own speeds: what the high tier would have taken for the \
 same steps, and what handing over saved."""
 
 

@@ -20,7 +20,7 @@ from edge_router.screen.printable import one_line
 from edge_router.tasks.alfworld.game_files import GameRef
 from tui.apps.farewell import farewell
 from tui.apps.frame import Frame, Key, stamp
-from tui.apps.pace import FASTER, SLOWER, answer, next_pace
+from tui.apps.pace import FASTER, SLOWER, change_of, next_pace
 from tui.apps.picker import GamePicker
 from tui.apps.playable import Playable
 from tui.apps.player import Failed, Happening, Player
@@ -45,13 +45,13 @@ class LiveApp(Frame):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "pause", "Pause or go on"),
         Binding("n", "one_step", "One step"),
-        Binding("l", "force(0)", "Next step by the smallest copy"),
-        Binding("h", "force(-1)", "Next step by the most precise copy"),
-        *(Binding(str(i), f"force({i - 1})", f"Next step by copy {i}", show=False)
+        Binding("l", "force(0)", "Next step by the low tier"),
+        Binding("h", "force(-1)", "Next step by the high tier"),
+        *(Binding(str(i), f"force({i - 1})", f"Next step by tier {i}", show=False)
           for i in range(1, 10)),
         Binding("a", "auto", "The router decides again"),
-        Binding("left", "dial(-1)", "Dial: cheaper"),
-        Binding("right", "dial(1)", "Dial: better"),
+        Binding("left", "dial(-1)", "Dial: towards cost"),
+        Binding("right", "dial(1)", "Dial: towards quality"),
         Binding("minus", f"pace({SLOWER})", "Slower"),
         Binding("plus,equals_sign", f"pace({FASTER})", "Faster"),
         Binding("left_square_bracket", "look(-1)", "Look a step back"),
@@ -78,8 +78,8 @@ class LiveApp(Frame):
         ("t", "trace", "app.save_trace"),
     ]
     HELP = (
-        "l and h have the smallest or the most precise copy write the next step, the digits 1 to 9"
-        " any copy, a leaves it to the router again. The arrows turn the dial towards cost or"
+        "l and h have the low or the high tier write the next step, the digits 1 to 9"
+        " any tier, a leaves it to the router again. The arrows turn the dial towards cost or"
         " quality. + is faster and - slower: steps stay shorter or longer on the screen; the model"
         " itself always runs at full speed. [ and ], or a click on the strip, stop and show an"
         " earlier step as it was; space goes back to the newest. When a game has ended, v shows it"
@@ -127,8 +127,8 @@ class LiveApp(Frame):
         self._looking = asyncio.get_running_loop().call_later(
             1 / LOOKS_PER_SECOND, self._look_again
         )
-        told = self._happened or self._phase != self.session.phase
-        if told and time.monotonic() >= self._drawn + FRAME_SECONDS:
+        is_news = self._happened or self._phase != self.session.phase
+        if is_news and time.monotonic() >= self._drawn + FRAME_SECONDS:
             self.call_next(self.catch_up)
 
     def catch_up(self) -> None:
@@ -155,7 +155,7 @@ class LiveApp(Frame):
         self.episode.apply(event)
 
     def hear_the_rest(self) -> None:
-        """Take in what was told after the last frame, when there is no screen any more."""
+        """Take in what has happened since the last frame, when there is no screen any more."""
         while self._happened:
             self._take_in(self._happened.popleft())
 
@@ -225,8 +225,8 @@ class LiveApp(Frame):
             return
         count = len(self.episode.tiers)
         if not -count <= tier < count:
-            copies = "copy" if count == 1 else "copies"
-            self.say(f"There is no copy {tier + 1}: this model has {count} {copies}.")
+            tiers = "tier" if count == 1 else "tiers"
+            self.say(f"There is no tier {tier + 1}: this model has {count} {tiers}.")
             return
         self.looked_at = None
         if self.session.router.forced == tier % count:
@@ -306,7 +306,7 @@ class LiveApp(Frame):
             return
         before = self.player.pace
         self.player.pace = next_pace(before, direction)
-        self.say(answer(before, self.player.pace, direction))
+        self.say(change_of(before, self.player.pace, direction))
         self.show()
 
     def action_pick(self) -> None:
@@ -380,5 +380,5 @@ def _sentence(error: Exception | None) -> str:
         return ""
     if not isinstance(error, UserError):
         return one_line(f"{type(error).__name__}: {error}")
-    told = one_line(str(error))
-    return told[:1].upper() + told[1:] if told.split(" ")[0].isalpha() else told
+    said = one_line(str(error))
+    return said[:1].upper() + said[1:] if said.split(" ")[0].isalpha() else said

@@ -19,7 +19,7 @@ def in_words(pace: float) -> str:
     return f"at least {pace:g} s a step on screen" if pace else "full speed"
 
 
-def answer(before: float, pace: float, direction: int) -> str:
+def change_of(before: float, pace: float, direction: int) -> str:
     """What a key for the pace has done, in one sentence."""
     if before != pace:
         how = "Slower" if direction == SLOWER else "Faster"

@@ -1,4 +1,4 @@
-"""What the live app plays: a `Session`, or anything that tells the same story."""
+"""What the live app plays: a `Session`, or anything that emits the same events."""
 
 from __future__ import annotations
 

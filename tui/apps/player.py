@@ -119,7 +119,7 @@ class Player:
                 self._session.play(game, [self._tell, self._hold])
             except UserError as error:
                 self._tell(Failed(str(error), error))
-            except Exception as error:  # shown on the screen, and told again on leaving
+            except Exception as error:  # shown on the screen, and raised again on leaving
                 self._tell(Failed(f"{type(error).__name__}: {error}", error))
 
     def _take(self) -> GameRef | None:

@@ -24,6 +24,6 @@ def _cleaned(value: Any, name: str) -> Any:
     if isinstance(value, dict):
         return {_cleaned(key, name): item for key, item in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        told = {field.name: getattr(value, field.name) for field in fields(value)}
-        return replace(value, **{key: _cleaned(item, key) for key, item in told.items()})
+        values = {field.name: getattr(value, field.name) for field in fields(value)}
+        return replace(value, **{key: _cleaned(item, key) for key, item in values.items()})
     return value

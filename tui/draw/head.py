@@ -66,17 +66,17 @@ def about(s: Screenful, width: int) -> Text:
         return line(
             ("A language model plays a game in which it must find and carry things.", s.look.soft)
         )
-    copies = {2: "two", 3: "three", 4: "four", 5: "five"}.get(count, str(count))
+    tiers = {2: "two", 3: "three", 4: "four", 5: "five"}.get(count, str(count))
     longest = (
-        f"One language model plays, stored in {copies} copies of different precision: smaller is"
-        " cheaper but rougher. For every step a router picks the copy that writes it."
+        f"One language model plays, stored at {tiers} precisions (tiers): a low one is smaller and"
+        " rougher, a high one larger and better. For every step a router picks the tier."
     )
     long = (
-        f"One language model in {copies} copies, from small and rough to large and precise;"
+        f"One model at {tiers} precisions (tiers), from small and rough to large and precise;"
         " a router picks one for each step."
     )
-    short = f"One model, {copies} copies, small to precise; a router picks one for each step."
-    fits = [told for told in (longest, long, short) if len(told) <= width]
+    short = f"One model, {tiers} tiers, small to precise; a router picks one for each step."
+    fits = [text for text in (longest, long, short) if len(text) <= width]
     return line((fits[0] if fits else short, s.look.soft))
 
 
@@ -85,11 +85,11 @@ def legend(s: Screenful, width: int) -> Text:
     started = s.episode.started
     if started is None:
         return line()
-    for told in (range(s.count), (0, s.count - 1), (), None):  # None: the names alone
+    for described in (range(s.count), (0, s.count - 1), (), None):  # None: the names alone
         pieces: list[str | tuple[str, str]] = []
         for index, tier in enumerate(started.tiers):
-            what = f" {word(index, s.count)}," if index in (told or ()) else ""
-            size = "  " if told is None else f"{what} {megabytes(tier.size_bytes)}    "
+            what = f" {word(index, s.count)}," if index in (described or ()) else ""
+            size = "  " if described is None else f"{what} {megabytes(tier.size_bytes)}    "
             pieces += [badge(s, index), (size, s.look.soft)]
         drawn = line(*pieces)
         drawn.rstrip()
@@ -115,7 +115,7 @@ def headline(s: Screenful) -> Text:
     if s.forced is not None:
         return line(("Next step: ", "bold"), badge(s, s.forced), (", forced by you.", "bold"))
     if step is None:
-        return line(("The game begins; the smallest copy reads what there is to see.", "bold"))
+        return line(("The game begins; the low tier reads what there is to see.", "bold"))
     if step.routed is None:
         return line((f"Step {step.number + 1}: the router decides who writes it.", "bold"))
     return Text.assemble(

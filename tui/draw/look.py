@@ -1,4 +1,4 @@
-"""Colours and signs. Nothing is told by colour alone: every tier has a sign, every stage a pattern.
+"""Colours and signs. Nothing rests on colour alone: every tier has a sign, every stage a pattern.
 
 The tiers' colours run from blue over pink (purple on light themes) to orange. They were searched
 for among such triples: each has a contrast of 4.5 or more to its ground, and every two stay apart
@@ -44,7 +44,7 @@ class Look:
     dark: bool
 
     def tier(self, index: int, count: int) -> str:
-        """A tier's colour; `index` 0 is the cheapest of `count`."""
+        """A tier's colour; `index` 0 is the low tier of `count`."""
         return _between(_DARK if self.dark else _LIGHT, index, count)
 
     def stage(self, stage: Stage, tier: str) -> str:
@@ -79,7 +79,7 @@ class Look:
 
 
 def sign(index: int, count: int) -> str:
-    """A tier's sign: an empty circle for the cheapest, a full one for the most precise."""
+    """A tier's sign: an empty circle for the low tier, a full one for the high tier."""
     if count <= 1:
         return SIGNS[-1]
     return SIGNS[round(index * (len(SIGNS) - 1) / (count - 1))]

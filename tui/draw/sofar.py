@@ -90,10 +90,10 @@ def _saved(s: Screenful, width: int) -> Text:
     if saved.saved_ms <= 0:
         return _meter(s, "handover", f"{saved.tokens} tokens, nothing saved")
     ms = milliseconds(saved.saved_ms)
-    told = f"{saved.tokens} tokens copied, about {ms} saved (estimate)"
-    if LABEL + len(told) > width:
-        told = f"{saved.tokens} tok, ~{ms} saved"
-    return _meter(s, "handover", told)
+    saving = f"{saved.tokens} tokens copied, about {ms} saved (estimate)"
+    if LABEL + len(saving) > width:
+        saving = f"{saved.tokens} tok, ~{ms} saved"
+    return _meter(s, "handover", saving)
 
 
 def _memory(s: Screenful, width: int) -> Text:
@@ -103,16 +103,16 @@ def _memory(s: Screenful, width: int) -> Text:
     cache = max((tier.kv_bytes for tier in tiers), default=0)  # of one shape, so all alike
     sizes = [megabytes(tier.size_bytes + tier.kv_bytes) for tier in tiers]
     unit = sizes[-1].rpartition(" ")[2]
-    if all(size.endswith(unit) for size in sizes):  # told once
+    if all(size.endswith(unit) for size in sizes):  # named once
         sizes[:-1] = [size.rpartition(" ")[0] for size in sizes[:-1]]
     parts = [(f"{sign(i, s.count)} {size}", s.colour(i)) for i, size in enumerate(sizes)]
     drawn = _meter(s, "memory", *separated(parts))
     if cache:
         room = width - drawn.cell_len
         of, each = (" of it", "") if s.count == 1 else (" of each", " each")
-        told = f", {megabytes(cache)}{of} to remember the text"
+        long = f", {megabytes(cache)}{of} to remember the text"
         short = f", {megabytes(cache)}{each} for the text"
-        drawn.append(next((x for x in (told, short, ", text incl.") if len(x) <= room), ""))
+        drawn.append(next((x for x in (long, short, ", text incl.") if len(x) <= room), ""))
     return drawn
 
 

@@ -55,7 +55,7 @@ def columns(s: Screenful, width: int) -> Columns:
 
 
 def height_of(routed: Routed) -> float | None:
-    """Where a score stands between 0 and 1, None when the router told none.
+    """Where a score stands between 0 and 1, None when the router has none.
 
     Probabilities stand where they are; other scores at x / (x + limit), so that
     a limit is always in the middle, however small its unit.

@@ -8,7 +8,7 @@ from edge_router.agent.events import Latency, StepFinished
 from tui.draw.lines import block, line
 from tui.draw.look import BARS, STAGES, sign
 from tui.draw.words import milliseconds
-from tui.state.estimate import always_dearest
+from tui.state.estimate import always_high
 from tui.state.screenful import Screenful
 
 _AHEAD = 6  # cells before a bar: step number and sign
@@ -90,16 +90,16 @@ def speed(s: Screenful, steps: list[StepFinished], width: int) -> Text:
 
 
 def totals(s: Screenful, steps: list[StepFinished], width: int) -> list[Text]:
-    """The model's time up to now, and what the dearest tier alone would have taken."""
+    """The model's time up to now, and what the high tier alone would have taken."""
     spent = sum(x.latency.model_ms for x in steps)
     if s.count < 2:
         return [line((f"total  {milliseconds(spent)}", "bold"))]
-    dearest = s.episode.tiers[-1]
-    guess = always_dearest(steps, s.count - 1)
+    high = s.episode.tiers[-1]
+    guess = always_high(steps, s.count - 1)
     if guess is None:
-        other = f"{dearest} alone: no estimate yet"
+        other = f"{high} alone: no estimate yet"
     else:
-        other = f"{dearest} alone: about {milliseconds(guess.ms)} (estimate)"
+        other = f"{high} alone: about {milliseconds(guess.ms)} (estimate)"
     mine = line(("total  ", s.look.soft), (milliseconds(spent), "bold"))
     together = Text.assemble(mine, f"; {other}")
     if together.cell_len <= width:

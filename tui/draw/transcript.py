@@ -23,42 +23,44 @@ CURSOR = "▌"
 
 
 @dataclass(frozen=True)
-class Block:
+class TranscriptBlock:
     """`draw` gives the lines for a width."""
 
     key: Hashable
     draw: Callable[[int], list[Text]]
 
 
-def blocks(s: Screenful) -> list[Block]:
+def blocks(s: Screenful) -> list[TranscriptBlock]:
     """The transcript of what `s` shows, from the top."""
     started = s.episode.started
     problem = _problem(s)
     if started is None:
         return problem
     theme = (s.look.dark, s.count)
-    made = [Block(("opening", started.game, theme), lambda width: _opening(s, width))]
+    made = [TranscriptBlock(("opening", started.game, theme), lambda width: _opening(s, width))]
     for step in s.episode.steps:
         marked = s.ahead is not None and s.ahead.marked == step.number
         key = (
             *(step.number, len(step.text), step.routed is None, step.finished is None),
             *(marked, step.finished and step.finished.action, step.tier, theme),
         )
-        made.append(Block(key, _step_drawer(s, step, marked)))
+        made.append(TranscriptBlock(key, _step_drawer(s, step, marked)))
     if s.episode.finished is not None:
-        made.append(Block(("end", s.episode.finished, theme), lambda width: _end(s, width)))
+        made.append(
+            TranscriptBlock(("end", s.episode.finished, theme), lambda width: _end(s, width))
+        )
     return made + problem
 
 
-def _problem(s: Screenful) -> list[Block]:
+def _problem(s: Screenful) -> list[TranscriptBlock]:
     if s.status is not Status.FAILED:
         return []
-    told = Text(f"✗ {s.problem}", f"bold {s.look.bad}")
+    sentence = Text(f"✗ {s.problem}", f"bold {s.look.bad}")
     advice = Text("Pick another game (g), try again (r), or quit (q).", s.look.soft)
     return [
-        Block(
+        TranscriptBlock(
             ("problem", s.problem, s.look.dark),
-            lambda width: [*wrapped(told, width), line(), *wrapped(advice, width)],
+            lambda width: [*wrapped(sentence, width), line(), *wrapped(advice, width)],
         )
     ]
 
@@ -80,8 +82,8 @@ def _step_drawer(s: Screenful, step: StepView, marked: bool) -> Callable[[int], 
 def _dropped(s: Screenful, step: StepView, width: int) -> list[Text]:
     if step.dropped is None:
         return []
-    told = f"(the context is full: {step.dropped.turns} old turns are forgotten)"
-    return [*wrapped(Text(told, s.look.soft), width), line()]
+    note = f"(the context is full: {step.dropped.turns} old turns are forgotten)"
+    return [*wrapped(Text(note, s.look.soft), width), line()]
 
 
 def _step(s: Screenful, step: StepView, marked: bool, width: int) -> list[Text]:
@@ -97,9 +99,9 @@ def _step(s: Screenful, step: StepView, marked: bool, width: int) -> list[Text]:
     took = milliseconds(step.finished.latency.model_ms) if step.finished else "..."
     lines = [both_ends(left, line((took, s.look.soft)), width)]
     if step.routed.draft and step.routed.tier_index > 0:
-        trial = " / ".join(step.routed.draft.split("\n")).strip()
-        told = Text(f"{s.episode.tiers[0]} wrote on trial: {trial}", s.look.soft)
-        lines += _spoken(s, "draft", told, width, colour)
+        draft = " / ".join(step.routed.draft.split("\n")).strip()
+        drafted = Text(f"{s.episode.tiers[0]} drafted: {draft}", s.look.soft)
+        lines += _spoken(s, "draft", drafted, width, colour)
     lines += _said(s, step, colour, width)
     if step.finished is not None and (compared := step_sentence(step.finished)):
         lines += _spoken(s, "", Text(compared, s.look.strong), width, colour)
@@ -126,8 +128,8 @@ def _said(s: Screenful, step: StepView, colour: str, width: int) -> list[Text]:
         lines += _spoken(s, "thinks", Text(CURSOR, colour), width, colour)
     action = step.finished.action if step.finished else None
     if action is not None and (not action or action not in text.rpartition("\n")[2]):
-        told = Text(f"(command: {action or 'none'})", s.look.soft)
-        lines += _spoken(s, "does", told, width, colour)
+        given = Text(f"(command: {action or 'none'})", s.look.soft)
+        lines += _spoken(s, "does", given, width, colour)
     return lines
 
 

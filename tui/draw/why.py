@@ -33,7 +33,7 @@ def draw_why(s: Screenful, width: int, height: int) -> Text:
         lines += wrapped(Text(because(routed, started) + "."), width)
     lines += gauge(s, routed, width)
     if routed.features:
-        lines += wrapped(Text(_sureness(started.tiers[0].name, routed)), width)
+        lines += wrapped(Text(_certainty(started.tiers[0].name, routed)), width)
         lines += [line((f"! {trouble}", s.look.bad)) for trouble in troubles(routed.features)]
     if routed.forced:
         lines += wrapped(Text(routed.reason.partition("; ")[2], s.look.soft), width)
@@ -53,11 +53,11 @@ def draw_why(s: Screenful, width: int, height: int) -> Text:
     return block(lines, width, height)
 
 
-def _sureness(cheapest: str, routed: Routed) -> str:
-    """How sure the cheapest tier was of what the router looked at."""
+def _certainty(low: str, routed: Routed) -> str:
+    """How sure the low tier was of what the router looked at."""
     if routed.decide_at == "draft":
         return draft_certainty(routed.features)
-    return f"{cheapest} is {certainty(routed.features)}"
+    return f"{low} is {certainty(routed.features)}"
 
 
 def _decided(routed: Routed) -> str:
@@ -84,7 +84,7 @@ def gauge(s: Screenful, routed: Routed, width: int) -> list[Text]:
 
 def _chances(s: Screenful, routed: Routed, width: int) -> list[Text]:
     """The four likeliest next tokens as bars."""
-    lines = [line(), line(("chances of its four best next tokens", s.look.soft))]
+    lines = [line(), line(("probability of its four likeliest next tokens", s.look.soft))]
     room = max(1, width - 8)
     for name in ("p1", "p2", "p3", "p4"):
         chance = routed.features.get(name, 0.0)
@@ -95,29 +95,29 @@ def _chances(s: Screenful, routed: Routed, width: int) -> list[Text]:
 
 def _numbers(s: Screenful, routed: Routed) -> list[Text]:
     """The rest of what the router knows, for those who want it."""
-    told = routed.features
+    features = routed.features
     rows = [
-        *(_of_the_draft(told) if routed.decide_at == "draft" else _of_the_prompt(told)),
-        ("dearer copies up to now", f"{100 * told.get('escalated_share', 0.0):.0f} % of the steps"),
-        ("steps used of the limit", f"{100 * told.get('step', 0.0):.0f} %"),
-        ("dial", f"{told.get('dial', 0.0):.2f}"),
+        *(_of_the_draft(features) if routed.decide_at == "draft" else _of_the_prompt(features)),
+        ("escalated up to now", f"{100 * features.get('escalated_share', 0.0):.0f} % of the steps"),
+        ("steps used of the limit", f"{100 * features.get('step', 0.0):.0f} %"),
+        ("dial", f"{features.get('dial', 0.0):.2f}"),
     ]
     return [line((f"{name}: {value}", s.look.soft)) for name, value in rows]
 
 
-def _of_the_prompt(told: dict[str, float]) -> list[tuple[str, str]]:
+def _of_the_prompt(features: dict[str, float]) -> list[tuple[str, str]]:
     return [
-        ("entropy", f"{number(told.get('entropy', 0.0))} nats"),
-        ("margin of the best token", number(told.get("margin", 0.0))),
-        ("as unsure as between", f"{told.get('effective_tokens', 0.0):.2f} equal tokens"),
+        ("entropy", f"{number(features.get('entropy', 0.0))} nats"),
+        ("margin of the best token", number(features.get("margin", 0.0))),
+        ("as unsure as between", f"{features.get('effective_tokens', 0.0):.2f} equal tokens"),
     ]
 
 
-def _of_the_draft(told: dict[str, float]) -> list[tuple[str, str]]:
+def _of_the_draft(features: dict[str, float]) -> list[tuple[str, str]]:
     return [
-        ("least sure word of its command", percent(told.get("action_min_p", 0.0))),
-        ("mean -ln p of its tokens", f"{number(told.get('draft_nll', 0.0))} nats"),
-        ("largest entropy", f"{number(told.get('draft_entropy', 0.0))} nats"),
-        ("least margin", number(told.get("draft_margin", 0.0))),
-        *wording(told),
+        ("least sure word of its command", percent(features.get("action_min_p", 0.0))),
+        ("mean -ln p of its tokens", f"{number(features.get('draft_nll', 0.0))} nats"),
+        ("largest entropy", f"{number(features.get('draft_entropy', 0.0))} nats"),
+        ("least margin", number(features.get("draft_margin", 0.0))),
+        *wording(features),
     ]

@@ -1,4 +1,4 @@
-"""Features and decisions in words that need no knowledge of models."""
+"""Features and decisions in words that need little knowledge of models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 from edge_router.agent.escalation import summary
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Routed
-from tui.draw.look import word
 from tui.state.episode import Episode, StepView
 
 SURE = 0.9  # probability of the likeliest token from which the model is called sure
@@ -53,7 +52,7 @@ def megabytes(size: int) -> str:
 
 
 def certainty(features: dict[str, float]) -> str:
-    """How sure the cheapest tier was of its next token."""
+    """How sure the low tier was of its next token."""
     chances = [features.get(name, 0.0) for name in ("p1", "p2", "p3", "p4")]
     if chances[0] >= SURE:
         return f"{percent(chances[0])} sure of its next token"
@@ -65,26 +64,26 @@ def certainty(features: dict[str, float]) -> str:
 
 
 def draft_certainty(features: dict[str, float]) -> str:
-    """How sure the cheapest tier was of what it had written when the router was asked."""
+    """How sure the low tier was of its draft."""
     return f"the draft's least sure word: {percent(features.get('draft_min_p', 0.0))}"
 
 
 def troubles(features: dict[str, float]) -> list[str]:
     """What went wrong just before, or was tried before, as far as the router knows it."""
-    told = []
+    found = []
     run = round(features.get("refused_run", 0.0) * _RUN_CAP)
     if run == 1:
-        told.append("the last command was refused")
+        found.append("the last command was refused")
     elif run > 1:
-        told.append(f"{run}{' or more' if run == _RUN_CAP else ''} commands in a row were refused")
+        found.append(f"{run}{' or more' if run == _RUN_CAP else ''} commands in a row were refused")
     for key, what in (
         ("repeats", "the last command had been given"),
         ("draft_repeats", "the draft's command has been given"),
         ("draft_refused", "the draft's command has been refused"),
     ):
         if times := round(features.get(key, 0.0) * _RUN_CAP):
-            told.append(f"{what} {'once' if times == 1 else f'{times} times'} before")
-    return told
+            found.append(f"{what} {'once' if times == 1 else f'{times} times'} before")
+    return found
 
 
 def wording(features: dict[str, float]) -> list[tuple[str, str]]:
@@ -106,14 +105,13 @@ def because(routed: Routed, started: EpisodeStarted) -> str:
     if routed.forced:
         return "you forced it"
     if count == 1:
-        return "there is only one copy"
-    cheapest = f"the {word(0, count)} copy"
+        return "there is only one tier"
     if routed.decide_at == "draft":
-        return f"the router doubts {cheapest}'s draft" if tier else "the router trusts its draft"
+        return "the router doubts the low tier's draft" if tier else "the router trusts its draft"
     if routed.score is not None and routed.thresholds:
         if tier == 0:
-            return f"{cheapest}'s doubt is under the limit"
-        return f"{cheapest}'s doubt is over the limit"
+            return "the low tier's doubt is under the limit"
+        return "the low tier's doubt is over the limit"
     if started.router.startswith("random"):
         return "it was drawn by lot"
     if routed.probability is not None:
@@ -156,11 +154,11 @@ def outcome(finished: EpisodeFinished, episode: Episode) -> str:
         said = f"Lost after {steps}"
     else:
         said = f"Stopped after {steps}"
-    cheap = sum(s.tier_index == 0 for s in episode.done_steps)
+    low = sum(s.tier_index == 0 for s in episode.done_steps)
     if finished.steps and len(episode.tiers) > 1:
-        if cheap == finished.steps:
-            said += f"; {episode.tiers[0]}, the smallest copy, wrote all of them"
+        if low == finished.steps:
+            said += f"; {episode.tiers[0]}, the low tier, wrote all of them"
         else:
-            said += f"; {episode.tiers[0]}, the smallest copy, wrote {cheap} of them"
+            said += f"; {episode.tiers[0]}, the low tier, wrote {low} of them"
     escalated = summary(finished.escalations)
     return f"{said}. {escalated[:1].upper()}{escalated[1:]}." if escalated else f"{said}."

@@ -77,7 +77,7 @@ class Episode:
 
     @property
     def tiers(self) -> tuple[str, ...]:
-        """Names of the tiers, cheapest first."""
+        """Names of the tiers, low to high."""
         return tuple(t.name for t in self.started.tiers) if self.started else ()
 
     @property

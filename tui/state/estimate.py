@@ -1,9 +1,9 @@
-"""What the run would have cost on the dearest tier alone, from the run's own measured rates.
+"""What the run would have cost on the high tier alone, from the run's own measured rates.
 
-An estimate, and shown as one: the dearest tier's decode speed comes from the
+An estimate, and shown as one: the high tier's decode speed comes from the
 steps it wrote here, its reading speed from the tokens it read itself
 (`handoff:N` and `exact`; with plain handoff it reads one token a step, which
-says nothing about reading many, so the cheapest tier's speed stands in).
+says nothing about reading many, so the low tier's speed stands in).
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ MANY = 8  # tokens a step from which catching up counts as reading
 
 
 @dataclass(frozen=True)
-class AlwaysDearest:
-    """Milliseconds the same steps would take on the dearest tier alone."""
+class AlwaysHigh:
+    """Milliseconds the same steps would take on the high tier alone."""
 
     ms: float
-    reads_as_cheapest: bool  # the dearest tier's own reading speed was not measured
+    reads_as_low: bool  # the high tier's own reading speed was not measured
 
 
-def always_dearest(steps: Sequence[StepFinished], dearest: int) -> AlwaysDearest | None:
-    """The estimate, or None while the dearest tier has written nothing to go by."""
-    own = [s.latency for s in steps if s.tier_index == dearest and s.latency.decode_tokens]
+def always_high(steps: Sequence[StepFinished], high: int) -> AlwaysHigh | None:
+    """The estimate, or None while the high tier has written nothing to go by."""
+    own = [s.latency for s in steps if s.tier_index == high and s.latency.decode_tokens]
     if not own:
         return None
     decode_rate = sum(x.decode_ms for x in own) / sum(x.decode_tokens for x in own)
     reading, is_its_own = reading_ms_per_token(steps)
     read, written_before = 0, 0
     for step in steps:
-        # What a dearer tier wrote is read once more by the cheapest; alone it would not be.
-        again = written_before if step.step and dearest else 0
+        # What a higher tier wrote is read once more by the low tier; alone it would not be.
+        again = written_before if step.step and high else 0
         read += max(1, step.latency.prefill_tokens - again)
         written_before = step.latency.decode_tokens if step.tier_index else 0
     written = sum(s.latency.decode_tokens for s in steps)
-    return AlwaysDearest(read * reading + written * decode_rate, not is_its_own and dearest > 0)
+    return AlwaysHigh(read * reading + written * decode_rate, not is_its_own and high > 0)
 
 
 def reading_ms_per_token(steps: Sequence[StepFinished]) -> tuple[float, bool]:
-    """Milliseconds to read a token, and whether a dearer tier was measured at it."""
+    """Milliseconds to read a token, and whether a higher tier was measured at it."""
     own = [s.latency for s in steps if s.latency.catchup_tokens >= MANY]
     if own:
         return sum(x.catchup_ms for x in own) / sum(x.catchup_tokens for x in own), True

@@ -66,5 +66,5 @@ class Screenful:
 
 
 def _kinds(started: EpisodeStarted) -> list[tuple[str, int]]:
-    """What a legend tells of the tiers."""
+    """What a legend says of the tiers."""
     return [(tier.name, tier.size_bytes) for tier in started.tiers]
