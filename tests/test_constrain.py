@@ -206,7 +206,7 @@ def test_a_trie_shares_beginnings_and_knows_its_ends() -> None:
     node = trie.step(trie.step(0, 1), 2)
     assert trie.is_end(node)
     assert trie.allowed(node).tolist() == [3]
-    assert trie.depth == 3
+    assert trie.longest == 3
     with pytest.raises(KeyError):
         trie.step(0, 2)
 

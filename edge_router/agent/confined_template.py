@@ -115,13 +115,11 @@ def main(seconds: float) -> None:
                 template, text = JinjaTemplate(message["source"]), ""
             else:
                 text = template.render(message)
-            answer = {"text": text} if len(text) <= TEXT_LENGTH else {"error": _TOO_LONG}
+            reply = {"text": text} if len(text) <= TEXT_LENGTH else {"error": _TOO_LONG}
         except UserError as error:
-            answer = {
-                "error": _TOO_MUCH if isinstance(error.__cause__, MemoryError) else str(error)
-            }
+            reply = {"error": _TOO_MUCH if isinstance(error.__cause__, MemoryError) else str(error)}
         signal.setitimer(signal.ITIMER_PROF, 0)
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(json.dumps(reply) + "\n")
         sys.stdout.flush()
 
 

@@ -1,10 +1,10 @@
 """The episode loop: the road of one step, from observation to observation.
 
-    prompt -> prefill on the cheapest tier -> features -> router -> tier
+    prompt -> prefill on the low tier -> features -> router -> tier
       -> handoff, decode -> thought + action -> environment -> next prompt
 
-A router that decides at the draft is asked later: the cheapest tier writes the
-step first, and a dearer one writes it again where the router does not keep it.
+A router that decides at the draft is asked later: the low tier drafts the step,
+and a higher tier decodes it instead where the router does not accept the draft.
 
 It emits events (`agent.events`) and prints nothing; whoever wants to show,
 record or count something listens.

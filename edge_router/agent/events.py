@@ -37,7 +37,7 @@ class EpisodeStarted:
     kind: str  # the task type
     goal: str  # "put a clean apple in fridge."
     observation: str
-    tiers: tuple[TierInfo, ...]  # cheapest first
+    tiers: tuple[TierInfo, ...]  # low to high
     router: str  # the router's spec
     kv: str  # "handoff", "handoff:8", "exact"
     prompt: str  # prompt style
@@ -58,7 +58,7 @@ class TurnsDropped:
 
 @dataclass(frozen=True)
 class StepStarted:
-    """The prompt of a step is ingested by the cheapest tier."""
+    """The prompt of a step is ingested by the low tier."""
 
     step: int  # 0-based
     prompt_tokens: int
@@ -76,8 +76,8 @@ class Routed:
     score: float | None = None  # these three as in `router.base.Decision`
     thresholds: tuple[float, ...] = ()
     forced: bool = False
-    decide_at: str = "prompt"  # or "draft": the cheapest tier had written the step on trial
-    draft: str = ""  # that text; what is written anew if a dearer tier was chosen
+    decide_at: str = "prompt"  # or "draft": the low tier had drafted the step
+    draft: str = ""  # that text; a higher tier, if chosen, decodes the step instead
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class TextDecoded:
 class Latency:
     """Milliseconds of one step, by stage, with the tokens behind them."""
 
-    prefill_ms: float = 0.0  # the cheapest tier ingests what is new
+    prefill_ms: float = 0.0  # the low tier ingests what is new
     route_ms: float = 0.0  # features and decision
     handoff_ms: float = 0.0  # KV moved to the chosen tier
     catchup_ms: float = 0.0  # tokens the chosen tier prefilled itself (handoff:N, exact)
@@ -102,7 +102,7 @@ class Latency:
     handoff_tokens: int = 0
     catchup_tokens: int = 0
     decode_tokens: int = 0
-    draft_ms: float = 0.0  # the cheapest tier wrote a draft that was not kept
+    draft_ms: float = 0.0  # the low tier's draft, where it was not kept
     draft_tokens: int = 0
 
     @property

@@ -1,4 +1,4 @@
-"""What an episode tells a router besides logits: facts about its earlier steps, as numbers.
+"""What a router learns of an episode besides logits: facts about its earlier steps, as numbers.
 
 The episode loop and the training's rollouts both keep a `History`, so a router
 is asked in play with the very numbers it was trained on.
@@ -30,7 +30,7 @@ class Past:
     refused: bool
     tier: int
     prompt_tokens: int
-    entropy: float  # the cheapest tier's, before the step
+    entropy: float  # the low tier's, before the step
     min_p: float
     nll: float
 

@@ -36,7 +36,7 @@ class JinjaTemplate:
             self._template = environment.from_string(source)
         except Exception as error:  # Python's own too: it is compiled to Python
             raise UserError(
-                f"the model's chat template is not valid Jinja: {_told(error)}"
+                f"the model's chat template is not valid Jinja: {_said_by(error)}"
             ) from error
 
     def render(self, variables: Mapping[str, Any]) -> str:
@@ -46,12 +46,12 @@ class JinjaTemplate:
             text.encode("utf-8")  # half a surrogate pair is no text
         except Exception as error:  # it is a program: it may divide by zero
             raise UserError(
-                f"the model's chat template refuses the prompt: {_told(error)}"
+                f"the model's chat template refuses the prompt: {_said_by(error)}"
             ) from error
         return text
 
 
-def _told(error: Exception) -> str:
+def _said_by(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

@@ -48,7 +48,9 @@ class Prompt:
         self._template = template
         self._tokenizer = tokenizer
         self._opening = list(opening)
-        self._exchanges: list[list[Message]] = []  # a step's answer and the reply to it
+        self._exchanges: list[
+            list[Message]
+        ] = []  # a step's completion and the observation after it
         self._history = self._render(lead=False)
         self._turns: list[list[int]] | None = [self._whole(self._history)]
         self._lead_in()

@@ -34,10 +34,10 @@ def replay(
             listener(event)
 
     emit(trace.started)
-    for told in trace.steps:
+    for recorded in trace.steps:
         if step is not None:
             step()
-        for event, ms in _events(told):
+        for event, ms in _events(recorded):
             emit(event, ms)
     if trace.finished is not None:
         emit(trace.finished)

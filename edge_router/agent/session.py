@@ -43,7 +43,7 @@ class Session:
         trace: Path | None = None,
         say: Callable[[str], None] = lambda phase: None,
     ) -> None:
-        """`say` is told what is waited for before the first game starts, and "" when it has.
+        """`say` gets what is waited for before the first game starts, and "" when it has.
 
         Raises `UserError` when the trace cannot be written.
         """

@@ -2,8 +2,8 @@
 
     prefill on the low tier -> its logits -> features -> router -> tier -> handoff, decode
 
-A router that decides at the draft is asked later: the low tier writes the step
-first, and a higher one writes it again where the router does not keep it.
+A router that decides at the draft is asked later: the low tier drafts the step,
+and a higher tier decodes it instead where the router does not accept the draft.
 
 The episode loop and `agent.chat` write with it, so a router sees the same
 numbers in both. It emits `StepStarted`, `Routed` and `TextDecoded`.
@@ -38,7 +38,7 @@ class Answer(Protocol):
     def stop(self) -> tuple[str, ...]: ...
 
     def parse(self, text: str) -> Parsed:
-        """Thought and action of a text; what a router is told of a draft rests on it."""
+        """Thought and action of a text; a draft's features rest on it."""
         ...
 
 

@@ -9,7 +9,7 @@ up to the first line that is damaged or missing and says so in `Trace.note`.
 Features that were called otherwise when a trace was written are read under their names of today.
 
 Format 2 keeps the command of every draft. Format 1 kept the draft's text only, from which
-`read_trace` takes the command, so that an older trace tells the same.
+`read_trace` takes the command, so that an older trace says the same.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Vocabulary(Protocol):
+class ConstraintVocabulary(Protocol):
     """What a constraint needs of a model's vocabulary."""
 
     @property
@@ -40,10 +40,10 @@ class TokenTrie:
         self._children: list[dict[int, int]] = [{}]
         self._ends: set[int] = set()
         self._allowed: dict[int, NDArray[np.intp]] = {}
-        self.depth = 0
+        self.longest = 0
         for sequence in sequences:
             self._insert(sequence)
-            self.depth = max(self.depth, len(sequence))
+            self.longest = max(self.longest, len(sequence))
 
     def _insert(self, sequence: Sequence[int]) -> None:
         node = 0
@@ -94,7 +94,7 @@ class Constraint:
             if not choice or "\n" in choice:
                 raise ValueError(f"{choice!r} cannot be a choice")
 
-    def start(self, vocabulary: Vocabulary) -> Guide:
+    def start(self, vocabulary: ConstraintVocabulary) -> Guide:
         """The constraint at the start of a text."""
         return Guide(self, vocabulary)
 
@@ -102,7 +102,7 @@ class Constraint:
 class Guide:
     """A constraint at work on one text: what may come next, given what was written."""
 
-    def __init__(self, constraint: Constraint, vocabulary: Vocabulary) -> None:
+    def __init__(self, constraint: Constraint, vocabulary: ConstraintVocabulary) -> None:
         self._vocabulary = vocabulary
         self._marker = constraint.marker.encode("utf-8")
         self._endings = [constraint.space + c for c in dict.fromkeys(constraint.choices)]
@@ -114,7 +114,7 @@ class Guide:
         self._stops = self._end_tokens()
         self.done = False
         # Tokens to keep free for a marker and the longest choice.
-        self.reserve = self._whole.depth + len(vocabulary.tokenize_after(constraint.marker))
+        self.reserve = self._whole.longest + len(vocabulary.tokenize_after(constraint.marker))
         if self._tail == self._marker:
             self._enter(self._whole)
 

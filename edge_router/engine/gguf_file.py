@@ -3,8 +3,8 @@
 `read_header(path)` checks everything that can be checked without touching a
 weight: the magic, every length and count against the size of the file, and
 that every tensor lies inside the file, and no two tokens are the same. A file
-that passes is whole; one that does not is told apart in one sentence
-(`UserError`). The header also answers what a ladder needs to know of a file it
+that passes is whole; one that does not is named in one sentence
+(`UserError`). The header also says what a ladder needs to know of a file it
 has not loaded: metadata, tensor shapes and types, and the raw bytes of the
 tokenizer for its hash.
 

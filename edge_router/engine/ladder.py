@@ -1,10 +1,10 @@
 """A ladder of tiers: several precisions of one model over one canonical KV cache.
 
-The cheapest tier reads every token of the text, so its cache is complete and
-its logits feed the router. A dearer tier that is chosen for a step gets the KV
+The low tier reads every token of the text, so its cache is complete and
+its logits feed the router. A higher tier that is chosen for a step gets the KV
 it lacks in one of three ways (`KvMode`):
 
-- "handoff": KV of all prompt tokens but the last is copied from the cheapest
+- "handoff": KV of all prompt tokens but the last is copied from the low
   tier; the chosen tier computes the last one itself, to have logits.
 - "handoff:N": the newest N tokens are the chosen tier's own, the rest copied.
 - "exact": everything is the chosen tier's own, as if it ran alone.
@@ -68,7 +68,7 @@ def default_context(specs: Sequence[TierSpec]) -> int:
 
 
 class Ladder:
-    """The tiers of one model, cheapest first. A ladder of one tier is that tier alone."""
+    """The tiers of one model, low to high. A ladder of one tier is that tier alone."""
 
     def __init__(
         self, tiers: Sequence[Tier], kv: KvMode, n_ctx: int, *, reread: bool = False
@@ -93,11 +93,11 @@ class Ladder:
         use_mmap: bool | None = None,
         reread: bool = False,
     ) -> Ladder:
-        """Load the tiers, cheapest first.
+        """Load the tiers, low to high.
 
         `n_threads` None follows the machine (`engine.threads`) on at most `thread_limit`
         threads, its physical cores by default. `use_mmap` None maps files
-        whose weights stay as they lie on disk. `reread` lets the cheapest tier
+        whose weights stay as they lie on disk. `reread` lets the low tier
         compute its own steps' tokens again in the next `prefill`, as it does
         for the other tiers' steps: the cache then holds the same bits whoever
         wrote the text, where it otherwise differs by rounding. Raises `UserError` for a file
@@ -137,7 +137,7 @@ class Ladder:
         return self.tiers[0].model
 
     def prefill(self, tokens: Sequence[int]) -> Ingest:
-        """Make `tokens` the prompt: the cheapest tier computes what its cache lacks.
+        """Make `tokens` the prompt: the low tier computes what its cache lacks.
 
         What the cache holds of another text is dropped. At least the last token
         is computed, so that `logits` is valid. Raises `ContextOverflowError`
@@ -156,7 +156,7 @@ class Ladder:
         return Ingest(len(prompt) - kept, kept, _ms_since(started))
 
     def logits(self) -> NDArray[np.float32]:
-        """The cheapest tier's logits after the prompt: a read-only view, shape (n_vocab,).
+        """The low tier's logits after the prompt: a read-only view, shape (n_vocab,).
 
         Valid from `prefill` until the next `generate` or `prefill`.
         """
@@ -217,7 +217,7 @@ class Ladder:
         )
 
     def _hand_over(self, tier: Tier) -> tuple[int, float]:
-        """Copy to a dearer tier the KV it lacks; returns tokens and milliseconds."""
+        """Copy to a higher tier the KV it lacks; returns tokens and milliseconds."""
         if tier is self.tiers[0] or self.kv.exact:
             return 0, 0.0
         started = time.perf_counter()

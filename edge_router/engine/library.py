@@ -1,4 +1,4 @@
-"""llama.cpp's shared library: loaded on first use, told to be quiet, asked what it is."""
+"""llama.cpp's shared library: loaded on first use, silenced, asked what it is."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _unloadable(error: Exception) -> str:
         remedy += "built with llama-cpp-python"
     else:
         remedy = "install what it names, or build llama-cpp-python again on this machine"
-    told = " ".join(str(error).split())
-    return f"llama.cpp cannot be loaded ({told}); {remedy}"
+    why = " ".join(str(error).split())
+    return f"llama.cpp cannot be loaded ({why}); {remedy}"
 
 
 def features() -> dict[str, str]:

@@ -19,7 +19,7 @@ __all__ = ["Generation", "Ingest", "KvMode", "Tier", "TierSpec", "common_prefix"
 
 @dataclass(frozen=True)
 class KvMode:
-    """How a dearer tier comes by its KV; `own` is the N of handoff:N, 0 for exact."""
+    """How a higher tier comes by its KV; `own` is the N of handoff:N, 0 for exact."""
 
     own: int = 1
 
@@ -95,7 +95,7 @@ class Generation:
     text: str
     stop_reason: StopReason
     handoff_ms: float
-    handoff_tokens: int  # copied from the cheapest tier
+    handoff_tokens: int  # copied from the low tier
     catchup_ms: float
     catchup_tokens: int  # prompt tokens that the chosen tier computed itself
     decode_ms: float

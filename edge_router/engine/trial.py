@@ -79,9 +79,9 @@ def _survives(header: GgufHeader) -> bool:
     if child.returncode in (0, _REFUSED):
         return child.returncode == 0
     found = _ASSERTION.findall(child.stderr.decode("utf-8", "replace"))
-    told = " ".join(found) or f"with status {child.returncode}"
+    how = " ".join(found) or f"with status {child.returncode}"
     raise UserError(
-        f"llama.cpp crashes when it loads {header.path} ({told}); the file is damaged or made for "
+        f"llama.cpp crashes when it loads {header.path} ({how}); the file is damaged or made for "
         "another version: download or convert it again"
     )
 

@@ -4,7 +4,7 @@ A step is a thought and an action. The action is what stands behind the last
 marker ("> go to desk 1", "Action: go to desk 1", "act: ..."), without quotes,
 backticks or a closing period. Where there is no marker the last line that says
 something goes to the environment as it stands: its "Nothing happens." is then
-an answer the model can learn from. No command is guessed or repaired.
+a reply the model can learn from. No command is guessed or repaired.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from edge_router.screen.printable import one_line
 
 
 class JsonPrinter:
-    """Writes a line to `file` as each step ends; game and outcome are told on `diagnostics`."""
+    """Writes a line to `file` as each step ends; game and outcome go to `diagnostics`."""
 
     def __init__(
         self,

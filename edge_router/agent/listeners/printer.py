@@ -20,7 +20,7 @@ from edge_router.agent.listeners.slowness import SpeedWatch
 from edge_router.ladders.costs import CostProfile
 
 _INDENT = "    "
-_TIER_STYLES = ("cyan", "yellow", "magenta", "red")  # cheapest first; the last for all dearer ones
+_TIER_STYLES = ("cyan", "yellow", "magenta", "red")  # low to high; the last for all above
 _FAINT = "dim"
 
 

@@ -2,7 +2,7 @@
 
 What a step took is compared with the quickest step of the same tier in this run, and with what
 `edge-router calibrate` measured on this machine where it did. One slow step means nothing; some
-in a row that cost a second or more are told, once a run.
+in a row that cost a second or more are reported, once a run.
 
     watch = SpeedWatch(profile_of("household"))
     for event in events:
@@ -23,7 +23,7 @@ LOST_MS: Final = 1000.0  # in those steps; less is not worth a sentence
 
 
 def sentence(times: float) -> str:
-    """What is told, with how many times slower the tokens come."""
+    """The sentence, with how many times slower the tokens come."""
     return f"Tokens come {times:.0f} times slower than before: other programs want the cores."
 
 
@@ -38,7 +38,7 @@ class SpeedWatch:
         if isinstance(event, EpisodeStarted):
             self._begin(tuple((tier.name, tier.size_bytes) for tier in event.tiers))
         elif isinstance(event, StepStarted):
-            self._depth = event.prompt_tokens
+            self._prompt_tokens = event.prompt_tokens
         elif isinstance(event, StepFinished) and event.latency.decode_tokens and not self.note:
             self._hear(event)
             return self.note
@@ -48,7 +48,7 @@ class SpeedWatch:
         self.note = ""
         self._best: dict[str, float] = {}  # milliseconds a token, by tier
         self._slow: list[tuple[float, float]] = []  # (took, could take) of the steps in a row
-        self._depth = 0
+        self._prompt_tokens = 0
         known = self._profile.tiers if self._profile else ()
         self._known = tiers == tuple((tier.name, tier.size_bytes) for tier in known)
 
@@ -71,7 +71,9 @@ class SpeedWatch:
         best = tokens * self._best.get(event.tier, float("inf"))
         if self._profile is None or not self._known:
             return best
-        return min(best, 1000.0 * self._profile.tier(event.tier).decode(tokens, self._depth))
+        return min(
+            best, 1000.0 * self._profile.tier(event.tier).decode(tokens, self._prompt_tokens)
+        )
 
 
 def profile_of(model: str) -> CostProfile | None:

@@ -16,7 +16,7 @@ from edge_router.agent.events import (
 
 @dataclass(frozen=True)
 class StepEvents:
-    """All that was told about one step; its text is in `finished`."""
+    """All events of one step; its text is in `finished`."""
 
     started: StepStarted
     routed: Routed
