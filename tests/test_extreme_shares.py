@@ -17,6 +17,7 @@ from edge_router.results.file import results
 from edge_router.results.plots import plot
 from edge_router.results.views import sheets_of
 from train.router import figures
+from train.router.notes import SCHEMA
 from train.router.show import sheet
 from train.router.table import PolicyResult
 
@@ -69,5 +70,5 @@ def test_training_draws_and_tells_them(n: int, tmp_path: Path) -> None:
     ]
     assert "100.0 %" in sheet(rows, "t", []).markdown()
     table = {"games": "test", "kv": "handoff", "rows": [row.plain() for row in rows]}
-    (tmp_path / "evaluate.json").write_text(json.dumps({"tables": [table]}))
+    (tmp_path / "evaluate.json").write_text(json.dumps({"schema": SCHEMA, "tables": [table]}))
     assert [path.name for path in figures.fronts(tmp_path)] == ["router-front-test-handoff.png"]

@@ -143,12 +143,12 @@ def test_the_file_tells_what_it_was_made_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("high", "middle"),
     [
-        (0.95, (0.25, 0.08)),  # as good as the dearest tier alone, at the smallest share
+        (0.95, (0.25, 0.08)),  # as good as the high tier alone, at the smallest share
         (0.955, (0.5, 0.15)),
         (0.99, (0.5, 0.15)),  # not to be had within a fifth of the steps: the best within
     ],
 )
-def test_the_middle_of_the_dial_plays_like_the_dearest_tier_or_the_best_within_a_fifth_of_the_steps(
+def test_the_middle_of_the_dial_plays_like_the_high_tier_or_the_best_within_a_fifth_of_the_steps(
     high: float, middle: tuple[float, float]
 ) -> None:
     points = [
@@ -167,7 +167,7 @@ def test_the_middle_of_the_dial_plays_like_the_dearest_tier_or_the_best_within_a
 def test_of_equally_good_dials_the_middle_is_the_one_that_lets_go_of_the_fewest_games() -> None:
     points = [
         Point(0.0, 0.01, 0.80, 10, missed=16),
-        Point(0.3, 0.12, 0.97, 10, missed=2),  # as good by games that the dearest tier loses
+        Point(0.3, 0.12, 0.97, 10, missed=2),  # as good by games that the high tier loses
         Point(0.4, 0.15, 0.96, 10, missed=0),
         Point(0.5, 0.18, 0.96, 10, missed=0),
         Point(1.0, 0.30, 0.97, 10, missed=0),

@@ -119,6 +119,21 @@ def test_the_dial_sets_what_escalating_costs() -> None:
     assert lambda_at(np.array([0.0, 0.5, 1.0]), config) == pytest.approx([1.0, 0.1, 0.01])
 
 
+def test_the_documentation_gives_the_settings_that_are_used() -> None:
+    text, config = (ROOT / "docs" / "routing.md").read_text(), GrpoConfig()
+    for name, value in (
+        ("iterations", f"{config.iterations}, of {config.groups} groups"),
+        ("group size", f"{config.group_size} episodes"),
+        ("epochs", f"{config.epochs} over an iteration's episodes"),
+        ("learning rate", f"{config.learning_rate:g} (Adam)"),
+        ("clip range", f"{config.clip_range:g}"),
+        ("KL coefficient", f"{config.kl_coefficient:g}"),
+        ("entropy coefficient", f"{config.entropy_coefficient:g}"),
+        ("lambda", f"{config.lambda_max:g} at dial 0 to {config.lambda_min:g} at dial 1"),
+    ):
+        assert f"| {name} | {value}" in text
+
+
 @pytest.mark.parametrize("state", [0, 8])
 def test_it_finds_the_best_play_of_a_toy(state: int) -> None:
     """It escalates at every sensitive step, and nowhere else."""

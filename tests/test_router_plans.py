@@ -26,7 +26,7 @@ from train.router.table import PolicySpec, _oracle_row, compare
 STEPS = 8
 
 
-def test_a_plan_is_the_tier_of_each_step_of_the_cheapest_win() -> None:
+def test_a_plan_is_the_tier_of_each_step_of_the_least_cost_win() -> None:
     forest = Forest(2)
     forest.add_tree(toy_tree(ToyGame("toy/a", (False, True, False, True))))
     forest.add_tree(toy_tree(ToyGame("toy/b", (False, False, False, False))))

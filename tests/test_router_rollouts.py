@@ -129,7 +129,7 @@ def test_histories_are_written_in_the_prompt_style_that_the_ladder_names(
 def test_rollouts_are_kept_apart_by_the_prompt_style(setting: LadderSetting) -> None:
     household, react = replace(setting, prompt="household"), replace(setting, prompt="react")
     assert setting.identity() == household.identity() != react.identity()
-    assert "prompt" not in household.told()  # stores of before the style was told stay valid
+    assert "prompt" not in household.conditions()  # stores of before the style was kept stay valid
 
 
 def test_with_exact_kv_histories_do_not_depend_on_the_order_either(setting: LadderSetting) -> None:
@@ -158,7 +158,7 @@ def test_equal_texts_are_one_branch(setting: LadderSetting) -> None:
     assert there.child(there.root, 0) is node
     assert node.tier == 0
     assert len(there.tree.nodes) == 2
-    # Not 0: the dearer tier computes the prompt's last token by itself, the cheapest computes it
+    # Not 0: the high tier computes the prompt's last token by itself, the low tier computes it
     # among others, and llama.cpp's results differ by rounding. It is the floor of any KL here.
     assert node.writings[0].kl_mean < 1e-3
 
@@ -216,7 +216,7 @@ def test_the_oracle_takes_the_sensitive_steps_and_no_other() -> None:
     assert [tier for _, tier in found.path] == [0, 1, 0, 1]
 
 
-def test_no_policy_wins_cheaper_than_the_oracle_says() -> None:
+def test_no_policy_wins_at_less_cost_than_the_oracle_says() -> None:
     """All sixteen ways to play, against the bound."""
     tree = toy_tree(ToyGame("toy/b", (True, False, True, False)))
     assert tree.root is not None
@@ -267,7 +267,7 @@ def test_labels_by_hand() -> None:
     assert by_oracle(forest)[start] == 1
     won = forest.child[start, 1]
     lost = forest.child[start, 0]
-    assert by_oracle(forest)[won] == 0  # after the sensitive step the cheapest tier will do
+    assert by_oracle(forest)[won] == 0  # after the sensitive step the low tier will do
     assert by_oracle(forest)[lost] == -1  # nothing wins any more
 
 

@@ -1,7 +1,7 @@
 """Games made by hand whose best play is known, as rollout trees.
 
 Every game has LENGTH steps. Some are sensitive, and the features say so: where
-the cheapest tier writes a sensitive step the game is lost, whatever follows.
+the low tier writes a sensitive step the game is lost, whatever follows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CALM, DOUBTFUL = 0.001, 0.5  # entropy before a step that is not sensitive, and 
 
 @dataclass(frozen=True)
 class ToyGame:
-    """`sensitive` are the steps at which the cheapest tier loses."""
+    """`sensitive` are the steps at which the low tier loses."""
 
     key: str
     sensitive: tuple[bool, ...]
@@ -87,7 +87,7 @@ def toy_forest(count: int = 24, tiers: int = 2, seed: int = 0) -> tuple[Forest, 
 
 
 def sensitive_share(forest: Forest) -> float:
-    """Share of dear steps of a router that is right everywhere."""
+    """Escalation rate of a router that is right everywhere."""
     games = [tree.game for tree in forest.trees]
     marked = [s for game in games if isinstance(game, ToyGame) for s in game.sensitive]
     return sum(marked) / len(marked)

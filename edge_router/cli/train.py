@@ -33,7 +33,7 @@ def train() -> None:
     callback=yields_to("model"),
     multiple=True,
     metavar="NAME=PATH",
-    help="A tier's GGUF; once per tier, cheapest first, instead of --model.",
+    help="A tier's GGUF; once per tier, lowest first, instead of --model.",
 )
 @click.option(
     "--task", type=TASK, default="alfworld", show_default=True, help="The task to train on."
@@ -89,8 +89,8 @@ def train() -> None:
     "--cost",
     type=TEXT,
     metavar="NAME",
-    help="Cost profile (edge-router calibrate) by whose seconds GRPO is charged.  "
-    "[the share of dear steps]",
+    help="Cost profile (edge-router calibrate): GRPO's reward counts its seconds.  "
+    "[the escalation rate]",
 )
 @click.option(
     "--profile",

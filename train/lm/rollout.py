@@ -93,9 +93,9 @@ class PlayedGame:
         self.sim = Simulator(world)
         opening = self.sim.opening()
         self.expert = Expert(opening)
-        self.tell(compact_opening(opening))
+        self.hear(compact_opening(opening))
 
-    def tell(self, content: str) -> None:
+    def hear(self, content: str) -> None:
         self.transcript.user(content)
         self.pending += vocabulary().encode(f"{USER} {content}{AGENT}")
 
@@ -134,7 +134,7 @@ class PlayedGame:
         used = len(self.transcript.ids) + 2 * MAX_STEP_TOKENS
         self.over = reply.done or self.steps >= STEP_LIMIT or used > MAX_CONTEXT
         if not self.over:
-            self.tell(compact(reply.observation))
+            self.hear(compact(reply.observation))
 
 
 @torch.inference_mode()

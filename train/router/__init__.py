@@ -9,24 +9,36 @@ The files, from the command down to what it stands on:
 commands     `edge-router train router`: its options become a Run
 pipeline     the stages in their order
 stages       collect, sft, grpo, export, evaluate: one file each
-run          a run in its folder: games, rollouts, notes, saved networks
+run          a run in its folder: games, rollouts, saved networks
+notes        the JSON files that stages leave there
 options      how much is explored and how networks are trained
 
-objective    GRPO's arithmetic          checkpoint   the state of a GRPO run on disk
-labels       which tier a step needed   charges      what a step costs while training
-network      the router in PyTorch      onnx_writer  the router as the file that is shipped
+objective    GRPO's arithmetic
+checkpoint   the state of a GRPO run on disk
+labels       which tier a step needed
+charges      what a step costs while training
+network      the router in PyTorch
+onnx_writer  the router as the file that is shipped
+ship         put that file into its ladder's folder
 front        a router at every escalation rate, as points and as one number
 
-table        every policy on the same games         show      the same for people
-figures      pictures                               plans     the oracle's plans, to be played
-verify       reported episodes on the real engine   ship      put a router into its ladder
+table        every policy on the same games
+show         the same for people
+figures      pictures
+plans        the oracle's plans, to be played
+verify       reported episodes once more on the real engine
 
 rollouts     trees of many games, kept and grown on request
-store        where they are kept                    workers   processes that explore
-explore      what can be asked of an explorer       oracle    the fewest escalations that win
+store        where they are kept
+workers      processes that explore
+explore      what can be asked of an explorer
+oracle       the fewest escalations that win
 forest       many trees as arrays: thousands of episodes walk at once
 policies     who chooses a tier in a walk
-tree         the rollout tree of a game             node      one history in it
-decoder      what every tier writes after a history environment  a game as a function of actions
-games        the games to learn from                setting   the ladder and its conditions
+tree         the rollout tree of a game
+node         one history in it
+decoder      what every tier writes after a history
+environment  a game as a function of the actions so far
+games        the games to learn from
+setting      the ladder, and what a step's outcome depends on besides its history
 """

@@ -1,9 +1,9 @@
-"""What a step costs the router while it is trained: its share of dear steps, or seconds.
+"""What a step costs the router while it is trained: its escalation rate, or seconds.
 
-Without a cost profile a step costs what its tier weighs (0 the cheapest, 1 the
-dearest). With one it costs the seconds in which this machine reads and writes it:
+Without a cost profile a step costs what its tier weighs (0 the low, 1 the high
+one). With one it costs the seconds in which this machine reads and writes it:
 
-    prefill by the cheapest + handoff and one token by the chosen tier + its decoding
+    prefill by the low tier + handoff and one token by the chosen tier + its decoding
     (+ the draft, where the router decides at the draft and did not keep it)
 
 The span handed over depends on when the tier last wrote; here it is what the

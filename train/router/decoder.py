@@ -3,7 +3,7 @@
 The result depends on the history alone, bit for bit: the ladder reads its own
 text again (`reread`), each turn is prefilled by itself as in play, and when
 the last history was another one the caches are cut back to a turn's boundary
-first. With `--kv exact` the dearer tiers' own caches are kept to the same
+first. With `--kv exact` the higher tiers' own caches are kept to the same
 boundaries; in play they may have read several turns at once, or keep the tokens they
 wrote, which is the same text and differs by rounding.
 """
@@ -66,7 +66,7 @@ class Decoder:
         self._turns: list[Turn] = []
         self._prompt: Prompt | None = None
         self._prompts: list[list[int]] = []  # before each step of the history
-        self._held: list[list[int]] = []  # the prompts that the cheapest tier's cache went through
+        self._held: list[list[int]] = []  # the prompts that the low tier's cache went through
 
     def read(self, opening: Opening, turns: Sequence[Turn], history: History) -> Reading:
         """Let every tier go on from a history; `history` holds the same steps as facts."""
@@ -164,7 +164,7 @@ class Decoder:
         best: list[int],
         prompts: list[list[int]],
     ) -> Writing:
-        """`writing` with KL(dearest || tier) at every token that the dearest tier sampled."""
+        """`writing` with KL(high || tier) at every token that the high tier sampled."""
         if index == len(logits) - 1:
             return writing
         theirs = logits[index]
@@ -225,7 +225,7 @@ def kl_per_token(
 
 
 def _read_turns(tier: Tier, prompts: list[list[int]]) -> None:
-    """Let a tier of an exact ladder read the earlier turns one by one, as the cheapest does."""
+    """Let a tier of an exact ladder read the earlier turns one by one, as the low tier does."""
     for prompt in prompts[:-1]:
         if tier.held[: len(prompt)] == prompt:
             continue

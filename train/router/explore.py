@@ -22,7 +22,7 @@ class ExplorePlan:
     """How the tree of a game is explored before anything is trained.
 
     Every tier plays it alone. Where all of them win there is little to learn and that is all.
-    Else routers play that take a dearer tier at random with each of the probabilities in
+    Else routers play that escalate at random with each of the probabilities in
     `random`, and the oracle searches through at most `search` histories, a third of it where
     nobody has won yet.
     """
@@ -40,10 +40,10 @@ class ExplorePlan:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Unknown histories: after each (history, tier), and on from there with the cheapest tier.
+    """Unknown histories: after each (history, tier), and on from there with the low tier.
 
-    A walk that has just left the known tree mostly stays with the cheapest tier, and going on
-    at once is several times cheaper than coming back for each step.
+    A walk that has just left the known tree mostly stays with the low tier, and going on
+    at once costs several times less than coming back for each step.
     """
 
     steps: tuple[tuple[bytes, int], ...]

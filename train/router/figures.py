@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from train.router.notes import read_note
 from train.router.setting import results_stem
 
 matplotlib.use("Agg")
@@ -19,13 +19,13 @@ DIALS = ("0", "0.25", "0.5", "0.75", "1")
 
 
 def training(folder: Path) -> Path | None:
-    """Reward, share of dear steps and KL to the supervised network over GRPO's iterations."""
-    told = _read(folder / "grpo.json")
-    if told is None:
+    """Reward, escalation rate and KL to the supervised network over GRPO's iterations."""
+    note = read_note(folder, "grpo")
+    if note is None:
         return None
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.subplots(2, 2)
-    for colour, network in zip(COLOURS, told["networks"], strict=False):
+    for colour, network in zip(COLOURS, note["networks"], strict=False):
         steps = [e for e in network["log"] if "reward" in e]
         judged = [e for e in network["log"] if "points" in e]
         _curve(axes[0, 0], steps, "reward", colour, network["what"])
@@ -38,13 +38,13 @@ def training(folder: Path) -> Path | None:
             markersize=3,
             label=network["what"],
         )
-    best = max(told["networks"], key=lambda n: float(n["score"]))
+    best = max(note["networks"], key=lambda n: float(n["score"]))
     _shares(axes[1, 1], best)
     for axis, title, label in (
         (axes[0, 0], "Reward of the sampled episodes", "reward"),
         (axes[1, 0], "KL(policy || supervised)", "nats a step"),
-        (axes[0, 1], "Front on the select games", "mean % won at 5 to 30 % dear"),
-        (axes[1, 1], f"Share of dear steps by dial, {best['what']}", "% of steps"),
+        (axes[0, 1], "Front on the select games", "mean % won at escalation rates of 5 to 30 %"),
+        (axes[1, 1], f"Escalation rate by dial, {best['what']}", "% of steps"),
     ):
         axis.set_title(title)
         axis.set_ylabel(label)
@@ -79,12 +79,12 @@ def _shares(axis: Axes, network: dict[str, Any]) -> None:
 
 
 def fronts(folder: Path) -> list[Path]:
-    """Success against the share of dear steps, one picture for each table."""
-    told = _read(folder / "evaluate.json")
-    if told is None:
+    """Success against the escalation rate, one picture for each table."""
+    note = read_note(folder, "evaluate")
+    if note is None:
         return []
     paths = []
-    for table in told["tables"]:
+    for table in note["tables"]:
         figure = Figure(figsize=(8, 5.5), layout="constrained")
         axis = figure.subplots()
         _front(axis, table["rows"])
@@ -108,11 +108,12 @@ def _front(axis: Axes, rows: list[dict[str, Any]]) -> None:
         ("oracle", "black", "*", False),
     ):
         chosen = sorted(
-            (r for r in rows if r["name"].startswith(prefix)), key=lambda r: float(r["share_dear"])
+            (r for r in rows if r["name"].startswith(prefix)),
+            key=lambda r: float(r["escalation_rate"]),
         )
         if not chosen:
             continue
-        x = [100 * r["share_dear"] for r in chosen]
+        x = [100 * r["escalation_rate"] for r in chosen]
         y = [100 * r["success"] for r in chosen]
         spread = [
             [100 * (r["success"] - r["success_low"]) for r in chosen],
@@ -131,15 +132,7 @@ def _front(axis: Axes, rows: list[dict[str, Any]]) -> None:
             markersize=10 if marker == "*" else 6,
             label=prefix.rstrip(","),
         )
-    axis.set_xlabel("% of steps on dearer tiers")
+    axis.set_xlabel("escalation rate, % of steps")
     axis.set_ylabel("% of games won (bars: Wilson's 95 % interval)")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, loc="lower right")
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        return None
-    return data

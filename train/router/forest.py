@@ -61,8 +61,8 @@ class Forest:
         self.min_p = np.ones((room, n), np.float32)
         self.nll = np.zeros((room, n), np.float32)
         self.decoded = np.zeros((room, n), np.int64)
-        self.text = np.zeros((room, n), np.int64)  # the cheapest tier that writes the same
-        self.action = np.zeros((room, n), np.int64)  # the cheapest tier that does the same
+        self.text = np.zeros((room, n), np.int64)  # the lowest tier that writes the same
+        self.action = np.zeros((room, n), np.int64)  # the lowest tier that does the same
         self.kl = np.zeros((room, n, 3), np.float32)  # sum, mean, max
 
     def _grow(self) -> None:
@@ -235,9 +235,9 @@ class _Route:
             "last_nll": self.nll,
             "dial": dials,
         }
-        told = np.stack([values[name][running] for name in _OF_ROUTE.names], -1)
+        route = np.stack([values[name][running] for name in _OF_ROUTE.names], -1)
         out = forest.features[at[running]].copy()
-        out[:, _OF_ROUTE.columns] = _OF_ROUTE.rows(told)
+        out[:, _OF_ROUTE.columns] = _OF_ROUTE.rows(route)
         return out
 
     def took(self, forest: Forest, at: Ints, running: Ints, tiers: Ints) -> None:

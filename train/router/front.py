@@ -1,4 +1,4 @@
-"""How good a router is at every share of dear steps, as one number."""
+"""How good a router is at every escalation rate, as points and as one number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Point:
     """One policy on a set of games."""
 
     dial: float
-    share: float  # of all steps, how many were not the cheapest tier's
+    share: float  # escalation rate: of all steps, how many the low tier did not write
     success: float
     steps: float  # a game
     missed: int = 0  # games lost that the policy it is held against has won
@@ -35,13 +35,13 @@ def point(
     expand: Expand | None = None,
     held: NDArray[np.bool_] | None = None,
 ) -> Point:
-    """Play the games once; `held` (games,) tells which of them another policy has won."""
+    """Play the games once; `held` (games,) says which of them another policy has won."""
     walks = walk(forest, games, policy, dials=dial, expand=expand)
-    dear = ((walks.tiers > 0) & walks.taken).sum()
+    escalated = ((walks.tiers > 0) & walks.taken).sum()
     steps = walks.taken.sum()
     return Point(
         dial=dial,
-        share=float(dear / max(1, steps)),
+        share=float(escalated / max(1, steps)),
         success=float(walks.won.mean()),
         steps=float(steps / max(1, len(games))),
         missed=0 if held is None else int((held & ~walks.won).sum()),
@@ -63,7 +63,7 @@ def front(
 def score(points: Sequence[Point], low: float) -> float:
     """Mean success over SHARES, where a share allows the best point that keeps within it.
 
-    `low` is the success of the cheapest tier alone, which costs nothing. Between two points
+    `low` is the success of the low tier alone, which costs nothing. Between two points
     success is taken as linear in the share: a user could toss a coin between them.
     """
     known = sorted([(0.0, low)] + [(p.share, p.success) for p in points])

@@ -1,8 +1,8 @@
-"""Which tier a step needed, seen from behind: three ways of telling.
+"""Which tier a step needed, seen from behind, in three ways.
 
-    kl       the cheapest tier with KL(dearest || it) below tau, tau a quantile over the steps
-    action   the cheapest tier that gives the dearest one's action
-    oracle   the tier with which the fewest dear steps still win, where a win is known
+    kl       the lowest tier with KL(high || it) below tau, tau a quantile over the steps
+    action   the lowest tier that gives the high one's action
+    oracle   the tier with which the fewest escalations still win, where a win is known
 
 A label is the index of a tier; UNLABELLED rows take no part in training.
 """
@@ -20,12 +20,12 @@ MEASURES = ("sum", "mean", "max")
 
 
 def divergence(forest: Forest, measure: str = "sum") -> NDArray[np.float32]:
-    """(rows, tiers): KL(dearest || tier) along the dearest tier's step, in nats."""
+    """(rows, tiers): KL(high || tier) along the high tier's step, in nats."""
     return forest.kl[: forest.size, :, MEASURES.index(measure)]
 
 
 def by_kl(divergences: NDArray[np.float32], tau: NDArray[np.float64] | float) -> Ints:
-    """The cheapest tier below tau (a number, or one for each row); the dearest always is."""
+    """The lowest tier below tau (a number, or one for each row); the high one always is."""
     fine = divergences < np.asarray(tau)[..., None]
     fine[:, -1] = True
     return np.asarray(fine.argmax(1), np.int64)
@@ -36,7 +36,7 @@ def by_action(forest: Forest) -> Ints:
 
 
 def to_win(forest: Forest) -> NDArray[np.float64]:
-    """(rows,): cost of the cheapest known win from a history; infinite where none is known."""
+    """(rows,): cost of the least-cost win known from a history; infinite where none is known."""
     n = forest.size
     cost = np.where(forest.won[:n], 0.0, np.inf)
     weights = np.array(tier_weights(forest.tiers))
@@ -48,7 +48,7 @@ def to_win(forest: Forest) -> NDArray[np.float64]:
 
 
 def by_oracle(forest: Forest) -> Ints:
-    """The cheapest tier of a cheapest known win; UNLABELLED where no win is known."""
+    """The lowest tier of a least-cost win known; UNLABELLED where no win is known."""
     n, cost = forest.size, to_win(forest)
     onward = _onward(forest, np.arange(n), cost, np.array(tier_weights(forest.tiers)))
     label = onward.argmin(1)

@@ -111,7 +111,7 @@ class RouterNet(nn.Module):
 
 
 class NetPolicy:
-    """A network in a walk. Greedy: the cheapest tier with P(a dearer one) < `threshold`.
+    """A network in a walk. Greedy: the lowest tier with P(a higher one) < `threshold`.
 
     With a generator it draws from the probabilities instead, and keeps ln p of what it drew
     in `drawn` (one array a step, for the episodes that were running).
@@ -139,9 +139,9 @@ class NetPolicy:
         if self._state is not None and after is not None:
             self._state[episodes] = after
         probabilities = torch.softmax(logits, -1).double().numpy()
-        # P(a tier dearer than i), for every i but the dearest
-        dearer = np.cumsum(probabilities[:, ::-1], 1)[:, ::-1][:, 1:]
+        # (n, tiers - 1): P(a tier higher than i), for every i but the highest
+        higher = np.cumsum(probabilities[:, ::-1], 1)[:, ::-1][:, 1:]
         if self._generator is None:
-            return np.asarray((dearer >= self._threshold).cumprod(1).sum(1), np.int64)
+            return np.asarray((higher >= self._threshold).cumprod(1).sum(1), np.int64)
         drawn = self._generator.random((len(rows), 1))
-        return np.asarray((dearer > drawn).sum(1), np.int64)
+        return np.asarray((higher > drawn).sum(1), np.int64)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """What one tier writes after a history, greedily, and how far it is from the dearest tier."""
+    """What one tier writes after a history, greedily, and how far it is from the high tier."""
 
     text: str
     tokens: tuple[int, ...]
@@ -21,7 +21,7 @@ class Writing:
     min_p: float  # probability of its least probable token, in its own eyes
     nll: float  # mean -ln p of its tokens, nats
     decoded: int  # tokens run through the model to write it
-    kl_sum: float  # KL(dearest || this tier) along the dearest tier's text, nats; 0 for itself
+    kl_sum: float  # KL(high || this tier) along the high tier's text, nats; 0 for itself
     kl_mean: float
     kl_max: float
 
@@ -57,5 +57,5 @@ def root_key(game_key: str) -> bytes:
 
 def child_key(parent: bytes, tokens: Sequence[int]) -> bytes:
     """The history that goes on from `parent` with a step of these tokens."""
-    told = struct.pack(f"<{len(tokens)}i", *tokens)
-    return hashlib.blake2b(parent + told, digest_size=16).digest()
+    packed = struct.pack(f"<{len(tokens)}i", *tokens)
+    return hashlib.blake2b(parent + packed, digest_size=16).digest()

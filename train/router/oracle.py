@@ -1,10 +1,10 @@
-"""The fewest dear steps that still win a game: no router can do better.
+"""The fewest escalations that still win a game: no router can do better.
 
 A search through the rollout tree in the order of cost, where a step costs what
-its tier weighs (0 for the cheapest, 1 for the dearest). Exact where every
-cheaper history is known to lose; where the search meets unknown histories or
+its tier weighs (0 the low tier, 1 the high one). Exact where every history of
+less cost is known to lose; where the search meets unknown histories or
 ends early it gives bounds: no win costs less than `at_least`, and `best` is
-the cheapest one known.
+the least-cost one known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Oracle:
 
     best: float
     at_least: float
-    path: tuple[tuple[bytes, int], ...]  # (history, tier) along the cheapest known win
+    path: tuple[tuple[bytes, int], ...]  # (history, tier) along the least-cost win known
     visited: int
 
     @property
@@ -35,7 +35,7 @@ class Oracle:
 
 
 def tier_weights(n: int) -> tuple[float, ...]:
-    """A step's cost by its tier when nothing was measured: 0 for the cheapest, 1 the dearest."""
+    """A step's cost by its tier when nothing was measured: 0 the low tier, 1 the high one."""
     return tuple(i / max(1, n - 1) for i in range(n))
 
 
@@ -45,7 +45,7 @@ def search(
     """Search from `root`; `follow` gives the next history, or None where it is not known.
 
     At most `budget` histories are visited. Of histories that cost the same, the longest is
-    followed first, so that cheap wins are found before much has been explored.
+    followed first, so that wins of little cost are found before much has been explored.
     """
     order = count()
     heap: list[tuple[float, int, int, Node | None, int]] = [(0.0, 0, next(order), None, 0)]
@@ -76,7 +76,7 @@ def search(
 
 
 def distinct_tiers(node: Node) -> list[int]:
-    """The cheapest tier of each text that can follow."""
+    """The lowest tier of each text that can follow."""
     first: dict[tuple[int, ...], int] = {}
     for tier, writing in enumerate(node.writings):
         first.setdefault(writing.tokens, tier)

@@ -1,6 +1,6 @@
 """The oracle's plans, for `edge-router bench policies --oracle`: played, instead of believed.
 
-A plan is the tier of each step of the cheapest win that was found in a game's rollouts. Only
+A plan is the tier of each step of the least-cost win that was found in a game's rollouts. Only
 games in files have one: their ids are those that the benchmark plays.
 """
 
@@ -27,12 +27,12 @@ def write_plans(
     """Write the plans of the games in files that the oracle wins; whether there were such games.
 
     `oracle` is the row of the same games. A game without a win has no plan: the benchmark plays
-    it on the cheapest tier.
+    it on the low tier.
     """
     files = [(i, game) for i, game in enumerate(games) if isinstance(game, FileGame)]
     if not files:
         return False
     plans = {game.id: list(oracle.plans[i]) for i, game in files if oracle.won[i]}
-    told = {"tiers": list(setting.names), "kv": setting.kv, "games": len(files)}
-    write_json(path, {"schema": PLANS, **told, "plans": plans})
+    about = {"tiers": list(setting.names), "kv": setting.kv, "games": len(files)}
+    write_json(path, {"schema": PLANS, **about, "plans": plans})
     return True

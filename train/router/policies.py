@@ -39,7 +39,7 @@ class RouterPolicy:
 
 
 class ChancePolicy:
-    """A dearer tier, any of them, with each episode's own probability (episodes,)."""
+    """Escalates, to any higher tier, with each episode's own probability (episodes,)."""
 
     def __init__(self, chances: NDArray[np.float64], tiers: int, seed: Sequence[int]) -> None:
         self._chances, self._tiers = chances, tiers
@@ -50,9 +50,9 @@ class ChancePolicy:
         self._rng = np.random.default_rng(self._seed)
 
     def choose(self, features: Floats, episodes: Ints, rows: Ints) -> Ints:
-        dear = self._rng.random(len(rows)) < self._chances[episodes]
+        escalates = self._rng.random(len(rows)) < self._chances[episodes]
         which = self._rng.integers(1, max(2, self._tiers), len(rows))
-        return np.where(dear & (self._tiers > 1), which, 0)
+        return np.where(escalates & (self._tiers > 1), which, 0)
 
 
 class FixedPolicy:

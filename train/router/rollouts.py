@@ -38,8 +38,8 @@ class Rollouts:
     ) -> None:
         self.setting = setting
         self.forest = Forest(len(setting.tiers))
-        told = json.dumps(setting.told(), sort_keys=True)
-        self.store = RolloutStore(path, setting.identity(), told)
+        about = json.dumps(setting.conditions(), sort_keys=True)
+        self.store = RolloutStore(path, setting.identity(), about)
         self.progress = progress
         self.decoded = 0  # histories that were new since this object was made
         self._count = workers

@@ -6,7 +6,6 @@ folder, by way of `Run`, and leaves its own note there; the order is in `pipelin
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from edge_router.work.progress import Progress, silent
 from train.router.forest import Floats, Ints, walk
 from train.router.games import Game, drawn, from_files
 from train.router.network import NetworkShape, RouterNet
+from train.router.notes import SCHEMA, read_note
 from train.router.options import RunOptions
 from train.router.policies import FixedPolicy
 from train.router.rollouts import Rollouts
@@ -127,22 +127,20 @@ class Run:
 
     def note(self, stage: str) -> dict[str, Any]:
         """What a stage has left behind; UserError where it was not run."""
-        path = self.folder / f"{stage}.json"
-        try:
-            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"the stage {stage} has not been run in {self.folder}; run it first"
-            ) from error
+        data = read_note(self.folder, stage)
+        if data is None:
+            raise UserError(f"the stage {stage} has not been run in {self.folder}; run it first")
         if data.get("ladder") != self.setting.identity():
             raise UserError(
-                f"{path} belongs to another ladder or KV mode; name another folder with --run"
+                f"{self.folder / stage}.json belongs to another ladder or KV mode; name another"
+                " folder with --run"
             )
         return data
 
     def keep_note(self, stage: str, data: dict[str, Any], started: float) -> None:
         """Leave what a stage found; `started` is the monotonic clock when it began."""
         about = {
+            "schema": SCHEMA,
             "ladder": self.setting.identity(),
             "tiers": list(self.setting.names),
             "kv": self.setting.kv,

@@ -19,7 +19,7 @@ MAX_CONTEXT = 4096
 
 @dataclass(frozen=True)
 class LadderSetting:
-    """A ladder's files, cheapest first, the KV mode, and the limits of an episode.
+    """A ladder's files, lowest tier first, the KV mode, and the limits of an episode.
 
     One thread a process: the embedded model is too small to share, and two processes then
     explore two games at once.
@@ -47,7 +47,7 @@ class LadderSetting:
         trained = meta.get(f"{meta.get('general.architecture')}.context_length")
         return min(int(trained), MAX_CONTEXT) if trained else MAX_CONTEXT
 
-    def told(self) -> dict[str, object]:
+    def conditions(self) -> dict[str, object]:
         """All that a step's outcome depends on besides its history."""
         style = prompt_override(
             self.prompt, [read_header(tier.path).metadata for tier in self.tiers]
@@ -62,7 +62,7 @@ class LadderSetting:
         }
 
     def identity(self) -> str:
-        text = json.dumps(self.told(), sort_keys=True)
+        text = json.dumps(self.conditions(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def load(self) -> Ladder:

@@ -21,7 +21,7 @@ def default_row(rows: Sequence[PolicyResult]) -> PolicyResult:
 
 
 def sheet(rows: Sequence[PolicyResult], title: str, profiles: Sequence[str]) -> Sheet:
-    """The comparison; `profiles` names the cost profiles whose seconds are told."""
+    """The comparison; `profiles` names the cost profiles whose seconds are shown."""
     high, ours = next(r for r in rows if r.spec == "high"), default_row(rows)
     cells = [(row.name, *_figures(row, high, ours, profiles)) for row in rows]
     return Sheet(title, (*HEADINGS, *(f"s/game {name}" for name in profiles)), cells)

@@ -48,7 +48,7 @@ class RolloutStore:
     Raises UserError when the file is no store of this version or cannot be written.
     """
 
-    def __init__(self, path: Path, identity: str, told: str = "") -> None:
+    def __init__(self, path: Path, identity: str, about: str = "") -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -60,7 +60,7 @@ class RolloutStore:
                 db.execute("INSERT OR IGNORE INTO about VALUES ('format', ?)", (FORMAT,))
                 db.execute(
                     "INSERT OR IGNORE INTO rollouts (identity, told) VALUES (?, ?)",
-                    (identity, told),
+                    (identity, about),
                 )
             found = self._value("SELECT value FROM about WHERE key = 'format'")
         except sqlite3.Error as error:
@@ -147,7 +147,7 @@ def _node(row: Sequence[object], writings: dict[bytes, list[Writing]]) -> Node:
     key, parent, tier, step, reply, refused, done, won, prompt_tokens, features = row
     assert isinstance(key, bytes)
     assert isinstance(features, bytes)
-    told = (
+    vector = (
         np.frombuffer(features, "<f4").astype(np.float32)
         if features
         else np.zeros(len(ALL_NAMES), np.float32)
@@ -162,6 +162,6 @@ def _node(row: Sequence[object], writings: dict[bytes, list[Writing]]) -> Node:
         done=bool(done),
         won=bool(won),
         prompt_tokens=int(str(prompt_tokens)),
-        features=told,
+        features=vector,
         writings=tuple(writings.get(key, ())),
     )

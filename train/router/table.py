@@ -41,7 +41,7 @@ class PolicyResult:
     dial: float | None
     won: list[bool]
     steps: list[int]
-    dear: list[int]  # steps that the cheapest tier did not write
+    escalated: list[int]  # steps that the low tier did not write
     cost: list[float]  # the same, each step weighed by its tier
     tokens: int = 0  # decoded, rejected drafts included
     rejected: int = 0  # tokens of drafts that were not kept
@@ -55,7 +55,7 @@ class PolicyResult:
 
     @property
     def share(self) -> float:
-        return sum(self.dear) / max(1, sum(self.steps))
+        return sum(self.escalated) / max(1, sum(self.steps))
 
     def against(self, other: PolicyResult) -> tuple[int, int, float]:
         """Games only this one won, only the other, and McNemar's exact p."""
@@ -74,7 +74,7 @@ class PolicyResult:
             "success": self.success,
             "success_low": low,
             "success_high": high,
-            "share_dear": self.share,
+            "escalation_rate": self.share,
             "steps": sum(self.steps) / max(1, len(self.steps)),
             "tokens": self.tokens / max(1, len(self.won)),
             "rejected_tokens": self.rejected / max(1, len(self.won)),
@@ -107,17 +107,17 @@ def _row(
     policy = RouterPolicy(partial(make_router, asked.spec), setting.names, forest)
     walks = walk(forest, games, policy, dials=asked.dial, expand=rollouts.expand)
     drafts = decide_at(make_router(asked.spec)) == "draft"
-    dear = (walks.tiers > 0) & walks.taken
+    escalated = (walks.tiers > 0) & walks.taken
     decoded = forest.decoded[np.maximum(walks.rows, 0)]
     kept = (np.take_along_axis(decoded, walks.tiers[..., None], 2)[..., 0] * walks.taken).sum()
-    rejected = int((decoded[..., 0] * dear).sum()) if drafts else 0
+    rejected = int((decoded[..., 0] * escalated).sum()) if drafts else 0
     return PolicyResult(
         name=asked.name,
         spec=asked.spec,
         dial=asked.dial if asked.spec.startswith("onnx:") else None,
         won=[bool(w) for w in walks.won],
         steps=[int(n) for n in walks.steps],
-        dear=[int(n) for n in dear.sum(0)],
+        escalated=[int(n) for n in escalated.sum(0)],
         cost=[float(c) for c in _costs(forest, walks)],
         tokens=int(kept) + rejected,
         rejected=rejected,
@@ -151,7 +151,7 @@ def seconds(
 ) -> float:
     """Seconds of all episodes by a cost profile, whose tiers are named as the ladder's.
 
-    A dear step is handed what its tier lacks since it last wrote; a rejected draft costs its
+    An escalated step is handed what its tier lacks since it last wrote; a rejected draft costs its
     own decoding on top.
     """
     total = 0.0
@@ -178,12 +178,12 @@ def seconds(
 
 
 def _own(kv: KvMode, prompt: int, held: int) -> int:
-    """Prompt tokens that a dear tier reads itself."""
+    """Prompt tokens that a higher tier reads itself."""
     return prompt - held if kv.exact else min(prompt, kv.own)
 
 
 def _oracle_row(forest: Forest, games: Ints) -> PolicyResult:
-    """The cheapest win known of each game; what no policy here can beat."""
+    """The least-cost win known of each game; what no policy here can beat."""
     weights = tier_weights(forest.tiers)
     row = PolicyResult("oracle", "", None, [], [], [], [])
     sure = 0
@@ -196,7 +196,7 @@ def _oracle_row(forest: Forest, games: Ints) -> PolicyResult:
         sure += found.exact or (not won and math.isinf(found.at_least))
         row.won.append(won)
         row.steps.append(len(found.path))
-        row.dear.append(sum(tier > 0 for _, tier in found.path))
+        row.escalated.append(sum(tier > 0 for _, tier in found.path))
         row.cost.append(found.best if won else 0.0)
         row.plans.append(tuple(tier for _, tier in found.path))
         nodes = [(tree.nodes[key], tier) for key, tier in found.path]

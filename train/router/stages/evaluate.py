@@ -108,7 +108,7 @@ def policies(run: Run) -> list[PolicySpec]:
 
 
 def _share(run: Run, spec: str, games: int | None = None) -> float:
-    """Share of dear steps of a router on the select games, or the first of them."""
+    """Escalation rate of a router on the select games, or the first of them."""
     rollouts, judges = run.rollouts, run.sets.select[:games]
     rollouts.play(judges, [(spec, 0.5)], f"share of {spec.partition(':')[0]}")
     policy = RouterPolicy(partial(make_router, spec), run.setting.names, rollouts.forest)
@@ -116,9 +116,9 @@ def _share(run: Run, spec: str, games: int | None = None) -> float:
 
 
 def matched(run: Run, kind: str, share: float) -> str:
-    """The threshold router of a kind that sends `share` of the steps to the dearest tier.
+    """The threshold router of a kind that sends `share` of the steps to the high tier.
 
-    The threshold is a quantile of its statistic along the cheapest tier's own episodes on the
+    The threshold is a quantile of its statistic along the low tier's own episodes on the
     select games, found by halving until the share that comes of it there fits; what share
     comes of it on other games stands in the table.
     """
@@ -166,7 +166,7 @@ def _table(
 
 
 def _with_tests(row: PolicyResult, rows: Sequence[PolicyResult]) -> dict[str, Any]:
-    """A row with McNemar's test against always the dearest, and of the router against it."""
+    """A row with McNemar's test against always the high tier, and of the router against it."""
     high = next(r for r in rows if r.spec == "high")
     ours = default_row(rows)
     return {

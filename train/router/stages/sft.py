@@ -1,12 +1,12 @@
-"""Supervision: a step is sensitive if the tiers disagree there, whatever came of it.
+"""The second stage: supervise networks on where the tiers disagree, whatever came of it.
 
 Cross-entropy, weighted by class, on one of three labels (see `labels`). One network
-covers the whole front: each step of each pass is shown with a dial of its own.
+covers the whole front: each step of each epoch is shown with a dial of its own.
 
     action   the tiers' actions differ; the dial multiplies the odds of it, from e^-odds
              at 0 to e^odds at 1, which moves the network's threshold along the front
     oracle   likewise
-    kl       KL(dearest || cheaper) is at least tau, a quantile that follows the dial, so
+    kl       KL(high || lower tier) is at least tau, a quantile that follows the dial, so
              that it sets the share of steps that count; `tau` fixes the quantile instead
 
 The paper labels by KL. Here labels by action make the better front, because thoughts

@@ -1,0 +1,45 @@
+"""The notes that stages leave in a run's folder: one JSON file for each stage.
+
+    {"schema": "edge-router/router-run/2", "ladder": ..., "tiers": [...], "kv": ..., ...}
+
+Notes of version 1 name no schema. They are read as if written today: an
+evaluation's `share_dear` is `escalation_rate` now.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edge_router.errors import UserError
+
+SCHEMA = "edge-router/router-run/2"
+
+
+def read_note(folder: Path, stage: str) -> dict[str, Any] | None:
+    """What a stage has left behind, None where it was not run. Raises UserError.
+
+    A damaged file counts as none: the stage that wrote it has to be run again.
+    """
+    path = folder / f"{stage}.json"
+    try:
+        note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if "schema" not in note:
+        return _from_version_1(note)
+    if note["schema"] != SCHEMA:
+        raise UserError(
+            f"{path} has the schema {note['schema']!r}, not {SCHEMA!r}: it was written by another"
+            " version of edge-router; name another folder with --run"
+        )
+    return note
+
+
+def _from_version_1(note: dict[str, Any]) -> dict[str, Any]:
+    for table in note.get("tables", ()):
+        for row in table["rows"]:
+            row["escalation_rate"] = row.pop("share_dear")
+            row["name"] = row["name"].replace("dearest after", "high after")
+    return {"schema": SCHEMA, **note}
