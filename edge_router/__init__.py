@@ -3,7 +3,7 @@
     import edge_router
 
     with edge_router.load("household") as model:
-        reply = model.chat([{"role": "user", "content": "..."}])
+        response = model.chat([{"role": "user", "content": "..."}])
 
 What is named here is loaded when it is first used: `import edge_router` alone
 costs next to nothing.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edge_router.privacy import send_nothing
 
 if TYPE_CHECKING:
-    from edge_router.agent.chat import Reply
+    from edge_router.agent.chat import Response
     from edge_router.api import RoutedModel, Stream, load, play
     from edge_router.engine.ladder import Ladder
     from edge_router.errors import UserError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Ladder",
-    "Reply",
+    "Response",
     "RoutedModel",
     "Router",
     "Stream",
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Reply": "edge_router.agent.chat",
+    "Response": "edge_router.agent.chat",
     "Ladder": "edge_router.engine.ladder",
     "Router": "edge_router.router.base",
     "Task": "edge_router.tasks.protocol",

@@ -1,8 +1,8 @@
 """The library: a routed model for other programs. `import edge_router` offers all of it.
 
 with edge_router.load("household") as model:
-    reply = model.chat([{"role": "user", "content": "..."}])
-    print(reply.tier, reply.reason, reply.text)
+    response = model.chat([{"role": "user", "content": "..."}])
+    print(response.tier, response.reason, response.text)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from edge_router.agent.chat import Conversation, Reply
+from edge_router.agent.chat import Conversation, Response
 from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import EpisodeFinished, Listener
 from edge_router.engine.ladder import Ladder, default_context
@@ -107,7 +107,7 @@ class RoutedModel:
         seed: int = 0,
         stop: Sequence[str] = (),
         on_text: Callable[[str], None] | None = None,
-    ) -> Reply:
+    ) -> Response:
         """Answer a conversation: `[{"role": "user", "content": "..."}, ...]`.
 
         `router` is what `--router` takes; `dial` goes from cost (0) to quality
@@ -193,11 +193,11 @@ class _ClosedError(Exception):
 
 
 class Stream:
-    """An answer in pieces: iterate over it once. `reply` is there when all of it was read."""
+    """An answer in pieces: iterate over it once. `response` is there when all of it was read."""
 
-    def __init__(self, write: Callable[[Callable[[str], None]], Reply]) -> None:
+    def __init__(self, write: Callable[[Callable[[str], None]], Response]) -> None:
         self._write = write
-        self.reply: Reply | None = None
+        self.response: Response | None = None
 
     def __iter__(self) -> Iterator[str]:
         """Write in a thread of its own, which ends when the reader does."""
@@ -217,4 +217,4 @@ class Stream:
                     yield piece
             finally:
                 closed.set()
-        self.reply = writing.result()
+        self.response = writing.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tools import refresh_docs
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = list(refresh_docs.pages())
+EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -35,6 +37,26 @@ def test_a_stale_block_is_noticed() -> None:
 def test_links_into_the_repository_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_what_the_reference_lists_exists() -> None:
+    listed = re.findall(r"^::: (\S+)", (ROOT / "docs" / "reference.md").read_text("utf-8"), re.M)
+    assert len(listed) > 5
+    for name in listed:
+        assert pkgutil.resolve_name(name).__doc__, f"{name} says nothing of itself"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_in_python_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each block alone, in an empty folder, and it prints something."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for number, code in enumerate(EXAMPLE.findall(page.read_text("utf-8")), 1):
+        if "import edge_router\n" in code:
+            exec(compile(code, f"{page.name}, example {number}", "exec"), {"__name__": "example"})
+            assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import edge_router
-from edge_router import Reply, RoutedModel, UserError
+from edge_router import Response, RoutedModel, UserError
 from edge_router.agent.events import EpisodeStarted, Event
 from edge_router.ladders.resolve import resolve
 from tests.test_imports import HEAVY, modules_after
@@ -94,7 +94,7 @@ def test_a_router_hears_how_earlier_answers_were_written(model: RoutedModel) -> 
 
 
 def test_the_same_conversation_gets_the_same_answer(model: RoutedModel) -> None:
-    def told() -> Reply:
+    def told() -> Response:
         model.ladder.clear()
         return model.chat([user(OPENING)], temperature=0.8, seed=3)
 
@@ -105,9 +105,9 @@ def test_a_stream_is_the_reply_in_pieces(model: RoutedModel) -> None:
     stream = model.stream([user(OPENING)], router="high")
     pieces = list(stream)
     assert len(pieces) > 5
-    assert stream.reply is not None
-    assert "".join(pieces).strip() == stream.reply.text
-    assert stream.reply.text == model.chat([user(OPENING)], router="high").text
+    assert stream.response is not None
+    assert "".join(pieces).strip() == stream.response.text
+    assert stream.response.text == model.chat([user(OPENING)], router="high").text
 
 
 def test_a_stream_that_is_left_early_frees_the_model(model: RoutedModel) -> None:

@@ -6,7 +6,7 @@ router (who wrote it, how sure of it) is remembered as long as the messages go
 on where the last ones ended, and so is the KV cache.
 
     conversation = Conversation(ladder)
-    reply = conversation.answer(messages, router, Sampler(), max_tokens=64)
+    response = conversation.answer(messages, router, Sampler(), max_tokens=64)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ USUAL_STEPS = 50
 
 
 @dataclass(frozen=True)
-class Reply:
+class Response:
     """An answer, who wrote it and why, and where the time went."""
 
     text: str  # without space around it, as templates want to have it back
@@ -83,7 +83,7 @@ class Conversation:
         max_tokens: int = 256,
         stop: Sequence[str] = (),
         on_text: Callable[[str], None] | None = None,
-    ) -> Reply:
+    ) -> Response:
         """The answer to `messages`, with `on_text` called for each piece of it.
 
         It ends at the model's own end, before a `stop` string, after
@@ -108,7 +108,7 @@ class Conversation:
         form = _Form(self._style.parse, min(max_tokens, room), tuple(stop))
         written = writer.write(_answers(messages), tokens, form)
         self._remember(messages, written, len(tokens), writer.sampler.confidence())
-        return self._reply(written, len(tokens))
+        return self._response(written, len(tokens))
 
     def _history(self, messages: Sequence[Message], dial: float) -> History:
         """The earlier answers as a router's history; of those unknown, only their words."""
@@ -143,9 +143,9 @@ class Conversation:
             nll=nll,
         )
 
-    def _reply(self, written: Written, prompt_tokens: int) -> Reply:
+    def _response(self, written: Written, prompt_tokens: int) -> Response:
         tier = written.decision.tier
-        return Reply(
+        return Response(
             text=written.generation.text.strip(),
             tier=self._ladder.names[tier],
             tier_index=tier,
