@@ -87,6 +87,20 @@ def test_when_another_program_takes_a_core_the_rest_is_used() -> None:
     assert game.seconds(2) >= 0.9 * 80
 
 
+def test_a_busy_machine_is_not_tried_at_once_on_more_threads() -> None:
+    game, machine = run(2, lambda n: {1: 0.018, 2: 0.9}[n])
+    machine.taken = 1.3
+    assert game.seconds(3.5) == pytest.approx(1 / 0.018, rel=0.01)
+    assert game.seconds(60) >= 0.95 / 0.018
+
+
+def test_counters_that_show_another_machines_load_are_found_out() -> None:
+    game, machine = run(2, lambda n: {1: 0.018, 2: 0.010}[n])
+    machine.taken = 30.0  # a container may see its host's
+    game.seconds(6)
+    assert game.seconds(10) >= 0.97 * 100
+
+
 def test_load_that_no_counter_shows_is_found_out_by_a_trial() -> None:
     busy = False
     game, _ = run(2, lambda n: {1: 0.020, 2: 0.080 if busy else 0.0125}[n])

@@ -37,10 +37,15 @@ _HOPELESS: Final = 2.0  # ... unless a token takes this many times as long
 _SHORT: Final = 0.005  # seconds; the first call on new threads counts only if it takes longer
 _LONG: Final = 0.25  # seconds; a call that takes longer is never tried on other threads
 _FIRST: Final = 0.5  # seconds of decoding before the first trial
+# ... and before more threads are tried than others leave cores for. On a machine that is really
+# busy that costs up to a second for one token; but in a container the counters may be the host's.
+_FIRST_BEYOND: Final = 4.0
 # What a trial lost is made up for this many times before the next one: at most 1.7 % are lost.
 _PATIENCE: Final = 60.0
-_PAUSES: Final = (0.3, 30.0)  # seconds between two trials, at least and at most
-_GAIN: Final = 0.95  # the share of the time in use that a trial must stay under
+_PAUSES: Final = (0.3, 60.0)  # seconds between two trials, at least and at most
+# The share of the time in use that a trial must stay under, on fewer threads and on more:
+# threads that bring little are better left to others.
+_GAINS: Final = (0.98, 0.9)
 # Multiplications of a call below which a second thread does not pay; a first guess only.
 _SMALL_WORK: Final = 50e6
 
@@ -90,8 +95,9 @@ class Choice:
 
     numbers: tuple[int, ...]  # that may be tried
     best: int
+    left: int  # cores that others leave
     cost: dict[int, float] = field(default_factory=dict)  # seconds a token
-    _spent: float = 0.0  # seconds of calls since the last trial
+    _spent: float = 0.0  # seconds of all calls
     _due: float = -math.inf
     _turn: int = 0
     _trial: int | None = None
@@ -103,20 +109,27 @@ class Choice:
     def choose(self, now: float) -> int:
         """The number of threads for the next call."""
         if self._trial is None and self._may_try(now):
-            others = [n for n in self.numbers if n != self.best]
-            self._trial = others[self._turn % len(others)]
+            candidates = self._candidates()
+            self._trial = candidates[self._turn % len(candidates)]
             self._turn += 1
             self._tokens, self._seconds = 0, 0.0
         return self.best if self._trial is None else self._trial
 
     def _may_try(self, now: float) -> bool:
         return (
-            len(self.numbers) > 1
-            and now >= self._due
-            and (self._spent >= _FIRST or len(self.cost) > 1)
+            now >= self._due
             and self.best in self.cost
             and self._last_seconds < _LONG
+            and bool(self._candidates())
         )
+
+    def _candidates(self) -> list[int]:
+        """Other numbers whose time for a trial has come."""
+        return [
+            n
+            for n in self.numbers
+            if n != self.best and self._spent >= (_FIRST if n <= self.left else _FIRST_BEYOND)
+        ]
 
     def took(self, number: int, tokens: int, seconds: float, now: float) -> None:
         """A call on `number` threads ended at `now`."""
@@ -138,11 +151,11 @@ class Choice:
     def _end_trial(self, number: int, now: float) -> None:
         self.cost[number] = self._seconds / self._tokens
         lost = self._seconds - self._tokens * self.cost[self.best]
-        if self.cost[number] < _GAIN * self.cost[self.best]:
+        if self.cost[number] < _GAINS[number > self.best] * self.cost[self.best]:
             self.best = number
         shortest, longest = _PAUSES
         self._due = now + min(max(shortest, _PATIENCE * lost), longest)
-        self._trial, self._spent = None, 0.0
+        self._trial = None
 
 
 class ThreadControl:
@@ -179,7 +192,7 @@ class ThreadControl:
         left, _ = key
         numbers = tuple(sorted({1, max(1, left // 2), left, self.limit}))
         first = 1 if self._work * tokens < _SMALL_WORK else left
-        self._choices[key] = Choice(numbers, first)
+        self._choices[key] = Choice(numbers, first, left)
         return self._choices[key]
 
     def took(self, number: int, tokens: int, seconds: float) -> None:
