@@ -103,8 +103,8 @@ def _processor() -> Iterator[Finding]:
     advice = ""
     if load is not None and load > cores:
         advice = (
-            "other programs want the cores and threads that wait for each other crawl then: play"
-            " with --threads 1, and measure when the machine is idle"
+            "other programs want the cores: a run goes on with the threads that they leave, and"
+            " slower; measure when the machine is idle"
         )
     yield Finding("processor", told, advice)
 
