@@ -33,6 +33,18 @@ SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")
 KINDS = ("policies", "tiers", "speed", "calibration")
 
 
+def test_results_of_schema_1_are_read_under_their_new_names() -> None:
+    """Recorded before the low tier had its name: its column was `cheap_prefill_ms`."""
+    old = Path("tests/results/speed-1.json")
+    data = read_results(old)
+    rows = data["tables"]["handoff"]
+    assert "cheap_prefill_ms" in old.read_text(encoding="utf-8")
+    assert [round(row["low_prefill_ms"]["mean"], 2) for row in rows] == [23.29, 30.27]
+    assert not any("cheap_prefill_ms" in row for row in rows)
+    titles = [sheet.title for sheet in sheets_of(data)]
+    assert "Handoff iq1_s -> q8_0 against prefill (mean ± sd, median ratio)" in titles
+
+
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
@@ -125,12 +137,12 @@ def test_drawing_without_matplotlib_is_refused_before_anything_is_measured(
     [
         ({}, "holds no results"),
         ({"a.json": {"schema": "edge-router/bench/99"}}, "edge-router/bench/99"),
-        ({"a.json": {"schema": "edge-router/bench/1"}}, "damaged results"),
+        ({"a.json": {"schema": "edge-router/bench/2"}}, "damaged results"),
         ({"a.json": {"name": "x"}}, "holds no results"),
         (
             {
                 "a.json": {
-                    "schema": "edge-router/bench/1",
+                    "schema": "edge-router/bench/2",
                     "kind": "policies",
                     "machine": {},
                     "settings": {},

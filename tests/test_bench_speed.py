@@ -222,6 +222,6 @@ def test_a_results_file_of_another_schema_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_text(json.dumps(data))
         with pytest.raises(UserError, match="no results of this version"):
             read_results(tmp_path / name)
-    (tmp_path / "half").write_text('{"schema": "edge-router/bench/1", "kin')
+    (tmp_path / "half").write_text('{"schema": "edge-router/bench/2", "kin')
     with pytest.raises(UserError, match="cannot be read as results"):
         read_results(tmp_path / "half")

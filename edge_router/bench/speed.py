@@ -172,32 +172,30 @@ def _loop_row(tier: str, tokens: int, loops: dict[str, Sample]) -> dict[str, Any
 
 
 def _handoff(ladder: Ladder, span: int, repeats: int) -> dict[str, Any]:
-    """Copying a span's KV from the cheapest to the dearest tier against computing it there."""
-    cheap, dear = ladder.tiers[0], ladder.tiers[-1]
+    """Copying a span's KV from the low to the high tier against computing it there."""
+    low, high = ladder.tiers[0], ladder.tiers[-1]
     text = ordinary_text(ladder, PROMPT_TOKENS + span)
     start, end = PROMPT_TOKENS, PROMPT_TOKENS + span
     ladder.clear()
-    cheap.decode(text)
+    low.decode(text)
 
     def copy() -> float:
-        _hold(dear, text[:start])
-        return 1000 * seconds(lambda: copy_span(cheap.context, dear.context, start, end))
+        _hold(high, text[:start])
+        return 1000 * seconds(lambda: copy_span(low.context, high.context, start, end))
 
     def compute(tier: Tier) -> float:
         _hold(tier, text[:start])
         return 1000 * seconds(lambda: _read(tier, text[start:]))
 
-    copied, computed, cheaply = in_turn(
-        [copy, lambda: compute(dear), lambda: compute(cheap)], repeats
-    )
+    copied, on_high, on_low = in_turn([copy, lambda: compute(high), lambda: compute(low)], repeats)
     return {
         "tokens": span,
-        "from": cheap.name,
-        "to": dear.name,
+        "from": low.name,
+        "to": high.name,
         "handoff_ms": copied.plain(),
-        "prefill_ms": computed.plain(),
-        "speedup": computed.ratio(copied),
-        "cheap_prefill_ms": cheaply.plain(),
+        "prefill_ms": on_high.plain(),
+        "speedup": on_high.ratio(copied),
+        "low_prefill_ms": on_low.plain(),
     }
 
 

@@ -17,7 +17,7 @@ def number(estimate: Mapping[str, float] | None, form: str = ".1f", scale: float
     return f"{value:{form}} ({low:{form}}{dash}{high:{form}})"
 
 
-def threads_told(threads: int | None, cores: int | None) -> str:
+def threads_in_words(threads: int | None, cores: int | None) -> str:
     """ "2 threads of 4 cores"; 0 threads are those whose number follows the machine."""
     if threads == 0:
         return f"threads that follow the machine, {cores} cores"
@@ -30,6 +30,6 @@ def machine_line(data: Mapping[str, Any]) -> str:
     load = m.get("load_average")
     busy = f", load {load}" if load is not None else ""
     return (
-        f"{m.get('cpu')}, {threads_told(m.get('threads'), m.get('cores'))}, "
+        f"{m.get('cpu')}, {threads_in_words(m.get('threads'), m.get('cores'))}, "
         f"{m.get('memory_gb')} GB{busy}; {m.get('build') or m.get('llama.cpp', '')}"
     )

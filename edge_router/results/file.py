@@ -1,10 +1,12 @@
 """The results file of a benchmark, whole or not there at all, and how it is read back.
 
-    {"schema": "edge-router/bench/1", "kind": "policies", "created": ..., "version": ...,
+    {"schema": "edge-router/bench/2", "kind": "policies", "created": ..., "version": ...,
      "machine": {...}, "settings": {...}, "tables": {"policies": [{...}, ...]}}
 
 Every table is a list of flat or nested objects; an estimate is {"value", "low", "high"} with a
 95 % interval. What is printed, drawn or put into a report is made from these data alone.
+
+Schema 1 called the low tier cheap; `read_results` renames what it finds there.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from edge_router import __version__
 from edge_router.errors import UserError
 from edge_router.results.machine import machine_details
 
-SCHEMA: Final = "edge-router/bench/1"
+SCHEMA: Final = "edge-router/bench/2"
+_RENAMED: Final = {"edge-router/bench/1": {"cheap_prefill_ms": "low_prefill_ms"}}
 Table = Sequence[Mapping[str, Any]]
 
 
@@ -43,7 +46,10 @@ def results(
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Read a results file. Raises UserError when it is none of this version, or damaged."""
+    """Read a results file, an older one under its new names.
+
+    Raises UserError when it is none that this version knows, or damaged.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
@@ -51,7 +57,7 @@ def read_results(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as results: {error}") from error
     schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
+    if schema != SCHEMA and schema not in _RENAMED:
         found = f"its schema is {schema!r}" if schema else "it names no schema"
         raise UserError(f"{path} holds no results of this version ({found}, not {SCHEMA!r})")
     if not all(isinstance(data.get(k), dict) for k in ("machine", "settings", "tables")):
@@ -59,11 +65,21 @@ def read_results(path: Path) -> dict[str, Any]:
     for name, table in data["tables"].items():
         if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
             raise UserError(f"{path} holds damaged results: the table {name} is no list of rows")
-    return dict(data)
+    return _renamed(data)
+
+
+def _renamed(data: dict[str, Any]) -> dict[str, Any]:
+    """The results with the columns that were renamed since they were written."""
+    new = _RENAMED.get(data["schema"], {})
+    tables = {
+        name: [{new.get(column, column): cell for column, cell in row.items()} for row in rows]
+        for name, rows in data["tables"].items()
+    }
+    return data | {"schema": SCHEMA, "tables": tables}
 
 
 @contextmanager
-def damage_told(what: str) -> Iterator[None]:
+def damage_named(what: str) -> Iterator[None]:
     """Turn what a missing or wrong value in results leads to into a `UserError` about `what`."""
     try:
         yield

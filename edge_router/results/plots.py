@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from edge_router.agent.events import STAGES
 from edge_router.errors import UserError
-from edge_router.results.figures import threads_told
-from edge_router.results.file import damage_told, unwritable
+from edge_router.results.figures import threads_in_words
+from edge_router.results.file import damage_named, unwritable
 
 Data = Mapping[str, Any]
-# Okabe and Ito's colours, told apart by everybody.
+# Okabe and Ito's colours, distinct for everybody.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# Tol's muted ones for the rows of a long table, which the markers tell apart as well.
+# Tol's muted ones for the rows of a long table, which differ by markers as well.
 MORE: Final = ("#332288", "#999933", "#882255", "#44AA99", "#CC6677", "#117733", "#AA4499")
 FEWEST: Final = 20  # games that must still be going for a step's share to mean something
 
@@ -45,7 +45,7 @@ def plot(data: Data, path: Path) -> None:
     figure: Any = Figure(layout="constrained")
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        with damage_told(f"the {data.get('kind')} results"):
+        with damage_named(f"the {data.get('kind')} results"):
             draw(data, figure)
             figure.savefig(partial, dpi=150)
         os.replace(partial, path)
@@ -59,7 +59,7 @@ def plot(data: Data, path: Path) -> None:
 
 
 def _policies(data: Data, figure: Any) -> None:
-    """Front of success and cost, seconds by stage, and where in a game dearer tiers are used."""
+    """Front of success and cost, seconds by stage, and where in a game steps are escalated."""
     rows = [r for r in data["tables"]["policies"] if r["how"] != "expert"]
     figure.set_size_inches(15, 6.2)
     front, stages, steps = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
@@ -70,10 +70,10 @@ def _policies(data: Data, figure: Any) -> None:
         *front.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=7
     )
     settings, machine = data["settings"], data["machine"]
-    told = threads_told(machine["threads"], machine.get("cores"))
+    threads = threads_in_words(machine["threads"], machine.get("cores"))
     figure.suptitle(
         f"{settings['model']}, {settings['games']} games of {settings['split']}; "
-        f"{machine['cpu']}, {told}",
+        f"{machine['cpu']}, {threads}",
         fontsize=10,
     )
 
@@ -124,7 +124,7 @@ def _stages(rows: Sequence[Data], axes: Any) -> None:
 
 
 def _by_step(rows: Sequence[Data], axes: Any) -> None:
-    """For routers that choose: the share of games in which a dearer tier wrote step n."""
+    """For routers that choose: the share of games in which step n was escalated."""
     colours = _colours(rows)
     for row in rows:
         counts = list(row["by_step"].values())
@@ -139,12 +139,12 @@ def _by_step(rows: Sequence[Data], axes: Any) -> None:
         axes.step(steps, shares, line, where="mid", color=colours[row["row"]], label=_name(row))
     axes.set_ylim(-2, 102)
     axes.set_xlabel("step of the game")
-    axes.set_ylabel("% of games not on the cheapest tier")
+    axes.set_ylabel("% of games escalated")
     axes.set_title("Precision by step")
 
 
 def _colours(rows: Sequence[Data]) -> dict[str, str]:
-    """One colour a router; KV modes are told apart by the marker."""
+    """One colour a router; KV modes differ by the marker."""
     labels = dict.fromkeys(str(row["row"]) for row in rows)
     palette = COLOURS + MORE
     return {label: palette[i % len(palette)] for i, label in enumerate(labels)}
@@ -161,7 +161,7 @@ def _name(row: Data) -> str:
 
 
 def _tiers(data: Data, figure: Any) -> None:
-    """Success of each tier alone, and how often it differs from the dearest."""
+    """Success of each tier alone, and how often it differs from the high tier."""
     rows = data["tables"]["tiers"]
     names = [r["router"] for r in rows]
     figure.set_size_inches(10, 4)
@@ -184,7 +184,7 @@ def _tiers(data: Data, figure: Any) -> None:
         distance.bar(at, shares, 0.38, yerr=errors, label=label, color=COLOURS[j], capsize=3)
     distance.set_xticks(range(len(others)), [r["router"] for r in others])
     distance.set_ylabel(f"% of {names[-1]}'s steps written otherwise")
-    distance.set_title("Distance from the dearest (95 % intervals)")
+    distance.set_title("Distance from the high tier (95 % intervals)")
     distance.set_ylim(0, max(1.0, distance.get_ylim()[1]))
     distance.legend()
 
@@ -250,7 +250,7 @@ def _handoff(rows: Sequence[Data], axes: Any) -> None:
     spans = [r["tokens"] for r in rows]
     lines = {
         f"prefill on {rows[0]['to']}": "prefill_ms",
-        f"prefill on {rows[0]['from']}": "cheap_prefill_ms",
+        f"prefill on {rows[0]['from']}": "low_prefill_ms",
         "handoff": "handoff_ms",
     }
     for i, (label, key) in enumerate(lines.items()):

@@ -224,8 +224,10 @@ def policy_notes(data: Mapping[str, Any]) -> list[str]:
     notes += [f"{r['row']}: {r['note']}" for r in rows if r["note"]]
     ways = sorted({tuple(way) for r in rows for way in r["measured_with"]})
     if len(ways) > 1 or any(jobs > 1 for jobs, _ in ways):
-        told = ", ".join(f"{jobs} games at once with {_threads_each(n)}" for jobs, n in ways)
-        notes.append(f"measured seconds come from {told}: compare the estimated ones")
+        ways_in_words = ", ".join(
+            f"{jobs} games at once with {_threads_each(n)}" for jobs, n in ways
+        )
+        notes.append(f"measured seconds come from {ways_in_words}: compare the estimated ones")
     if not data["settings"].get("costs"):
         notes.append("no estimated seconds: run edge-router calibrate for this model first")
     return notes

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_router.errors import UserError
-from edge_router.results.file import damage_told, read_results, write_text
+from edge_router.results.file import damage_named, read_results, write_text
 from edge_router.results.views import notes_of, sheets_of
 from edge_router.screen.printable import one_line, shortened
 from edge_router.screen.tables import Sheet
@@ -36,7 +36,7 @@ figure { margin: 0; background: #fff; border-radius: 6px } figure svg { width: 1
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundResults:
     """A results file of the folder, with its part of the page."""
 
     path: Path
@@ -44,23 +44,23 @@ class Found:
     section: str
 
 
-def find_results(folder: Path, *, pictures: bool) -> tuple[list[Found], list[str]]:
+def find_results(folder: Path, *, pictures: bool) -> tuple[list[FoundResults], list[str]]:
     """The results in a folder, oldest first, and a sentence about each file that is left out.
 
     Raises UserError for a folder without results that can be shown.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; report wants one with results (--json FILE)")
-    results, left_out = list[Found](), list[str]()
+    results, left_out = list[FoundResults](), list[str]()
     for path in sorted(folder.glob("*.json")):
         try:
             data = read_results(path)
-            results.append(Found(path, data, _section(data, path.name, pictures)))
+            results.append(FoundResults(path, data, _section(data, path.name, pictures)))
         except UserError as error:
             left_out.append(_about(path, str(error)))
     if not results:
-        told = f" ({'; '.join(left_out)})" if left_out else ""
-        raise UserError(f"{folder} holds no results; write some with bench ... --json FILE{told}")
+        origin = f" ({'; '.join(left_out)})" if left_out else ""
+        raise UserError(f"{folder} holds no results; write some with bench ... --json FILE{origin}")
     return sorted(results, key=lambda found: str(found.data.get("created"))), left_out
 
 
@@ -70,12 +70,12 @@ def _about(path: Path, reason: str) -> str:
     return f"{path.name} is left out: {shortened(one_line(reason), 300)}"
 
 
-def write_report(found: Sequence[Found], target: Path, *, notes: Sequence[str] = ()) -> None:
+def write_report(found: Sequence[FoundResults], target: Path, *, notes: Sequence[str] = ()) -> None:
     """Write the page, whole or not at all; `notes` come first. Raises UserError."""
     write_text(target, "".join(_page(found, notes)))
 
 
-def _page(found: Sequence[Found], notes: Sequence[str]) -> Iterator[str]:
+def _page(found: Sequence[FoundResults], notes: Sequence[str]) -> Iterator[str]:
     yield "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
     yield "<meta name='viewport' content='width=device-width'>"
     yield f"<title>edge-router: results</title><style>{_STYLE}</style></head><body>"
@@ -108,7 +108,7 @@ def _title(data: Mapping[str, Any], name: str) -> str:
 
 def _section(data: Mapping[str, Any], name: str, pictures: bool) -> str:
     """The part of the page about one file. Raises UserError when the results are damaged."""
-    with damage_told("the results"):
+    with damage_named("the results"):
         return "".join(_parts(data, name, pictures))
 
 
@@ -121,8 +121,8 @@ def _parts(data: Mapping[str, Any], name: str, pictures: bool) -> Iterator[str]:
     for note in notes_of(data):
         yield f"<p class='note'>{_text(note)}</p>"
     machine = ", ".join(f"{key}: {value}" for key, value in data["machine"].items())
-    told = f"{data.get('created')}, edge-router {data.get('version')}; {machine}"
-    yield f"<p class='machine'>{_text(told)}</p>"
+    origin = f"{data.get('created')}, edge-router {data.get('version')}; {machine}"
+    yield f"<p class='machine'>{_text(origin)}</p>"
 
 
 def _table(sheet: Sheet) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from edge_router.errors import UserError
-from edge_router.results.file import damage_told
+from edge_router.results.file import damage_named
 from edge_router.results.policy_sheets import (
     differing_games,
     policy_notes,
@@ -53,7 +53,7 @@ def sheets_of(data: Data) -> list[Sheet]:
         raise UserError(
             f"there are no results of the kind {kind!r}; kinds are {', '.join(_SHEETS)}"
         )
-    with damage_told(f"the {kind} results"):
+    with damage_named(f"the {kind} results"):
         return _SHEETS[kind](data)
 
 
@@ -72,5 +72,5 @@ def notes_of(data: Data) -> list[str]:
     """Sentences that a reader of the tables must know."""
     kind = str(data.get("kind"))
     make = _NOTES.get(kind)
-    with damage_told(f"the {kind} results"):
+    with damage_named(f"the {kind} results"):
         return make(data) if make else []
