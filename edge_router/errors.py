@@ -8,8 +8,8 @@ exits with code 2; a traceback means a bug of ours.
 
 
 class UserError(Exception):
-    """Bad input, told in one sentence."""
+    """Bad input, in one sentence."""
 
 
 class MachineError(UserError):
-    """A fault of this machine, told in one sentence: whatever is played fails in the same way."""
+    """A fault of this machine, in one sentence: whatever is played fails in the same way."""

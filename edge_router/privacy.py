@@ -1,4 +1,4 @@
-"""Nothing about the user is sent or recorded: libraries that would do so are told not to.
+"""Nothing about the user is sent or recorded: libraries that would do so are set not to.
 
 onnxruntime's Linux builds write a device id and a queue of events into the home and look up
 their maker's host; Hugging Face's libraries put details of the machine into their requests. Both

@@ -110,7 +110,7 @@ def test_further_ends_than_a_gguf_has_keys_for_are_told(folder: Path) -> None:
     assert remarks(folder) == ()
     write_settings(folder, "generation_config.json", eos_token_id=[TURN, 301, 302, 303])
     (told,) = remarks(folder)
-    assert told.startswith("llama.cpp does not end an answer at '")
+    assert told.startswith("llama.cpp does not end a completion at '")
 
 
 def test_special_tokens_map_json_names_tokens_too(folder: Path) -> None:
@@ -166,7 +166,7 @@ def test_ordinary_text_that_llama_cpp_ends_at_is_told(folder: Path) -> None:
         folder / "tokenizer.json",
         lambda d: d["model"]["vocab"].update({"[EOS]": VOCABULARY - 2}),
     )
-    assert any("ends an answer at '[EOS]'" in told for told in remarks(folder))
+    assert any("ends a completion at '[EOS]'" in told for told in remarks(folder))
 
 
 def test_broken_settings_are_told_in_a_sentence(folder: Path) -> None:

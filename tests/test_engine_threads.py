@@ -36,7 +36,7 @@ class Crowd(Machine):
 
 
 @dataclass
-class Run:
+class ThreadsRun:
     """Plays decodes whose duration is a function of the number of threads; the clock is theirs."""
 
     control: ThreadControl
@@ -55,9 +55,11 @@ class Run:
         return done / (self.now - started)
 
 
-def run(cores: int, token: Callable[[int], float], *, work: float = LARGE) -> tuple[Run, Crowd]:
+def run(
+    cores: int, token: Callable[[int], float], *, work: float = LARGE
+) -> tuple[ThreadsRun, Crowd]:
     machine = Crowd(cores)
-    game = Run(ThreadControl(work, None, machine, lambda: game.now), token)
+    game = ThreadsRun(ThreadControl(work, None, machine, lambda: game.now), token)
     return game, machine
 
 

@@ -125,7 +125,7 @@ def test_version_is_told_once() -> None:
 
 def test_build_progress_is_a_line_every_ten_percent() -> None:
     out = io.StringIO()
-    progress = install_llama.Progress(out)
+    progress = install_llama.BuildProgress(out)
     compiler = (f"  [{n}/140] /usr/bin/g++ -DGGML_BUILD -c x.cpp\n" for n in range(1, 141))
     log = io.StringIO()
     tail = install_llama.stream(compiler, log, progress)
@@ -138,7 +138,7 @@ def test_build_progress_is_a_line_every_ten_percent() -> None:
 
 def test_build_time_is_told_before_the_build_starts() -> None:
     out = io.StringIO()
-    progress = install_llama.Progress(out)
+    progress = install_llama.BuildProgress(out)
     progress.line("Collecting llama-cpp-python==0.3.36\n")
     assert out.getvalue() == ""
     progress.line("Building wheels for collected packages: llama-cpp-python\n")
@@ -165,7 +165,7 @@ def test_failed_install_shows_the_end_of_the_log_and_where_it_lies(
 
 
 def test_only_the_end_of_a_long_log_is_shown() -> None:
-    progress = install_llama.Progress(io.StringIO())
+    progress = install_llama.BuildProgress(io.StringIO())
     tail = install_llama.stream((f"line {n}\n" for n in range(100)), io.StringIO(), progress)
     assert list(tail) == [f"line {n}\n" for n in range(100 - install_llama.TAIL, 100)]
 

@@ -59,7 +59,7 @@ def explorer(setting: LadderSetting, game: DrawnGame = GAME) -> Explorer:
     return Explorer(GameTree(game), Decoder(setting.load()), setting.max_steps)
 
 
-class Turns:
+class FixedTurns:
     """A router that goes through a list of tiers, and keeps what it was shown."""
 
     def __init__(self, tiers: Sequence[int], at: DecideAt = "draft") -> None:
@@ -79,7 +79,7 @@ class Turns:
 def test_a_walk_through_the_tree_is_a_played_episode(setting: LadderSetting, kv: str) -> None:
     """The same texts, the same replies, the same features to the last bit, drafts included."""
     setting = replace(setting, kv=kv)
-    router, events = Turns([0, 1, 1, 0]), list[Event]()
+    router, events = FixedTurns([0, 1, 1, 0]), list[Event]()
     with setting.load() as ladder:
         play_episode(GAME.open(), ladder, router, Options(max_steps=STEPS), [events.append])
     played = [e for e in events if isinstance(e, StepFinished)]
@@ -287,7 +287,7 @@ def test_walks_stop_or_complain_where_the_tree_ends() -> None:
 
 def test_features_of_the_route_follow_the_choices() -> None:
     forest, _ = toy_forest(1)
-    policy = RouterPolicy(lambda: Turns([1, 0, 1, 0]), ("a", "b"), forest)
+    policy = RouterPolicy(lambda: FixedTurns([1, 0, 1, 0]), ("a", "b"), forest)
     walks = walk(forest, np.array([0]), policy, dials=0.25)
     seen = {name: walks.features[:, 0, ALL_NAMES.index(name)].tolist() for name in ALL_NAMES}
     assert seen["last_tier"] == [-1, 1, 0, 1]

@@ -6,7 +6,7 @@ the time. Steps come in fours, such as on, off, off, on, so that what changes sl
 machine's speed, the growing text) is in both kinds alike. A thread that is held draws
 nothing, looks at nothing and wants no lock, as if there were no app.
 
-Each step is told to whoever started this process in a line of JSON (`Step`) on the
+Each step goes to whoever started this process in a line of JSON (`Step`) on the
 descriptor that it names, the end of a game by the line "end", and an error by its own words.
 """
 
@@ -47,7 +47,7 @@ ORDERS = (  # whether the app runs, step by step
 class Plan:
     """What is played, and by how many threads (0: their number follows the machine)."""
 
-    tiers: Sequence[str]  # NAME=PATH, cheapest first
+    tiers: Sequence[str]  # NAME=PATH, low to high
     prompt: str
     router: str
     games: int

@@ -7,9 +7,9 @@ the two are compared within one process and some seconds, and what two runs of a
 have of their own, or a machine that changes its speed, does not decide.
 
 The ratio of four steps is the speed of the two with the app by that of the two without.
-Told is the median, with the percentile bootstrap's interval; the same of the fours that
+Printed is the median, with the percentile bootstrap's interval; the same of the fours that
 are held throughout says how much the method sees where there is nothing. What the app
-takes of a processor is told as well.
+takes of a processor is printed as well.
 
 Run it on an idle machine. Random weights at a real shape are written once (0.6B: a
 minute and 1.0 GB) and kept. They never end a step, so every step writes its 96 tokens;
@@ -89,7 +89,7 @@ def speed(steps: Sequence[Step]) -> float:
 
 
 def figures_of(steps: Sequence[Step]) -> dict[str, Any]:
-    """What is told of the steps, as plain data. Raises `UserError` when they are too few."""
+    """What is printed of the steps, as plain data. Raises `UserError` when they are too few."""
     compared, control = fours(steps, compared=True), fours(steps, compared=False)
     if not compared or not control:
         raise UserError(f"{len(steps)} steps are too few; 12 are the least, 100 tell something")
@@ -166,8 +166,8 @@ def _run(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
         threads=options.threads or 0,
     )
     machine = {"cpu": cpu_model(), "cores": physical_cores(), "load_before": load_average()}
-    told = {"machine": machine, "model": subject.name, "plan": asdict(plan)}
-    return told | figures_of(measure(plan, tell))
+    about = {"machine": machine, "model": subject.name, "plan": asdict(plan)}
+    return about | figures_of(measure(plan, tell))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

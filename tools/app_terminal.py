@@ -34,7 +34,7 @@ def watch(plan: Plan) -> Iterator[Step]:
     """The steps of the plan's games, each when it has ended. Raises `UserError`."""
     leader, follower = pty.openpty()
     fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    told, report = os.pipe()
+    reports, report = os.pipe()
     environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
     process = subprocess.Popen(
         python_module("tools.app_clock", str(report), json.dumps(asdict(plan))),
@@ -48,20 +48,20 @@ def watch(plan: Plan) -> Iterator[Step]:
     os.close(follower)
     os.close(report)
     try:
-        said = yield from _read(leader, told, plan.games)
+        said = yield from _read(leader, reports, plan.games)
         if process.wait() != 0:
             raise UserError(f"the app ended with exit code {process.returncode}: {said}")
     finally:
         process.kill()
         process.wait()
         os.close(leader)
-        os.close(told)
+        os.close(reports)
 
 
-def _read(leader: int, told: int, games: int) -> Generator[Step, None, str]:
+def _read(leader: int, reports: int, games: int) -> Generator[Step, None, str]:
     """Read to the end; returns the last line on the terminal."""
-    drawn, lines, open_ends = b"", b"", [leader, told]
-    while told in open_ends:
+    drawn, lines, open_ends = b"", b"", [leader, reports]
+    while reports in open_ends:
         ready = select.select(open_ends, [], [], PATIENCE)[0]
         if not ready:
             raise UserError(f"no step has ended for {PATIENCE:.0f} s")

@@ -6,7 +6,7 @@
 
 llama.cpp's converter lies in that source distribution (vendor/llama.cpp); it is
 run as it is, in a process of its own. Without CHECKPOINT small checkpoints of
-every supported family are made. One thing has to be told to llama.cpp's: it
+every supported family are made. One thing llama.cpp's does not find by itself: it
 knows a pre-tokeniser by a hash over one published vocabulary, and the small
 ones are not published, so it is given the name that ours recognised
 (--their-own-pre leaves it to its hashes, for published checkpoints).

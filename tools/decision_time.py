@@ -4,9 +4,9 @@
 
 Microseconds at a vocabulary of 151,936 tokens, for three shapes of next-token
 distribution (see `edge_router.bench.decisions`). A router that decides at the
-draft reads how sure the cheapest tier was of each token it wrote, and for the
+draft reads how sure the low tier was of each token it wrote, and for the
 first of them the same pass over the logits serves as the prompt's features; that
-pass is told by itself, because it is spent while the draft is decoded. So is the
+pass is printed by itself, because it is spent while the draft is decoded. So is the
 comparing of the draft's words. Run it on an idle machine.
 """
 

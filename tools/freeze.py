@@ -43,8 +43,8 @@ def closure(root: str, extras: frozenset[str]) -> dict[str, str]:
             try:
                 installed = Version(version(requirement.name))
             except PackageNotFoundError as missing:
-                told = f"{requirement.name} is not installed; run make check first."
-                raise SystemExit(told) from missing
+                missing_one = f"{requirement.name} is not installed; run make check first."
+                raise SystemExit(missing_one) from missing
             pins[canonicalize_name(requirement.name)] = installed.public
             key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
             if key not in seen:

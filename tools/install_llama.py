@@ -54,7 +54,7 @@ NINJA: Final = re.compile(r"^\s*\[\s*(\d+)/(\d+)\]")
 TAIL: Final = 30  # lines of the log shown after a failure
 
 
-class Progress:
+class BuildProgress:
     """Turns pip's verbose output into progress: one live line on a terminal, else every 10 %."""
 
     def __init__(self, out: TextIO) -> None:
@@ -133,7 +133,7 @@ def knows_amx(environ: Mapping[str, str]) -> bool:
         return False
 
 
-def stream(lines: Iterable[str], log: TextIO, progress: Progress) -> deque[str]:
+def stream(lines: Iterable[str], log: TextIO, progress: BuildProgress) -> deque[str]:
     """Copy `lines` to `log`, show progress, and return the last of them."""
     tail: deque[str] = deque(maxlen=TAIL)
     for line in lines:
@@ -156,7 +156,7 @@ def require_compiler(environ: Mapping[str, str]) -> None:
 
 def run_pip(arguments: Sequence[str], log_path: Path) -> None:
     """Run pip into a log; on failure show the log's end and its path, and exit with pip's code."""
-    progress = Progress(sys.stdout)
+    progress = BuildProgress(sys.stdout)
     with (
         log_path.open("w", encoding="utf-8") as log,
         subprocess.Popen(

@@ -7,7 +7,7 @@ FOLDER for the next time), converts it in a process of its own and watches that
 process and its children: anonymous memory (what must be there) and resident
 memory with mapped files (what the system may take back). Results go to the
 screen and to FOLDER/measured.json. Needs the machine for itself, and on disk 11 GB for
-qwen3-1.7b with three tiers; each phase is told as it ends. Interrupted, the checkpoint
+qwen3-1.7b with three tiers; each phase is printed as it ends. Interrupted, the checkpoint
 is not written again, but a ladder is: remove its folder first, because half a conversion
 has no time to tell.
 """

@@ -37,12 +37,12 @@ def record(folder: Path, name: str) -> None:
 
 
 def _leave_out_the_folder(path: Path) -> None:
-    """A router is told by its path; of that only the file's name is of interest elsewhere."""
+    """A router is named by its path; of that only the file's name is of interest elsewhere."""
     header, *steps = path.read_text("utf-8").splitlines()
-    told = json.loads(header)
-    kind, colon, where = told["episode"]["router"].partition(":")
-    told["episode"]["router"] = kind + colon + Path(where).name
-    lines = [json.dumps(told, separators=(",", ":")), *steps]
+    first = json.loads(header)
+    kind, colon, where = first["episode"]["router"].partition(":")
+    first["episode"]["router"] = kind + colon + Path(where).name
+    lines = [json.dumps(first, separators=(",", ":")), *steps]
     path.write_text("\n".join(lines) + "\n", "utf-8")
 
 

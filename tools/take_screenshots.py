@@ -83,7 +83,7 @@ async def picture_of_running(game: int, step: int) -> None:
 
 
 async def picture_of_comparing(game: int) -> None:
-    """The game with the cheapest tier alone and routed, where the two part."""
+    """The game on the low tier alone and routed, where the two part."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("low.jsonl", "routed.jsonl")]
         for path, router in zip(paths, ("low", None), strict=True):

@@ -245,8 +245,8 @@ def _read_line(line: bytes, step: int) -> StepEvents | EpisodeFinished:
     read = from_plain(StepEvents, data)
     if read.finished.step != step:
         raise NotUnderstoodError("a step is missing")
-    told = {_NAMES_NOW.get(name, name): value for name, value in read.routed.features.items()}
-    return replace(read, routed=replace(read.routed, features=told))
+    features = {_NAMES_NOW.get(name, name): value for name, value in read.routed.features.items()}
+    return replace(read, routed=replace(read.routed, features=features))
 
 
 def _object(line: bytes) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from edge_router.results.machine import machine_details
 from edge_router.work.progress import Progress, silent
 
 NEAR: Final = 64  # tokens of the short context
-TYPICAL: Final = StepTokens(prefill=40, decode=12, depth=400)  # a step of a household game
+TYPICAL: Final = StepTokens(prefill=40, decode=12, prompt_tokens=400)  # a step of a household game
 SLOWER: Final = 0.03  # a tier that is less than this much faster than a better one is not worth it
 NOISY: Final = 0.25  # relative standard deviation above which a figure is not to be trusted
 
@@ -106,17 +106,17 @@ def _tier_cost(ladder: Ladder, tier: Tier, options: CalibrationOptions) -> tuple
 
 
 def _handoff_cost(ladder: Ladder, options: CalibrationOptions) -> tuple[float, float]:
-    cheap, dear = ladder.tiers[0].context, ladder.tiers[-1].context
+    low, high = ladder.tiers[0].context, ladder.tiers[-1].context
     text = ordinary_text(ladder, NEAR + max(options.spans))
-    cheap.decode(text, 0)
+    low.decode(text, 0)
 
     def copy(span: int) -> float:
         _hold(ladder.tiers[-1], text[:NEAR])
-        return seconds(lambda: copy_span(cheap, dear, NEAR, NEAR + span))
+        return seconds(lambda: copy_span(low, high, NEAR, NEAR + span))
 
     copied = in_turn([partial(copy, span) for span in options.spans], options.repeats)
-    cheap.truncate(0)
-    dear.truncate(0)
+    low.truncate(0)
+    high.truncate(0)
     return line(options.spans, [s.median for s in copied])
 
 
@@ -159,8 +159,8 @@ def alone_seconds(profile: CostProfile, name: str) -> float:
 def verdict(profile: CostProfile) -> str:
     """One sentence: the tiers worth having here, and why not the others.
 
-    The dearest always is. A cheaper one is when a typical step on it takes less time than on
-    every better tier that is worth having.
+    The high tier always is. A lower one is when a typical step on it takes less time than on
+    every higher tier that is worth having.
     """
     worth = [profile.names[-1]]
     reasons = []
@@ -170,8 +170,8 @@ def verdict(profile: CostProfile) -> str:
             worth.insert(0, name)
         else:
             reasons.append(_not_worth(profile, name, rival))
-    told = f"worth having on this processor: {', '.join(worth)}"
-    return "; ".join([told, *reversed(reasons)]) + "."
+    kept = f"worth having on this processor: {', '.join(worth)}"
+    return "; ".join([kept, *reversed(reasons)]) + "."
 
 
 def _not_worth(profile: CostProfile, name: str, rival: str) -> str:

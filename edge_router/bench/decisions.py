@@ -1,4 +1,4 @@
-"""What a routing decision costs: the features, and each router's answer, in microseconds.
+"""What a routing decision costs: the features, and each router's decision, in microseconds.
 
 A decision is made before every step, so it has to vanish beside a step's prefill and decode.
 Features are measured on three shapes of next-token distribution, because a certain one lets most

@@ -99,14 +99,14 @@ def _cpu_flags() -> set[str]:
 
 def _processor() -> Iterator[Finding]:
     cores, load = physical_cores(), load_average()
-    told = f"{cpu_model()}, {cores} cores for this process, load {load}"
+    found = f"{cpu_model()}, {cores} cores for this process, load {load}"
     advice = ""
     if load is not None and load > cores:
         advice = (
             "other programs want the cores: a run goes on with the threads that they leave, and"
             " slower; measure when the machine is idle"
         )
-    yield Finding("processor", told, advice)
+    yield Finding("processor", found, advice)
 
 
 def _memory(ladder: LadderFile) -> Iterator[Finding]:
@@ -127,10 +127,10 @@ def _memory(ladder: LadderFile) -> Iterator[Finding]:
         f"{spec.name} {h.size_bytes / 1e6:.0f} MB"
         for spec, h in zip(ladder.tiers, headers, strict=True)
     )
-    told = f"{tiers}; with KV for {n_ctx} tokens {needed / 1e9:.2f} GB"
+    needs = f"{tiers}; with KV for {n_ctx} tokens {needed / 1e9:.2f} GB"
     fits = needed < free
     advice = "" if fits else "give fewer tiers, a smaller --ctx, or close other programs"
-    yield Finding(f"ladder {name}", told, advice, stops=not fits)
+    yield Finding(f"ladder {name}", needs, advice, stops=not fits)
 
 
 # -- files ----------------------------------------------------------------------------------------
@@ -204,6 +204,6 @@ def _extras() -> Iterator[Finding]:
     found = {p: importlib.util.find_spec(p) is not None for p in EXTRAS}
     there = [f"{p} ({EXTRAS[p]})" for p, yes in found.items() if yes]
     absent = [f"{p} ({EXTRAS[p]})" for p, yes in found.items() if not yes]
-    told = f"installed: {', '.join(there) or 'none'}"
-    told += f"; not: {', '.join(absent)}" if absent else ""
-    yield Finding("optional", told)
+    extras = f"installed: {', '.join(there) or 'none'}"
+    extras += f"; not: {', '.join(absent)}" if absent else ""
+    yield Finding("optional", extras)

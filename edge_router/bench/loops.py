@@ -41,7 +41,7 @@ class Endless(Sampler):
 def loop_speeds(ladder: Ladder, tokens: int, repeats: int) -> dict[str, Sample]:
     """Tokens a second of each loop, on a ladder of one tier, after the same prompt.
 
-    `llama_completion` is missing where the model ends its answer before `tokens`.
+    `llama_completion` is missing where the model ends its completion before `tokens`.
     """
     tier, prompt = ladder.tiers[0], ordinary_text(ladder, PROMPT_TOKENS)
     other = HighLevel(tier, n_ctx=ladder.n_ctx)
@@ -106,7 +106,7 @@ class HighLevel:
         return wrote / (time.perf_counter() - started)
 
     def writes(self, prompt: list[int], tokens: int) -> bool:
-        """Whether a completion gets to `tokens`; a trained model may end its answer before."""
+        """Whether a completion gets to `tokens`; a trained model may end it before."""
         return self._complete(prompt, tokens) == tokens
 
     def _complete(self, prompt: list[int], tokens: int) -> int:

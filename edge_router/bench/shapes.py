@@ -20,7 +20,7 @@ from edge_router.files.folders import cache_folder
 from edge_router.ladders.resolve import resolve
 
 DEFAULT_PRECISIONS: Final = ("q4_k_m", "q8_0")
-# Bits a weight, rounded up, for telling beforehand what a file will take.
+# Bits a weight, rounded up, to say beforehand what a file will take.
 _BITS: Final = {"f16": 16.1, "q8_0": 8.6, "q6_k": 6.7, "q5_k_m": 6.0, "q5_k_s": 6.0, "q5_0": 6.0}
 _OTHER_BITS: Final = 5.5
 

@@ -48,7 +48,7 @@ def ladder_options(command: Command) -> Command:
             callback=yields_to("model", "shape"),
             multiple=True,
             metavar="NAME=PATH",
-            help="A tier's GGUF; once per tier, cheapest first, instead of --model.",
+            help="A tier's GGUF; once per tier, low to high, instead of --model.",
         ),
         click.option(
             "--model",
@@ -152,7 +152,7 @@ def policies(
 
     Rows: every router of play (a dial is written onnx:PATH@0.3), auto, alone:TIER
     (that tier without a ladder), matched:ROUTER (chance, with the shares of tiers
-    that ROUTER used), retry:ROUTER (the cheapest tier plays lost games again for
+    that ROUTER used), retry:ROUTER (the low tier plays lost games again for
     what ROUTER cost), oracle, expert. Each game is stored as it ends: after Ctrl-C
     the same command goes on, and a game is never played twice.
 
@@ -180,10 +180,10 @@ def compare_tiers(
     full: bool,
     **options: Any,
 ) -> None:
-    """Play each tier alone and tell how far it is from the dearest.
+    """Play each tier alone and measure how far it is from the high tier.
 
     Every tier plays every game greedily, without a ladder. Each step of the
-    dearest is then put to the others: KL(dearest || tier) per token in nats, and
+    high tier is then scored by the others: KL(high || tier) per token in nats, and
     how often the tier would have written another text or another action.
 
     \b
@@ -208,7 +208,7 @@ def subject_options(command: Command) -> Command:
             help="Repeats, after a warm-up.",
         ),
         click.option(
-            "--precisions", help="The shape's tiers, cheapest first, by commas.  [q4_k_m,q8_0]"
+            "--precisions", help="The shape's tiers, low to high, by commas.  [q4_k_m,q8_0]"
         ),
         click.option(
             "--shape",

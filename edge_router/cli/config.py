@@ -84,8 +84,8 @@ def _command_defaults(ctx: click.Context, table: Mapping[str, Any], at: str) -> 
             _require_kind(option, value)
             option.type_cast_value(ctx, value)
         except (click.BadParameter, TypeError) as error:
-            told = error.message if isinstance(error, click.BadParameter) else "write a text"
-            raise UserError(f"[{at[:-1]}] {key} = {_toml(value)}: {told.rstrip('.')}") from error
+            said = error.message if isinstance(error, click.BadParameter) else "write a text"
+            raise UserError(f"[{at[:-1]}] {key} = {_toml(value)}: {said.rstrip('.')}") from error
         found[str(option.name)] = value
     return found
 

@@ -44,7 +44,7 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--verify/--no-verify",
                 default=True,
                 help="Compare each tier with F16. Without, text that llama.cpp reads differently "
-                "is told of and not refused.",
+                "is reported and not refused.",
             ),
             click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
         ]
@@ -183,7 +183,7 @@ def _is_here(name: str, tiers: Sequence[str]) -> bool:
     return set(tiers) <= {t.name for t in read_ladder(folder).tiers if t.path.is_file()}
 
 
-class ShownProgress:
+class ConvertBars:
     """Bars on a terminal, else a line for each finished piece; all on stderr."""
 
     def __init__(self) -> None:
@@ -191,7 +191,7 @@ class ShownProgress:
         self._what, self._unit, self._started = "", "", 0.0
         self._total = 0
 
-    def __enter__(self) -> ShownProgress:
+    def __enter__(self) -> ConvertBars:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import (
@@ -237,8 +237,8 @@ class ShownProgress:
             say(text, err=True)
 
 
-def shown_progress() -> ShownProgress:
-    return ShownProgress()
+def shown_progress() -> ConvertBars:
+    return ConvertBars()
 
 
 def report(made: Made, model: str) -> None:
@@ -248,7 +248,7 @@ def report(made: Made, model: str) -> None:
 
 
 def table(tiers: list[DoneTier]) -> str:
-    """One line a tier, cheapest first; what was not measured is left out."""
+    """One line a tier, low to high; what was not measured is left out."""
     lines = [f"{'tier':9}{'size':>10}{'made in':>10}"]
     if any(t.fidelity for t in tiers):
         lines = [

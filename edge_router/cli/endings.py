@@ -77,8 +77,8 @@ _SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errn
 def _unforeseen(error: Exception) -> int:
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
-    told = " ".join(str(error).split())
-    what = f"{type(error).__name__}: {told}" if told else type(error).__name__
+    said = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return _tell(
         f"edge-router hit an error it did not expect: {what}; run again with {DEBUG}=1 for the "
         "traceback and report it",

@@ -78,7 +78,7 @@ def play(**options: Any) -> None:
     On a terminal this opens an app with keys for everything (? shows them);
     --plain, --json, or output that goes elsewhere get the run as text.
     Each step shows which tier wrote it and why, and where its time went:
-    prefill (the cheapest tier reads what is new), route, handoff, catch-up
+    prefill (the low tier reads what is new), route, handoff, catch-up
     (what the chosen tier reads itself) and decode. The exit code is 0 whether
     the game is won or lost, 2 for bad input, 130 after Ctrl-C.
 

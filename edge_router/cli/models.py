@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge_router.ladders.catalogue import CatalogueModel
     from edge_router.ladders.ladder_file import LadderFile
 
-PAIR = ("q4_k_m", "q8_0")  # the tiers that memory is told for
+PAIR = ("q4_k_m", "q8_0")  # the tiers whose memory is listed
 DEFAULT = ("q3_k_m", *PAIR)
 
 
@@ -154,8 +154,8 @@ def _shown(ladder: LadderFile, details: dict[str, Any]) -> str:
         lines.append(f"    sha256 {tier.get('sha256', 'not recorded')}")
         for kind in ("text", "games"):
             if kind in tier:
-                told = "  ".join(f"{key} {value:.6g}" for key, value in tier[kind].items())
-                lines.append(f"    {kind}: {told}")
+                figures = "  ".join(f"{key} {value:.6g}" for key, value in tier[kind].items())
+                lines.append(f"    {kind}: {figures}")
     return "\n".join(lines)
 
 

@@ -33,7 +33,7 @@ def train() -> None:
     callback=yields_to("model"),
     multiple=True,
     metavar="NAME=PATH",
-    help="A tier's GGUF; once per tier, lowest first, instead of --model.",
+    help="A tier's GGUF; once per tier, low to high, instead of --model.",
 )
 @click.option(
     "--task", type=TASK, default="alfworld", show_default=True, help="The task to train on."

@@ -2,7 +2,7 @@
 
 A GGUF says less of a token than a tokenizer.json: not that a token takes in the
 white space beside it, nor that it only counts as a word of its own. A chat that
-comes out otherwise is refused; what shows beside some texts only is told.
+comes out otherwise is refused; what shows beside some texts only is reported.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def _require_same_specials(model: LlamaModel, special: SpecialTokens) -> None:
 def _ends(model: LlamaModel, vocabulary: Vocabulary) -> Iterator[str]:
     tokens, ends = vocabulary.tokens, vocabulary.special.ends
     if vocabulary.types[ends[0]] == UNUSED:
-        yield "the checkpoint names no end token: an answer ends only where the game's format does"
+        yield "the checkpoint names no end token: only the game's format ends a completion"
     missed = [tokens[end] for end in ends if not model.is_eog(end)]
     if missed:
-        yield f"llama.cpp does not end an answer at {_listed(missed)}, as transformers does"
+        yield f"llama.cpp does not end a completion at {_listed(missed)}, as transformers does"
     ordinary = [i for i, kind in enumerate(vocabulary.types) if kind == NORMAL and i not in ends]
     wrong = [tokens[i] for i in ordinary if model.is_eog(i)]
     if wrong:
-        yield f"llama.cpp ends an answer at {_listed(wrong)}, ordinary text to transformers"
+        yield f"llama.cpp ends a completion at {_listed(wrong)}, ordinary text to transformers"
 
 
 def _around(model: LlamaModel, tokenizer: Any) -> Iterator[str]:
@@ -137,12 +137,12 @@ def _overlaps(added: Sequence[str]) -> Iterator[tuple[str, str]]:
     for token in added:
         for n in range(1, len(token)):
             beginnings.setdefault(token[:n], []).append(token)
-    told = 0
+    found = 0
     for token in added:
         for n in range(1, len(token)):
             for other in beginnings.get(token[-n:], ()):
-                told += 1
-                if told > _MOST_OVERLAPS:
+                found += 1
+                if found > _MOST_OVERLAPS:
                     return
                 yield token, token + other[n:]
 

@@ -108,8 +108,8 @@ def read_hparams(folder: Path, architecture: str) -> dict[str, Any]:
             folder, local_files_only=True, trust_remote_code=False
         ).to_dict()
     except Exception as error:  # transformers raises whatever its parts raise
-        told = " ".join(str(error).split())
-        raise UserError(f"{folder / 'config.json'} cannot be understood: {told}") from error
+        said = " ".join(str(error).split())
+        raise UserError(f"{folder / 'config.json'} cannot be understood: {said}") from error
     _require_supported(folder, architecture, hparams)
     return hparams
 

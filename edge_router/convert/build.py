@@ -8,7 +8,7 @@
     6  ladder.toml, and the F16 file goes
 
 What was finished before an interruption, or by an earlier run, is not made again;
-the journal tells it by its content.
+the journal knows it by its content.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from edge_router.errors import UserError
 DEFAULT_TIERS: Final = "q3_k_m,q4_k_m,q8_0"
 
 
-class Progress(Protocol):
-    """Told what is being done and how far it is; shows it or not."""
+class ConvertProgress(Protocol):
+    """Hears what is being done and how far it is; shows it or not."""
 
     def begin(self, what: str, total: int, unit: str) -> None: ...
 
@@ -86,7 +86,7 @@ def parse_tiers(text: str) -> tuple[str, ...]:
     return names
 
 
-def convert(source: Source, order: Order, progress: Progress) -> Made:
+def convert(source: Source, order: Order, progress: ConvertProgress) -> Made:
     """Make the ladder. Raises `UserError`."""
     style_for({}, order.prompt)
     require_importance(order.imatrix, source.columns)
@@ -96,7 +96,7 @@ def convert(source: Source, order: Order, progress: Progress) -> Made:
 
 
 class _Conversion:
-    def __init__(self, source: Source, order: Order, progress: Progress) -> None:
+    def __init__(self, source: Source, order: Order, progress: ConvertProgress) -> None:
         self.source, self.order, self.progress = source, order, progress
         self.name = order.name or source.name
         self.journal = Journal.open(order.out, self._fingerprint())

@@ -2,7 +2,7 @@
 
 gguf reads them off README.md's front matter, generation_config.json and the
 folder's name. No tier needs any of it, and people write what they like there:
-what cannot be taken over is left out and told.
+what cannot be taken over is left out and reported.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ORIGIN_KEYS: Final = [
 
 
 def write_card(writer: GGUFWriter, folder: Path, parameters: int, note: Note) -> None:
-    """Write what is known; `note` is told in a sentence what is left out."""
+    """Write what is known; `note` gets a sentence for what is left out."""
     import gguf
 
     metadata = _described(folder, parameters, note)

@@ -2,7 +2,7 @@
 
 Opening reads the headers only and checks all that can be checked without the
 weights: every shard that the index names is there and whole, every tensor lies
-inside its file and is F16, BF16 or F32. What is wrong is told in one sentence.
+inside its file and is F16, BF16 or F32. What is wrong is said in one sentence.
 
     checkpoint = Checkpoint.open(Path("SmolLM2-1.7B-Instruct"))
     checkpoint.tensors["model.norm.weight"].load()     # float32, or float16 as stored
@@ -130,7 +130,7 @@ class Checkpoint:
         """SHA-256 over configuration, tokenizer and all weights.
 
         All of them, because training may change one layer in the middle of a
-        file. `advance` is told the bytes read.
+        file. `advance` gets the bytes read.
         """
         digest = hashlib.sha256()
         for name in _SMALL_FILES:

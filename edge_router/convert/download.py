@@ -130,8 +130,8 @@ def _explained(repo: str, error: Exception) -> UserError:
             f"{repo} cannot be downloaded: HF_HUB_OFFLINE is set, and the Hugging Face cache does "
             "not have all of it"
         )
-    told_ = " ".join(str(error).split())[:200] or type(error).__name__
+    said = " ".join(str(error).split())[:200] or type(error).__name__
     return UserError(
-        f"{repo} cannot be downloaded: Hugging Face cannot be reached ({told_}); "
+        f"{repo} cannot be downloaded: Hugging Face cannot be reached ({said}); "
         "what was fetched is kept, run the command again when you are online"
     )

@@ -45,7 +45,7 @@ def write_f16(
 ) -> tuple[str, ...]:
     """Write the file; returns the names of tensors that had to stay float32.
 
-    `advance` is told the bytes of each tensor written. `target` appears when
+    `advance` gets the bytes of each tensor written. `target` appears when
     it is whole and `record` has seen it. Raises `UserError` when it cannot be
     written or the checkpoint holds values that are no numbers.
     """

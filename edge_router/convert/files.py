@@ -28,7 +28,7 @@ def whole(target: Path, record: Record = lambda partial: None) -> Iterator[Path]
     """
     partial = temporary(target)
     try:
-        with told(target):
+        with writing(target):
             yield partial
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
@@ -44,7 +44,7 @@ def temporary(target: Path) -> Path:
 
 
 @contextmanager
-def told(target: Path) -> Iterator[None]:
+def writing(target: Path) -> Iterator[None]:
     """Turn a refused write into a `UserError` that names `target`."""
     try:
         yield
@@ -64,9 +64,9 @@ def disk_full(target: Path) -> UserError:
 
 def make_folder(folder: Path) -> None:
     """Make `folder` and prove that it can be written to."""
-    with told(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with told(folder), TemporaryFile(dir=folder):
+    with writing(folder), TemporaryFile(dir=folder):
         pass
 
 

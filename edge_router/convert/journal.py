@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_router.convert.files import PARTIAL, told, whole
+from edge_router.convert.files import PARTIAL, whole, writing
 from edge_router.convert.verify import Fidelity
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
@@ -100,7 +100,7 @@ class Journal:
         if wanted is None or not path.is_file():
             return False
         if file not in self._checked:
-            with told(path):
+            with writing(path):
                 self._checked[file] = file_sha256(path)
         return self._checked[file] == wanted
 
@@ -180,7 +180,7 @@ def _done(data: dict[str, Any]) -> DoneTier:
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process, and clear away what a killed one left there."""
-    with told(folder / LOCK):
+    with writing(folder / LOCK):
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:

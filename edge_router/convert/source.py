@@ -83,7 +83,7 @@ class Source(Protocol):
         """Write the F16 GGUF; returns what the user should know of it, a sentence each.
 
         With `check`, text that llama.cpp would read differently is refused;
-        without, it is told. `record` is given the finished file before it gets its name.
+        without, it is reported. `record` is given the finished file before it gets its name.
         """
         ...
 

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_router.convert.files import disk_full, told, whole
+from edge_router.convert.files import disk_full, whole, writing
 from edge_router.engine.imatrix import read_imatrix
 from edge_router.engine.quantise import Fallback, quantise
 from edge_router.errors import UserError
@@ -50,7 +50,7 @@ def quantise_tier(
 ) -> Quantised:
     """Write `source` at precision `tier` to `target`, which appears when it is whole.
 
-    `advance` is told the bytes written so far, and `record` is given the file
+    `advance` gets the bytes written so far, and `record` is given the file
     before it gets its name. Raises `UserError`.
     """
     with whole(target, lambda partial: record(partial, made)) as partial:
@@ -144,13 +144,13 @@ def _end_with_parent(lifeline: int, partial: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the parent's JSON says and answer in JSON."""
+    """Do what the parent's JSON says and reply in JSON."""
     order = json.loads(arguments[0])
     target, written = Path(order["target"]), Path(order["written"])
     partial = written.with_name(f".{written.name}.{os.getpid()}.partial")
     _end_with_parent(order["lifeline"], partial)
     try:
-        with told(target):
+        with writing(target):
             matrix = read_imatrix(Path(order["imatrix"])) if order["imatrix"] else None
             report = quantise(
                 Path(order["source"]),

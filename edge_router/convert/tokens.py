@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from edge_router.convert.agreement import Read, parting, remarks
-from edge_router.convert.files import TEMPORARY, told
+from edge_router.convert.files import TEMPORARY, writing
 from edge_router.convert.vocabulary import (
     CONTROL,
     Vocabulary,
@@ -40,7 +40,7 @@ def vocabulary_model(
     from gguf import GGUFWriter
 
     with (
-        told(folder),
+        writing(folder),
         TemporaryDirectory(prefix=TEMPORARY, suffix=".partial", dir=folder) as scratch,
     ):
         path = Path(scratch, "vocabulary.gguf")

@@ -229,7 +229,7 @@ def _exp(value: float) -> float:
 
 
 def is_absurd(found: dict[str, Fidelity]) -> bool:
-    """Whether a tier tells little more of F16 than a guess would, or is not a number."""
+    """Whether a tier says little more of F16 than a guess would, or is not a number."""
     n = sum(f.tokens for f in found.values())
     kl = sum(f.kl * f.tokens for f in found.values()) / n
     guessing = sum(f.guessing_kl * f.tokens for f in found.values()) / n

@@ -89,8 +89,8 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer: Any = kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises whatever its parts raise
-        told = " ".join(str(error).split())
-        raise UserError(f"the tokenizer in {folder} cannot be read: {told[:300]}") from error
+        said = " ".join(str(error).split())
+        raise UserError(f"the tokenizer in {folder} cannot be read: {said[:300]}") from error
     if not getattr(tokenizer, "is_fast", False) or len(tokenizer) < 1:
         raise UserError(f"the tokenizer in {folder} is of a kind that cannot be converted")
     return tokenizer

@@ -1,7 +1,7 @@
-"""How far each tier is from the dearest one, along what the dearest wrote.
+"""How far each tier is from the high tier, along what the high tier wrote.
 
-The dearest tier plays a game alone (greedy, free generation). Each of its steps is then put to
-every other tier, alone as well: KL(dearest || tier) per token along the step's text, in nats, and
+The high tier plays a game alone (greedy, free generation). Each of its steps is then scored by
+every other tier, alone as well: KL(high || tier) per token along the step's text, in nats, and
 whether the tier would have written another text, and another action.
 """
 
@@ -32,7 +32,7 @@ Written = tuple[list[int], list[int], str]  # prompt, tokens and text of a step
 
 @dataclass(frozen=True)
 class TierDistance:
-    """One tier along one game of the dearest."""
+    """One tier along one game of the high tier."""
 
     tier: str
     steps: int
@@ -44,7 +44,7 @@ class TierDistance:
 
 @dataclass(frozen=True)
 class GameDistance:
-    """Every tier but the dearest along one game, cheapest first."""
+    """Every tier but the high one along one game, low to high."""
 
     game: str
     tiers: tuple[TierDistance, ...] = ()
@@ -53,7 +53,7 @@ class GameDistance:
 
 @dataclass(frozen=True)
 class DistanceJob:
-    """A game and the tiers to compare along it, cheapest first."""
+    """A game and the tiers to compare along it, low to high."""
 
     game: GameRef
     specs: tuple[TierSpec, ...]
@@ -83,7 +83,7 @@ class DistanceJob:
 
 
 def measure_distance(job: DistanceJob) -> GameDistance:
-    """Play the game with the dearest tier and put its steps to the others."""
+    """Play the game with the high tier and have the others score its steps."""
     with _shelf.lock:
         others = [_alone(job, spec, Ladder) for spec in job.specs[:-1]]
         best = _alone(job, job.specs[-1], RecordingLadder)

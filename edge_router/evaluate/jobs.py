@@ -93,7 +93,7 @@ def episode_seed(seed: int, game: str, attempt: int = 0) -> int:
 
 
 def ladder_fingerprint(specs: Sequence[TierSpec]) -> str:
-    """SHA-256 over the tiers' names and files, cheapest first."""
+    """SHA-256 over the tiers' names and files, low to high."""
     return key_of({"tiers": [(spec.name, gguf_sha256(spec.path)) for spec in specs]})
 
 

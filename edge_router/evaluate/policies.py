@@ -95,7 +95,7 @@ class Policies:
         return tuple(spec.name for spec in self.specs)
 
     def play(self, rows: Sequence[Row]) -> list[PlayedRow]:
-        """Play all rows; the answer has their order. Raises UserError before the first game."""
+        """Play all rows; the outcomes have their order. Raises UserError before the first game."""
         check_rows(rows, self.names)
         if any(row.how == "oracle" for row in rows) and self.plans is None:
             raise UserError("the row oracle needs plans: give --oracle FILE")
@@ -167,14 +167,14 @@ class Policies:
     def _records(self, jobs: Sequence[GameJob]) -> list[GameRecord]:
         return self.work.results(jobs, play_job, GameRecord, crashed)
 
-    # -- the same budget, spent on the cheapest tier -----------------------------------------------
+    # -- the same budget, spent on the low tier ----------------------------------------------------
 
     def cost(self, record: GameRecord) -> float:
         """Seconds by the profile, or as measured where there is none."""
         return record.seconds(self.profile) if self.profile else record.measured_seconds
 
     def _retry(self, row: Row, base: PlayedRow) -> PlayedRow:
-        """Play lost games again on the cheapest tier until the base row's seconds are spent.
+        """Play lost games again on the low tier until the base row's seconds are spent.
 
         The first attempt is greedy, later ones draw with the retry temperature. The budget is
         that of all games together: what easy games leave over goes to hard ones. An attempt
@@ -203,7 +203,7 @@ def read_plans(path: Path, names: Sequence[str]) -> Plans:
     """An oracle's plans for tiers called `names`: game id -> tier of each step. Raises UserError.
 
     `{"schema": "edge-router/plans/1", "plans": {"<task folder>/<trial folder>": [0, 1, 0]}}`
-    A game without a plan is played on the cheapest tier.
+    A game without a plan is played on the low tier.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

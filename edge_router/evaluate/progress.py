@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from edge_router.work.progress import Bar, ShownProgress
-from edge_router.work.stored_work import Progress as State
-from edge_router.work.stored_work import StoredWork
+from edge_router.work.stored_work import StoredWork, WorkState
 
 
 def interrupted(work: StoredWork) -> str:
@@ -23,7 +22,7 @@ class GamesProgress:
         self._shown = shown
         self._bar: Bar | None = None
 
-    def __call__(self, progress: State) -> None:
+    def __call__(self, progress: WorkState) -> None:
         crashed = f", {progress.crashed} crashed" if progress.crashed else ""
         what = f"games ({progress.from_store} known{crashed})"
         if self._bar is None:

@@ -1,6 +1,6 @@
 """What a benchmark keeps of an episode: outcome, and each step's tier and work in tokens.
 
-Costs are not kept but computed from the tokens, so that one run can be priced by any profile,
+Costs are not kept but computed from the tokens, so that one run can be costed by any profile,
 that of this machine or that of a larger model's shape.
 """
 

@@ -2,7 +2,7 @@
 
 - `mix:0.7/0.2/0.1`: each tier with its share, by chance. Given the shares that another router
   used, it shows what that router's choices are worth at the same cost ("matched ratio").
-- `plan:0.1.0`: tier 0, then 1, then 0, and the cheapest from there on. An oracle's choices,
+- `plan:0.1.0`: tier 0, then 1, then 0, and the low tier from there on. An oracle's choices,
   found in rollouts, are played on the real engine in this way instead of being believed.
 """
 
@@ -39,7 +39,7 @@ class MixRouter:
 
 
 class PlanRouter:
-    """The tiers of a plan, step by step, then the cheapest."""
+    """The tiers of a plan, step by step, then the low tier."""
 
     def __init__(self, plan: Sequence[int]) -> None:
         self.plan = tuple(plan)

@@ -5,7 +5,7 @@
     auto             the router that the model's ladder.toml suggests
     alone:NAME       that tier alone, without a ladder around it
     matched:ROUTER   chance, each tier with the share that ROUTER gave it: the same cost
-    retry:ROUTER     the cheapest tier, lost games played again for what ROUTER cost in all
+    retry:ROUTER     the low tier, lost games played again for what ROUTER cost in all
     oracle           the plans of --oracle, played on the real engine
     expert           the scripted expert, which shows what the games allow
 """

@@ -80,12 +80,12 @@ def run_policies(options: PolicyOptions, outputs: Outputs) -> int:
         )
         try:
             played = policies.play(rows)
-            work.crew.close()  # a Ctrl-C while processes end is told like any other
+            work.crew.close()  # a Ctrl-C while processes end is handled like any other
         except KeyboardInterrupt:
             say(f"edge-router: {interrupted(work)}", err=True)
             return 130
     table = summaries(played, policies.names, profile)
-    settled = told(options, ladder, games, settings, profile)
+    settled = described(options, ladder, games, settings, profile)
     outputs.write(results("policies", settled, {"policies": table}, threads=settings.threads))
     if options.traces and (command := _replay_command(played)):
         say(f"\nwatch a game again:\n{command}")
@@ -100,8 +100,8 @@ def stored_work(options: PolicyOptions) -> Iterator[StoredWork]:
         Crew(Backend(options.jobs, options.dask)) as crew,
         ShownProgress() as shown,
     ):
-        told = GamesProgress(shown)
-        yield StoredWork(store, crew, told, crashed_again=options.play_crashed_again)
+        progress = GamesProgress(shown)
+        yield StoredWork(store, crew, progress, crashed_again=options.play_crashed_again)
         if store.damaged:
             shown.note(f"{store.damaged} results in {store.path} were damaged and are made anew")
 
@@ -195,7 +195,7 @@ def _dials(text: str) -> list[float]:
     return dials
 
 
-def told(
+def described(
     options: PolicyOptions,
     ladder: LadderFile,
     games: Sequence[GameRef],

@@ -19,9 +19,9 @@ from edge_router.evaluate.rows import Row
 from edge_router.evaluate.run_policies import (
     PolicyOptions,
     chosen_games,
+    described,
     settings_of,
     stored_work,
-    told,
 )
 from edge_router.evaluate.summary import summaries
 from edge_router.ladders.resolve import resolve
@@ -47,14 +47,14 @@ def run_tiers(options: PolicyOptions, outputs: Outputs) -> int:
                 for g in games
             ]  # fmt: skip
             found = work.results(jobs, measure_distance, GameDistance, crashed)
-            work.crew.close()  # a Ctrl-C while processes end is told like any other
+            work.crew.close()  # a Ctrl-C while processes end is handled like any other
         except KeyboardInterrupt:
             say(f"edge-router: {interrupted(work)}", err=True)
             return 130
     rows = summaries(played, policies.names, None, reference=played[-1])
     table = [{**row, "distance": _distance(row["router"], found)} for row in rows]
     data = results(
-        "tiers", told(options, ladder, games, settings, None), {"tiers": table},
+        "tiers", described(options, ladder, games, settings, None), {"tiers": table},
         threads=settings.threads,
     )  # fmt: skip
     outputs.write(data)
@@ -62,7 +62,7 @@ def run_tiers(options: PolicyOptions, outputs: Outputs) -> int:
 
 
 def _distance(tier: str, games: Sequence[GameDistance]) -> Mapping[str, Any] | None:
-    """A tier's distance from the dearest over all games, None for the dearest itself."""
+    """A tier's distance from the high tier over all games, None for the high tier itself."""
     found = [d for game in games for d in game.tiers if d.tier == tier]
     if not found:
         return None

@@ -17,7 +17,7 @@ from typing import Final
 from edge_router.engine.tier_sizes import estimated_bytes
 
 FILE: Final = "catalogue.toml"
-CONTEXT: Final = 4096  # tokens that memory is told for
+CONTEXT: Final = 4096  # tokens for which memory is given
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,12 @@ SCHEMA: Final = "edge-router/costs/1"
 class StepTokens:
     """The work of one step in tokens, as `events.Latency` counts it."""
 
-    prefill: int  # read by the cheapest tier
+    prefill: int  # read by the low tier
     handoff: int = 0  # KV copied to the chosen tier
     catchup: int = 0  # read by the chosen tier itself
     decode: int = 0  # written
-    depth: int = 0  # length of the whole prompt
-    draft: int = 0  # written by the cheapest tier and not kept
+    prompt_tokens: int = 0  # length of the whole prompt
+    draft: int = 0  # written by the low tier and not kept
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def between(at: Sequence[int], values: Sequence[float], x: float) -> float:
     """The value at `x` on straight lines through the points.
 
     Below the first point it is the first value; beyond the last the last line goes on, but not
-    below the last value: nothing gets cheaper by being longer.
+    below the last value: nothing takes less time by being longer.
     """
     if x <= at[0] or len(at) == 1:
         return values[0]
@@ -86,7 +86,7 @@ def between(at: Sequence[int], values: Sequence[float], x: float) -> float:
 
 @dataclass(frozen=True)
 class CostProfile:
-    """Costs of a ladder, cheapest tier first, and the machine they were measured on."""
+    """Costs of a ladder, low tier first, and the machine they were measured on."""
 
     model: str  # "household", or a shape: "qwen3-1.7b"
     ladder: str  # fingerprint of the ladder, "" for random weights of a shape
@@ -112,28 +112,28 @@ class CostProfile:
         )
 
     def handoff(self, tokens: int) -> float:
-        """Seconds to copy the KV of `tokens` from the cheapest tier to another."""
+        """Seconds to copy the KV of `tokens` from the low tier to another."""
         return self.handoff_call_s + tokens * self.handoff_token_s if tokens > 0 else 0.0
 
     def step_seconds(self, tier: str, tokens: StepTokens, *, reader: str | None = None) -> float:
         """Seconds of a step that `tier` writes.
 
-        `reader` is the tier that read the prompt (the cheapest of the ladder played with;
+        `reader` is the tier that read the prompt (the low tier of the ladder played with;
         None: of this profile). Raises UserError for a tier that is not in the profile.
         """
         first = self.tier(reader) if reader is not None else self.tiers[0]
         chosen = self.tier(tier)
         return (
-            first.prefill(tokens.prefill, max(0, tokens.depth - tokens.prefill))
+            first.prefill(tokens.prefill, max(0, tokens.prompt_tokens - tokens.prefill))
             + self.handoff(tokens.handoff)
-            + chosen.prefill(tokens.catchup, max(0, tokens.depth - tokens.catchup))
-            + first.decode(tokens.draft, tokens.depth)
-            + chosen.decode(tokens.decode, tokens.depth)
+            + chosen.prefill(tokens.catchup, max(0, tokens.prompt_tokens - tokens.catchup))
+            + first.decode(tokens.draft, tokens.prompt_tokens)
+            + chosen.decode(tokens.decode, tokens.prompt_tokens)
         )
 
 
 def profile_path(model: str, ladder: str = "") -> Path:
-    """Where the profile of a model is kept; ladders of one name are told apart."""
+    """Where the profile of a model is kept; ladders of one name have a file each."""
     name = re.sub(r"[^\w.-]+", "_", model) or "ladder"
     return data_folder() / "profiles" / f"{name}{f'-{ladder[:8]}' if ladder else ''}.json"
 

@@ -1,6 +1,6 @@
 """A process that works for another one ends with it, however the other one ended.
 
-Ctrl-C and SIGTERM are told to the one who asked, who ends its workers. By SIGKILL it cannot, and
+Ctrl-C and SIGTERM reach the one who asked, who ends its workers. By SIGKILL it cannot, and
 what it started would go on without anybody who wants the result.
 """
 

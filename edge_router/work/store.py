@@ -42,7 +42,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged = 0  # results that were asked for and cannot be read
-        with self._told():
+        with self._guarded():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
             self._db.text_factory = bytes  # a damaged text must not stop the others
@@ -62,7 +62,7 @@ class Store:
 
     def get(self, key: str) -> Any | None:
         """The result kept under `key`; None when there is none, or it is damaged and counted."""
-        with self._told():
+        with self._guarded():
             row = self._db.execute("SELECT result FROM results WHERE key = ?", (key,)).fetchone()
         try:
             return json.loads(row[0]) if row else None
@@ -71,15 +71,15 @@ class Store:
             return None
 
     def put(self, key: str, result: Any, what: str = "") -> None:
-        """Keep a result at once; `what` tells a person which one it is."""
-        with self._told():
+        """Keep a result at once; `what` says for people which one it is."""
+        with self._guarded():
             self._db.execute(
                 "INSERT OR REPLACE INTO results (key, what, result) VALUES (?, ?, ?)",
                 (key, what, json.dumps(result, separators=(",", ":"))),
             )
 
     def __len__(self) -> int:
-        with self._told():
+        with self._guarded():
             (count,) = self._db.execute("SELECT COUNT(*) FROM results").fetchone()
         return int(count)
 
@@ -98,7 +98,7 @@ class Store:
         self.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:

@@ -38,7 +38,7 @@ Result = TypeVar("Result", bound=Storable)
 
 
 @dataclass
-class Progress:
+class WorkState:
     """How far a run is; handed to the caller after every piece."""
 
     total: int = 0
@@ -54,13 +54,13 @@ class StoredWork:
         self,
         store: Store,
         crew: Crew,
-        tell: Callable[[Progress], None] = lambda progress: None,
+        tell: Callable[[WorkState], None] = lambda progress: None,
         *,
         crashed_again: bool = False,
     ) -> None:
         self.store, self.crew, self.tell = store, crew, tell
         self.crashed_again = crashed_again
-        self.progress = Progress()
+        self.progress = WorkState()
 
     def results(
         self,

@@ -44,7 +44,7 @@ def by_seconds(
                 handoff=grown if tier else 0,
                 catchup=1 if tier else 0,
                 decode=int(forest.decoded[row, tier]),
-                depth=prompt,
+                prompt_tokens=prompt,
             )
             out[row, tier] = profile.step_seconds(name, tokens, reader=names[0])
             if tier and decide_at == "draft":

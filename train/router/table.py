@@ -167,7 +167,7 @@ def seconds(
                 handoff=0 if tier == 0 or kv.exact else max(0, prompt - own - held[tier]),
                 catchup=own,
                 decode=int(forest.decoded[row, tier]),
-                depth=prompt,
+                prompt_tokens=prompt,
             )
             total += profile.step_seconds(names[tier], tokens, reader=names[0])
             if drafts and tier > 0:
