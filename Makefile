@@ -19,8 +19,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt $(PIP_ARGS)
 LOCK := pyproject.toml constraints.txt
-# The theme's advertisement of its successor is no warning about our pages.
-BUILD_SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+# The theme's advertisement of its successor is no warning about our pages. (With --quiet mkdocs
+# counts no warning at all.)
+BUILD_SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .PHONY: help play test test-all check format docs site lm router freeze clean distclean FORCE
 .DEFAULT_GOAL := help

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -121,9 +121,7 @@ class RoutedModel:
             raise UserError(f"an answer has at least one token, not {max_tokens}")
         sampler = Sampler(temperature, top_p=top_p, min_p=min_p, seed=seed)
         chosen = self._router(router)
-        if not self._writing.acquire(blocking=False):
-            raise UserError("this model is writing another text; finish or close that stream first")
-        try:
+        with self._alone():
             return self._conversation.answer(
                 messages,
                 chosen,
@@ -133,8 +131,6 @@ class RoutedModel:
                 stop=stop,
                 on_text=on_text,
             )
-        finally:
-            self._writing.release()
 
     def stream(self, messages: Sequence[Message], **options: Any) -> Stream:
         """The answer of `chat` piece by piece; `options` are those of `chat`."""
@@ -163,7 +159,7 @@ class RoutedModel:
         found = list(games_of(games, split).games)
         chosen = pick(found, default_game(found) if game is None else game, seed)
         options = Options(max_steps, seed, dial=dial, prompt=self._described.prompt)
-        with closing(AlfworldGame(chosen.path)) as environment:
+        with self._alone(), closing(AlfworldGame(chosen.path)) as environment:
             return play_episode(environment, self.ladder, self._router(router), options, listeners)
 
     def _router(self, spec: str) -> SteeredRouter:
@@ -171,6 +167,16 @@ class RoutedModel:
         if spec not in self._routers:
             self._routers[spec] = SteeredRouter(router_for(self._described, spec))
         return self._routers[spec]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the caches for one text or one game. Raises `UserError` when they are in use."""
+        if not self._writing.acquire(blocking=False):
+            raise UserError("this model is writing another text; finish or close that stream first")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def close(self) -> None:
         """Free the memory; the model cannot be used afterwards."""

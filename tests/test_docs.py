@@ -13,6 +13,7 @@ from tools import refresh_docs
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = list(refresh_docs.pages())
+OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 
@@ -33,10 +34,18 @@ def test_a_stale_block_is_noticed() -> None:
     assert "Usage: edge-router" in refresh_docs.refreshed(stale)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)
 def test_links_into_the_repository_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)
+def test_files_of_the_code_that_are_named_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:edge_router|train|tui|tools|tests)/[\w./]+)`", page.read_text("utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_what_the_reference_lists_exists() -> None:

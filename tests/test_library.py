@@ -111,12 +111,24 @@ def test_a_stream_is_the_reply_in_pieces(model: RoutedModel) -> None:
 
 
 def test_a_stream_that_is_left_early_frees_the_model(model: RoutedModel) -> None:
-    pieces = iter(model.stream([user(OPENING)], router="high"))
-    assert next(pieces)
-    with pytest.raises(UserError, match="writing another text"):
-        model.chat([user(OPENING)])
-    pieces.close()  # type: ignore[attr-defined]
+    for piece in model.stream([user(OPENING)], router="high"):
+        assert piece
+        break
     assert model.chat([user(OPENING)], router="high").text
+
+
+def test_a_model_writes_one_text_at_a_time(model: RoutedModel) -> None:
+    heard = []
+
+    def interrupt(piece: str) -> None:
+        with pytest.raises(UserError, match="writing another text"):
+            model.chat([user(OPENING)])
+        with pytest.raises(UserError, match="writing another text"):
+            model.play()
+        heard.append(piece)
+
+    assert model.chat([user(OPENING)], router="high", on_text=interrupt).text
+    assert heard
 
 
 def test_a_mistake_in_a_stream_reaches_its_reader(model: RoutedModel) -> None:

@@ -6,6 +6,8 @@ import io
 import platform
 import re
 import subprocess
+import sys
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -63,6 +65,23 @@ def test_wheel_holds_ten_games_of_each_task_type(wheel: zipfile.ZipFile) -> None
         kinds[kind] = kinds.get(kind, 0) + 1
     assert len(kinds) == 6
     assert min(kinds.values()) >= 10
+
+
+def test_wheel_built_from_the_source_archive_is_the_same(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    """`python -m build` goes that way: the archive must lack nothing."""
+    hatch = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
+    subprocess.run([*hatch, "-t", "sdist"], cwd=ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(tmp_path, filter="data")
+    source = tmp_path / archive.name.removesuffix(".tar.gz")
+    subprocess.run([*hatch, "-t", "wheel"], cwd=source, check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(path) as again:
+        assert set(again.namelist()) == set(wheel.namelist())
+    assert {"Makefile", "mkdocs.yml", "CONTRIBUTING.md"} <= {f.name for f in source.iterdir()}
 
 
 def test_wheel_names_the_console_script(wheel: zipfile.ZipFile) -> None:

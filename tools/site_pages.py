@@ -14,7 +14,9 @@ from mkdocs.structure.files import File, Files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PATTERNS: Final = (
-    "*.md",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
     "docs/**/*.md",
     "docs/**/*.svg",
     "models/*/*.md",
