@@ -35,7 +35,7 @@ WINDOW: Final = 0.2  # seconds over which speed is taken after a change
 
 
 @dataclass(frozen=True)
-class Row:
+class ThreadSpeeds:
     """One file beside one number of busy programs; tokens a second by setting ("1", "follow")."""
 
     file: str
@@ -75,7 +75,7 @@ def decode(context: LlamaContext, seconds: float) -> list[tuple[float, int]]:
     return done
 
 
-def measure(path: Path, loads: list[int], seconds: float, repeats: int) -> list[Row]:
+def measure(path: Path, loads: list[int], seconds: float, repeats: int) -> list[ThreadSpeeds]:
     """The rows of one file."""
     model = LlamaModel.load(path, use_mmap=False)
     numbers: list[int | None] = [*range(1, physical_cores() + 1), None]
@@ -91,7 +91,7 @@ def measure(path: Path, loads: list[int], seconds: float, repeats: int) -> list[
                 for name, context in contexts.items():
                     done = decode(context, seconds)
                     speeds[name].append(len(done) / done[-1][0])
-        rows.append(Row(path.name, busy, speeds))
+        rows.append(ThreadSpeeds(path.name, busy, speeds))
         print(line(rows[-1]), flush=True)
     return rows
 
@@ -117,7 +117,7 @@ def settled(done: list[tuple[float, int]]) -> float:
     return end
 
 
-def line(row: Row) -> str:
+def line(row: ThreadSpeeds) -> str:
     """A row for people, at most 80 columns on up to 3 settings."""
     cells = "  ".join(
         f"{name} {row.median(name):.1f} ({min(taken):.1f}-{max(taken):.1f})"
