@@ -79,7 +79,7 @@ def written(path: Path) -> list[dict[str, object]]:
 
 def test_a_trace_keeps_it(tmp_path: Path) -> None:
     lines = written(tmp_path / "t.jsonl")
-    assert lines[0]["format"] == FORMAT == "edge-router/trace/2"
+    assert lines[0]["format"] == FORMAT == "edge-router/trace/3"
     trace = read_trace(tmp_path / "t.jsonl")
     assert [step.finished for step in trace.steps] == STEPS
     assert trace.finished == ENDED

@@ -162,7 +162,7 @@ def test_what_is_no_trace_is_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize("name", ["", "absent.jsonl", "absent/t.jsonl"])
-def test_a_trace_that_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
+def test_a_trace_that_cannot_be_read_is_reported(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_trace(tmp_path / name)
 
@@ -170,7 +170,7 @@ def test_a_trace_that_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "why"), [("", "is a folder"), ("absent/t.jsonl", "make the folder")]
 )
-def test_a_path_that_cannot_be_written_is_told_before_anything_starts(
+def test_a_path_that_cannot_be_written_is_reported_before_anything_starts(
     tmp_path: Path, name: str, why: str
 ) -> None:
     with pytest.raises(UserError, match=why):
@@ -192,7 +192,7 @@ def test_a_new_episode_replaces_an_older_trace(path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_told_in_one_sentence() -> None:
+def test_a_full_disk_is_reported_in_one_sentence() -> None:
     writer = TraceWriter(Path("/dev/full"))
     with pytest.raises(UserError, match=os.strerror(28)):
         writer(STARTED)
@@ -230,7 +230,7 @@ def test_ctrl_c_before_the_episode_starts_leaves_no_trace_and_no_error(tmp_path:
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "nul\0byte"])
-def test_a_name_no_file_can_have_is_told_in_one_sentence(tmp_path: Path, name: str) -> None:
+def test_a_name_no_file_can_have_is_reported_in_one_sentence(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         TraceWriter(tmp_path / name)
 
@@ -272,3 +272,16 @@ def test_a_line_that_is_nested_too_deeply_ends_the_trace(tmp_path: Path) -> None
     path.write_text("[" * 100_000)
     with pytest.raises(UserError, match="no header"):
         read_trace(path)
+
+
+def test_older_traces_are_read_in_the_words_of_today() -> None:
+    """Both were recorded in format 1, which called the low tier the cheapest."""
+    low, routed = (read_trace(Path(f"edge_router/demo/{name}.jsonl")) for name in ("low", "routed"))
+    assert {step.routed.reason for step in low.steps} == {"always the low tier"}
+    assert [step.routed.reason for step in routed.steps][:2] == [
+        "p(escalate) 0.01 < 0.50",
+        "p(escalate) 0.00 < 0.50",
+    ]
+    features = routed.steps[-1].routed.features
+    assert "escalated_share" in features
+    assert "dear_share" not in features

@@ -6,7 +6,8 @@ with the outcome. Each line is written in one piece when it is complete, so an
 episode that is cut off leaves every finished step behind. `read_trace` reads
 up to the first line that is damaged or missing and says so in `Trace.note`.
 
-Features that were called otherwise when a trace was written are read under their names of today.
+Format 3 calls the tiers low and high. What older formats call otherwise, in the features' names and
+in a router's reasons, is read in the words of today.
 
 Format 2 keeps the command of every draft. Format 1 kept the draft's text only, from which
 `read_trace` takes the command, so that an older trace says the same.
@@ -39,11 +40,17 @@ from edge_router.files.plain_data import NotUnderstoodError, from_plain
 from edge_router.router.feature_table import RENAMED
 from edge_router.tasks.parse import parse_step
 
-FORMAT: Final = "edge-router/trace/2"
+FORMAT: Final = "edge-router/trace/3"
+_OLD_WORDS: Final = "edge-router/trace/2"
 _TEXT_ONLY: Final = "edge-router/trace/1"
-READS: Final = (_TEXT_ONLY, FORMAT)
+READS: Final = (_TEXT_ONLY, _OLD_WORDS, FORMAT)
 _MAX_BYTES: Final = 64 << 20
 _NAMES_NOW: Final = {old: new for names in RENAMED.values() for old, new in names.items()}
+_REASONS_NOW: Final = {
+    "p(dearer)": "p(escalate)",
+    "always the cheapest": "always the low tier",
+    "always the dearest": "always the high tier",
+}
 _FAMILY: Final = FORMAT.rpartition("/")[0]
 
 
@@ -201,7 +208,9 @@ def read_trace(path: Path) -> Trace:
             if written_as == _TEXT_ONLY:
                 read = replace(read, escalations=count([step.finished for step in steps]))
             return Trace(started, tuple(steps), read)
-        steps.append(_with_draft_action(read) if written_as == _TEXT_ONLY else read)
+        if written_as == _TEXT_ONLY:
+            read = _with_draft_action(read)
+        steps.append(read if written_as == FORMAT else _in_words_of_today(read))
     note = f"the trace breaks off after {_count(steps)}"
     return Trace(started, tuple(steps), None, note)
 
@@ -216,6 +225,15 @@ def _with_draft_action(step: StepEvents) -> StepEvents:
         return step
     action = parse_step(step.routed.draft).action
     return replace(step, finished=replace(step.finished, draft_action=action))
+
+
+def _in_words_of_today(step: StepEvents) -> StepEvents:
+    """A step of an older format, with its features and its router's reason renamed."""
+    features = {_NAMES_NOW.get(name, name): value for name, value in step.routed.features.items()}
+    reason = step.routed.reason
+    for old, new in _REASONS_NOW.items():
+        reason = reason.replace(old, new)
+    return replace(step, routed=replace(step.routed, features=features, reason=reason))
 
 
 def _read_header(path: Path, line: bytes) -> tuple[EpisodeStarted, str]:
@@ -245,8 +263,7 @@ def _read_line(line: bytes, step: int) -> StepEvents | EpisodeFinished:
     read = from_plain(StepEvents, data)
     if read.finished.step != step:
         raise NotUnderstoodError("a step is missing")
-    features = {_NAMES_NOW.get(name, name): value for name, value in read.routed.features.items()}
-    return replace(read, routed=replace(read.routed, features=features))
+    return read
 
 
 def _object(line: bytes) -> dict[str, Any]:
