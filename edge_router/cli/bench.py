@@ -11,12 +11,17 @@ import click
 
 from edge_router.cli.config import yields_to
 from edge_router.cli.types import (
+    CONTEXT,
+    COUNT,
     FILE,
     JOBS,
     KV,
     MODEL,
+    REAL,
     ROUTER,
+    SEED,
     SPLIT,
+    STEPS,
     TEXT,
     THREADS,
     thread_numbers,
@@ -79,12 +84,12 @@ def game_options(command: Command) -> Command:
             show_default=True,
             help="Games to play at once.",
         ),
-        click.option("--ctx", type=click.IntRange(64), help="Context in tokens.  [up to 4096]"),
-        click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
-        click.option("--max-steps", type=click.IntRange(1), default=50, show_default=True),
+        click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
+        click.option("--seed", type=SEED, default=0, show_default=True),
+        click.option("--max-steps", type=STEPS, default=50, show_default=True),
         click.option(
             "--games",
-            type=click.IntRange(1),
+            type=COUNT,
             metavar="N",
             help="Only N games, spread evenly over the task types.  [all]",
         ),
@@ -129,10 +134,10 @@ def bench() -> None:
 @click.option(
     "--costs", type=TEXT, help="Cost profile for the seconds.  [this ladder's, from calibrate]"
 )
-@click.option("--temperature", type=float, default=0.0, show_default="greedy")
+@click.option("--temperature", type=REAL, default=0.0, show_default="greedy")
 @click.option(
     "--retry-temperature",
-    type=float,
+    type=REAL,
     default=0.7,
     show_default=True,
     help="Temperature of a retry's later attempts.",
@@ -202,7 +207,7 @@ def subject_options(command: Command) -> Command:
         click.option(
             "-r",
             "--repeats",
-            type=click.IntRange(1),
+            type=COUNT,
             default=5,
             show_default=True,
             help="Repeats, after a warm-up.",
@@ -234,7 +239,7 @@ def subject_options(command: Command) -> Command:
 @click.option(
     "-p",
     "--prefill",
-    type=click.IntRange(1),
+    type=COUNT,
     default=512,
     show_default=True,
     help="Tokens to prefill.",
@@ -242,7 +247,7 @@ def subject_options(command: Command) -> Command:
 @click.option(
     "-n",
     "--decode",
-    type=click.IntRange(1),
+    type=COUNT,
     default=128,
     show_default=True,
     help="Tokens to decode.",

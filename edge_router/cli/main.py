@@ -22,7 +22,7 @@ from edge_router.cli.endings import OneSentence
 from edge_router.cli.models import models
 from edge_router.cli.options import pace_option, play_options, replay_options
 from edge_router.cli.train import train
-from edge_router.cli.types import FILE, SPLIT
+from edge_router.cli.types import COUNT, FILE, SEED, SPLIT
 from edge_router.errors import UserError
 
 if TYPE_CHECKING:
@@ -162,9 +162,9 @@ def list_games(split: str | None, folder: Path | None, as_json: bool) -> None:
 
 
 @games.command()
-@click.option("--count", type=int, default=60, show_default=True, help="How many games.")
+@click.option("--count", type=COUNT, default=60, show_default=True, help="How many games.")
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="The same seed, the same games."
+    "--seed", type=SEED, default=0, show_default=True, help="The same seed, the same games."
 )
 @click.option("--out", type=FILE, required=True, help="A new or empty folder.")
 def generate(count: int, seed: int, out: Path) -> None:

@@ -8,7 +8,25 @@ from typing import Any, TypeVar
 import click
 
 from edge_router.cli.config import yields_to
-from edge_router.cli.types import FILE, GAME, KV, MODEL, ROUTER, SPLIT, TASK, TEXT, THREADS
+from edge_router.cli.types import (
+    CONTEXT,
+    FILE,
+    GAME,
+    KV,
+    LAYERS,
+    MODEL,
+    PACE,
+    REAL,
+    ROUTER,
+    SEED,
+    SHARE,
+    SPEED,
+    SPLIT,
+    STEPS,
+    TASK,
+    TEXT,
+    THREADS,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -24,7 +42,7 @@ def _together(options: list[Callable[[Command], Command]]) -> Callable[[Command]
 
 pace_option = click.option(
     "--pace",
-    type=click.FloatRange(0.0),
+    type=PACE,
     metavar="SECONDS",
     help="How long the app shows a step at least; 0 is full speed.  [1.5]",
 )
@@ -77,14 +95,14 @@ play_options = _together(
         ),
         click.option(
             "--dial",
-            type=click.FloatRange(0.0, 1.0),
+            type=SHARE,
             callback=yields_to("budget"),
             show_default="0.5",
             help="Cost (0) or quality (1); 0.5 leaves thresholds as given.",
         ),
         click.option(
             "--budget",
-            type=click.FloatRange(0.0, 1.0),
+            type=SHARE,
             callback=yields_to("dial"),
             metavar="SHARE",
             help="Escalate about this share of the steps (0.15), instead of --dial.",
@@ -96,11 +114,11 @@ play_options = _together(
             show_default=True,
             help="How a higher tier gets its KV cache: handoff, handoff:N or exact.",
         ),
-        click.option("--max-steps", type=click.IntRange(1), default=50, show_default=True),
-        click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
-        click.option("--temperature", type=float, default=0.0, show_default="greedy"),
-        click.option("--top-p", type=float, default=1.0, show_default=True),
-        click.option("--min-p", type=float, default=0.0, show_default=True),
+        click.option("--max-steps", type=STEPS, default=50, show_default=True),
+        click.option("--seed", type=SEED, default=0, show_default=True),
+        click.option("--temperature", type=REAL, default=0.0, show_default="greedy"),
+        click.option("--top-p", type=REAL, default=1.0, show_default=True),
+        click.option("--min-p", type=REAL, default=0.0, show_default=True),
         click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands."),
         click.option("--trace", type=FILE, help="Record the episode in this JSONL file."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
@@ -109,21 +127,19 @@ play_options = _together(
         click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
         click.option(
             "--gpu-layers",
-            type=int,
+            type=LAYERS,
             default=0,
             show_default=True,
             help="Layers on Metal or CUDA, -1 for all; only in a build that has it.",
         ),
-        click.option("--ctx", type=click.IntRange(64), help="Context in tokens.  [up to 4096]"),
+        click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
     ]
 )
 
 replay_options = _together(
     [
         click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE [FILE2]"),
-        click.option(
-            "--speed", type=click.FloatRange(0.0, min_open=True), help="1 is the original pace."
-        ),
+        click.option("--speed", type=SPEED, help="1 is the original pace."),
         click.option(
             "--step", is_flag=True, help="Wait for Enter (in the app: n) before each step."
         ),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edge_router.cli.config import yields_to
-from edge_router.cli.types import FILE, JOBS, KV, MODEL, TASK, TEXT
+from edge_router.cli.types import COUNT, FILE, JOBS, KV, MODEL, SEED, TASK, TEXT
 from edge_router.parts import load_part
 
 STAGES = ("collect", "sft", "grpo", "export", "evaluate")
@@ -69,22 +69,22 @@ def train() -> None:
     metavar="MODE",
     help="A KV mode to evaluate as well.",
 )
-@click.option("--train-games", type=click.IntRange(1), default=1200, show_default=True)
+@click.option("--train-games", type=COUNT, default=1200, show_default=True)
 @click.option(
     "--select-games",
-    type=click.IntRange(1),
+    type=COUNT,
     default=500,
     show_default=True,
     help="Games on which networks and thresholds are chosen.",
 )
 @click.option(
     "--test-games",
-    type=click.IntRange(1),
+    type=COUNT,
     default=400,
     show_default=True,
     help="Games that are played when all is chosen.",
 )
-@click.option("--iterations", type=click.IntRange(1), help="Of GRPO.  [150]")
+@click.option("--iterations", type=COUNT, help="Of GRPO.  [150]")
 @click.option(
     "--cost",
     type=TEXT,
@@ -101,7 +101,7 @@ def train() -> None:
     help="Cost profile whose seconds the tables tell; may be repeated.",
 )
 @click.option("--jobs", type=JOBS, default=2, show_default=True, help="Processes.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--official/--no-official",
     default=True,

@@ -7,6 +7,7 @@ expands it wherever the value comes from: the command line, the environment or c
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -77,6 +78,36 @@ class Spelled(click.ParamType):  # type: ignore[type-arg]  # generic from click 
         return [CompletionItem(incomplete, type="file")]
 
 
+class Whole(click.IntRange):
+    """A whole number from `least` to `most`; the help shows the lower end alone."""
+
+    name = "integer"
+
+    def __init__(self, least: int, most: int) -> None:
+        super().__init__(min=least)
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = int(super().convert(value, param, ctx))
+        if number > self.most:
+            self.fail(f"{number!s:.30} is more than {self.most}", param, ctx)
+        return number
+
+
+class Number(click.FloatRange):
+    """A finite number of at least `least`: "nan" and "inf" are numbers to Python."""
+
+    name = "float"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
 class UpToProcessors(click.IntRange):
     """A number from 1 to `each` for each processor: more freeze the machine and gain nothing."""
 
@@ -140,6 +171,16 @@ def _tasks() -> Iterable[str]:
 def _kv_modes() -> Iterable[str]:
     return ("handoff", "handoff:", "exact")
 
+
+SEED = Whole(0, 2**63 - 1)
+STEPS = Whole(1, 100_000)
+COUNT = Whole(1, 1_000_000)  # of games, tokens, repeats
+CONTEXT = Whole(64, 1 << 24)  # tokens
+LAYERS = Whole(-1, 9_999)  # on a GPU, -1 for all
+SHARE = Number(0.0, 1.0)
+PACE = Number(0.0)  # seconds
+SPEED = Number(0.0, min_open=True)
+REAL = Number()  # whoever takes it knows its range
 
 FILE = UserPath()
 TEXT = Spelled()  # NAME=PATH, or a name that may also be a path

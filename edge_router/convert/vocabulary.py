@@ -11,6 +11,7 @@ proves afterwards that llama.cpp reads text as transformers does.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ _TOKENIZER_FILES: Final = (("tokenizer.json",), ("tokenizer.model",), ("vocab.js
 _SPACE: Final = "\u2581"  # SentencePiece's visible space
 _ADDED_SCORE: Final = -1000.0
 _NO_SCORE: Final = -10000.0
+_LONGEST: Final = 4096  # letters of a token; text is compared with every one
 
 
 @dataclass
@@ -93,19 +95,15 @@ def load_tokenizer(folder: Path) -> Any:
         raise UserError(f"the tokenizer in {folder} cannot be read: {said[:300]}") from error
     if not getattr(tokenizer, "is_fast", False) or len(tokenizer) < 1:
         raise UserError(f"the tokenizer in {folder} is of a kind that cannot be converted")
+    tokenizer.model_max_length = sys.maxsize  # the file's may be anything, and only warns
     return tokenizer
 
 
 def read_vocabulary(folder: Path, tokenizer: Any, size: int) -> Vocabulary:
     """The vocabulary of `size` tokens. Raises `UserError` for a tokenizer llama.cpp lacks."""
+    _require_usable(folder, tokenizer, size)
     described: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
     model = described["model"]
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= size:
-        raise UserError(
-            f"{folder} does not fit together: its tokenizer has a token {largest} and its "
-            f"embeddings end at {size - 1}"
-        )
     if model.get("type") != "BPE":
         raise UserError(
             f"the tokenizer in {folder} is a {model.get('type')}; supported are byte-level BPE "
@@ -113,6 +111,21 @@ def read_vocabulary(folder: Path, tokenizer: Any, size: int) -> Vocabulary:
         )
     read = _sentencepiece if model.get("byte_fallback") else _byte_level
     return read(folder, tokenizer, described, size)
+
+
+def _require_usable(folder: Path, tokenizer: Any, size: int) -> None:
+    """Refuse ids and texts that would keep the libraries busy for ever. Raises `UserError`."""
+    known = tokenizer.get_vocab()
+    largest, longest = max(known.values()), max(map(len, known))
+    if largest >= size:
+        raise UserError(
+            f"{folder} does not fit together: its tokenizer has a token {largest} and its "
+            f"embeddings end at {size - 1}"
+        )
+    if longest > _LONGEST:
+        raise UserError(
+            f"the tokenizer in {folder} has a token of {longest} letters, more than {_LONGEST}"
+        )
 
 
 # -- byte-level BPE -------------------------------------------------------------------------

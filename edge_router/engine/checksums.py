@@ -17,6 +17,7 @@ from pathlib import Path
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier_spec import TierSpec
 from edge_router.errors import UserError
+from edge_router.files.data_files import read_object
 from edge_router.files.folders import cache_folder, if_any
 
 _PIECE = 1 << 20
@@ -70,9 +71,9 @@ def _note(path: Path) -> Path | None:
 
 def _read(note: Path, facts: list[list[int]]) -> str:
     try:
-        said = json.loads(note.read_text(encoding="utf-8"))
+        said = read_object(note, "a checksum")
         return str(said["sha256"]) if said["facts"] == facts else ""
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, KeyError):
         return ""
 
 

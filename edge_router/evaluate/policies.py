@@ -9,7 +9,6 @@ it ends, so an interrupted run goes on where it was.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from edge_router.evaluate.jobs import EXPERT, GameJob, crashed, episode_seed, pl
 from edge_router.evaluate.records import GameRecord
 from edge_router.evaluate.routers import mix_spec, plan_spec
 from edge_router.evaluate.rows import Row, check_rows
+from edge_router.files.data_files import read_object
 from edge_router.ladders.costs import CostProfile
 from edge_router.tasks.alfworld.game_files import GameRef
 from edge_router.work.stored_work import StoredWork
@@ -205,12 +205,12 @@ def read_plans(path: Path, names: Sequence[str]) -> Plans:
     `{"schema": "edge-router/plans/1", "plans": {"<task folder>/<trial folder>": [0, 1, 0]}}`
     A game without a plan is played on the low tier.
     """
+    data = read_object(path, "plans for an oracle")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != PLANS:
             raise ValueError(f"its schema is not {PLANS}")
         if data.get("tiers", list(names)) != list(names):
             raise ValueError(f"they are for the tiers {data['tiers']}, not {list(names)}")
         return {str(game): tuple(map(int, plan)) for game, plan in data["plans"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{path} holds no plans for an oracle: {error}") from error

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from edge_router import __version__
 from edge_router.errors import UserError
+from edge_router.files.data_files import read_json, require_regular_or_new
 from edge_router.results.machine import machine_details
 
 SCHEMA: Final = "edge-router/bench/2"
@@ -50,14 +51,9 @@ def read_results(path: Path) -> dict[str, Any]:
 
     Raises UserError when it is none that this version knows, or damaged.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise UserError(f"{path} cannot be read as results: it is nested too deeply") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as results: {error}") from error
+    data = read_json(path, "results")
     schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA and schema not in _RENAMED:
+    if schema != SCHEMA and not (isinstance(schema, str) and schema in _RENAMED):
         found = f"its schema is {schema!r}" if schema else "it names no schema"
         raise UserError(f"{path} holds no results of this version ({found}, not {SCHEMA!r})")
     if not all(isinstance(data.get(k), dict) for k in ("machine", "settings", "tables")):
@@ -136,8 +132,7 @@ def write_text(path: Path, text: str) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise UserError before a long run when its results could not be written."""
-    if path.is_dir():
-        raise UserError(f"{path} cannot be written: it is a folder; name a file")
+    require_regular_or_new(path, "the file")
     if not path.absolute().parent.is_dir():
         raise UserError(f"{path} cannot be written: make the folder {path.parent} first")
     if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):

@@ -23,7 +23,7 @@ from typing import Any
 from edge_router.errors import UserError
 from edge_router.files.data_files import parse_json
 from edge_router.router.feature_table import ALL_NAMES, NAMES, RENAMED, SCHEMA, DecideAt, names_now
-from edge_router.router.onnx_session import open_session
+from edge_router.router.onnx_session import metadata_of, open_session
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -48,7 +48,7 @@ class RouterFile:
 def read_router(path: Path) -> RouterFile:
     """Open and check a file. Raises UserError when it is none, or made for other features."""
     session = open_session(path)
-    meta: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+    meta: dict[str, str] = metadata_of(path, session)
     names = _feature_names(path, meta)
     width, state_shape = _check_shapes(path, session, len(names))
     return RouterFile(

@@ -29,6 +29,14 @@ def open_session(path: Path) -> Any:
         raise UserError(_refused(path, str(error), runtime.__version__)) from error
 
 
+def metadata_of(path: Path, session: Any) -> dict[str, str]:
+    """What a file says of itself. Raises UserError when that is no text."""
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} has metadata that are not UTF-8 text; export it again") from error
+
+
 def first_line(error: Exception) -> str:
     """What an exception of onnxruntime says, without its codes and its source files."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from edge_router.errors import UserError
+from edge_router.files.data_files import parse_json, require_regular_or_new
 from edge_router.files.folders import cache_folder
 
 SCHEMA: Final = 1  # PRAGMA user_version; another number is another layout
@@ -42,6 +43,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged = 0  # results that were asked for and cannot be read
+        require_regular_or_new(path, "the store")
         with self._guarded():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
@@ -65,8 +67,8 @@ class Store:
         with self._guarded():
             row = self._db.execute("SELECT result FROM results WHERE key = ?", (key,)).fetchone()
         try:
-            return json.loads(row[0]) if row else None
-        except (ValueError, TypeError, RecursionError):
+            return parse_json(row[0]) if row else None
+        except (ValueError, TypeError):
             self.damaged += 1
             return None
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
+from train import saved
 from train.lm.model import HouseholdLM, LmShape
 
 
@@ -29,8 +28,8 @@ class LmConfig:
 
 
 def load_model(run: Path) -> HouseholdLM:
-    """The model of a run's last checkpoint."""
-    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    model = HouseholdLM(LmShape(**state["recipe"]["shape"]))
-    model.load_state_dict(state["model"])
+    """The model of a run's last checkpoint. Raises `UserError` when there is none."""
+    with saved.loaded(run / "checkpoint.pt") as state:
+        model = HouseholdLM(LmShape(**state["recipe"]["shape"]))
+        model.load_state_dict(state["model"])
     return model

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edge_router.errors import UserError
+from train import saved
 from train.lm.batches import Batch, load_corrected, stream
 from train.lm.checkpoint import LmConfig, load_model
 from train.lm.model import HouseholdLM, LmShape, rotary
@@ -86,19 +88,17 @@ class LmTrainer:
             "recipe": asdict(self.recipe),
             "at": [self.step, self.chunk, self.batch, self.seconds],
         }
-        temporary = self.run / "checkpoint.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.run / "checkpoint.pt")
+        saved.save(state, self.run / "checkpoint.pt")
 
     def resume(self) -> bool:
         path = self.run / "checkpoint.pt"
         if not path.exists():
             return False
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.step, self.chunk, self.batch, self.seconds = state["at"]
+        with saved.loaded(path, self.device) as state:
+            self.model.load_state_dict(state["model"])
+            for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(kept)
+            self.step, self.chunk, self.batch, self.seconds = state["at"]
         return True
 
     def log(self, **values: Any) -> None:
@@ -139,7 +139,7 @@ class LmTrainer:
     def train(self, until: int | None = None) -> None:
         """Go on to step `until` (the recipe's last when None)."""
         last = self.recipe.steps if until is None else until
-        saved = started = time.monotonic()
+        kept = started = time.monotonic()
         losses, tokens, already = [], 0, self.seconds
         chunks = stream(self.recipe.seed, self.chunk, self.recipe.tokens, self.corrected)
         while self.step < last:
@@ -156,9 +156,9 @@ class LmTrainer:
                     losses = []
                 if self.step % EVALUATE_EVERY == 0:
                     self.evaluate()
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                if time.monotonic() - kept > CHECKPOINT_SECONDS:
                     self.save()
-                    saved = time.monotonic()
+                    kept = time.monotonic()
             if self.batch >= len(batches):
                 self.chunk, self.batch = self.chunk + 1, 0
 
@@ -183,8 +183,11 @@ def main() -> None:
     shape = LmShape(width=width, layers=args.pop("layers"), feedforward=3 * width)
     run.mkdir(parents=True, exist_ok=True)
     recipe = LmConfig(**args, shape=shape)
-    trainer = LmTrainer(run, recipe, start=start, corrections=corrections)
-    resumed = trainer.resume()
+    try:
+        trainer = LmTrainer(run, recipe, start=start, corrections=corrections)
+        resumed = trainer.resume()
+    except UserError as error:
+        sys.exit(str(error))
     size = sum(p.numel() for p in trainer.model.parameters())
     print(
         f"{size / 1e6:.1f}M parameters, {'resumed at' if resumed else 'from'} step {trainer.step}"

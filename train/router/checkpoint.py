@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from train import saved
 from train.router.network import RouterNet
 
 
@@ -30,8 +30,7 @@ class GrpoState:
 
 def save(state: GrpoState, path: Path) -> None:
     """Write a checkpoint so that it is whole or not there."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save(
+    saved.save(
         {
             "net": state.net.state_dict(),
             "optimiser": state.optimiser.state_dict(),
@@ -42,16 +41,15 @@ def save(state: GrpoState, path: Path) -> None:
             "log": state.log,
             "contested": state.contested,
         },
-        partial,
+        path,
     )
-    os.replace(partial, path)
 
 
 def restore(state: GrpoState, path: Path) -> None:
-    """Take over a checkpoint."""
-    kept = torch.load(path, weights_only=True)
-    state.net.load_state_dict(kept["net"])
-    state.optimiser.load_state_dict(kept["optimiser"])
-    state.iteration, state.entropy_weight = kept["iteration"], kept["entropy_weight"]
-    state.best_score, state.best, state.log = kept["best_score"], kept["best"], kept["log"]
-    state.contested = kept["contested"]
+    """Take over a checkpoint. Raises `UserError` when it is none of such a run."""
+    with saved.loaded(path) as kept:
+        state.net.load_state_dict(kept["net"])
+        state.optimiser.load_state_dict(kept["optimiser"])
+        state.iteration, state.entropy_weight = kept["iteration"], kept["entropy_weight"]
+        state.best_score, state.best, state.log = kept["best_score"], kept["best"], kept["log"]
+        state.contested = kept["contested"]

@@ -8,11 +8,11 @@ evaluation's `share_dear` is `escalation_rate` now.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edge_router.errors import UserError
+from edge_router.files.data_files import read_object
 
 SCHEMA = "edge-router/router-run/2"
 
@@ -24,8 +24,8 @@ def read_note(folder: Path, stage: str) -> dict[str, Any] | None:
     """
     path = folder / f"{stage}.json"
     try:
-        note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        note = read_object(path, "the note of a stage")
+    except UserError:
         return None
     if "schema" not in note:
         return _from_version_1(note)

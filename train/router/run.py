@@ -6,7 +6,6 @@ folder, by way of `Run`, and leaves its own note there; the order is in `pipelin
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from edge_router.results.file import write_json
 from edge_router.router.feature_table import column
 from edge_router.tasks.alfworld.game_files import find_games
 from edge_router.work.progress import Progress, silent
+from train import saved
 from train.router.forest import Floats, Ints, walk
 from train.router.games import Game, drawn, from_files
 from train.router.network import NetworkShape, RouterNet
@@ -177,16 +177,14 @@ def game_sets(options: RunOptions) -> Sets:
 
 def save_network(net: RouterNet, path: Path) -> None:
     """Write a network so that its file is whole or not there."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save({"shape": net.shape.plain(), "weights": net.state_dict()}, partial)
-    os.replace(partial, path)
+    saved.save({"shape": net.shape.plain(), "weights": net.state_dict()}, path)
 
 
 def load_network(path: Path) -> RouterNet:
     """A network that was saved. Raises UserError where there is none."""
     if not path.is_file():
         raise UserError(f"{path} does not exist; run the stages before this one first")
-    kept = torch.load(path, weights_only=True)
-    net = RouterNet(NetworkShape(**kept["shape"]))
-    net.load_state_dict(kept["weights"])
+    with saved.loaded(path) as kept:
+        net = RouterNet(NetworkShape(**kept["shape"]))
+        net.load_state_dict(kept["weights"])
     return net.eval()
