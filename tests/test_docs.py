@@ -13,7 +13,7 @@ from tools import refresh_docs
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = list(refresh_docs.pages())
-OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+OTHERS = [page for page in sorted(ROOT.glob("*.md")) if page not in PAGES]
 EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 
