@@ -87,7 +87,9 @@ def test_a_table_has_every_row_and_the_same_command_plays_nothing_again(
     assert rows["high"]["share"]["q8_0"]["value"] == 1.0
     assert rows["alone:q8_0"]["share"]["q8_0"]["value"] == 1.0
     # a lone tier reads each token once, a ladder's dearest tier the prompt's last one once more
-    assert rows["alone:q8_0"]["tokens_read"]["value"] == rows["low"]["tokens_read"]["value"]
+    assert (
+        rows["alone:q8_0"]["prefilled_tokens"]["value"] == rows["low"]["prefilled_tokens"]["value"]
+    )
     assert rows["high"]["against_high"] is None
     assert rows["low"]["against_high"]["p_value"] == 1.0
     assert rows["low"]["by_step"]["q4_k_m"] == [2, 2, 2]
@@ -143,7 +145,7 @@ def test_games_are_played_in_the_prompt_style_that_the_ladder_names(
         data = read_results(tmp_path / f"{name}.json")
         assert data["settings"]["prompt"] == "household"
         found[name] = [
-            (r["row"], r["tokens_read"], r["steps"], r.get("distance"))
+            (r["row"], r["prefilled_tokens"], r["steps"], r.get("distance"))
             for r in data["tables"][command]
         ]
         counts.append(len(stored(tmp_path / "store.sqlite")))
@@ -408,5 +410,5 @@ def test_dask_plays_the_same_games_with_the_same_outcome(tmp_path: Path) -> None
         other = tables["here"][row]
         assert one["games"] == 4
         assert one["crashed"] == 0
-        for what in ("won", "steps", "tokens_read", "share"):
+        for what in ("won", "steps", "prefilled_tokens", "share"):
             assert one[what] == other[what]

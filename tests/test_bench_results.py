@@ -45,6 +45,14 @@ def test_results_of_schema_1_are_read_under_their_new_names() -> None:
     assert "Handoff iq1_s -> q8_0 against prefill (mean ± sd, median ratio)" in titles
 
 
+def test_a_calibration_of_schema_1_is_shown_with_prefill_and_decode() -> None:
+    data = read_results(Path("tests/results/calibration-1.json"))
+    sheet = sheets_of(data)[0]
+    assert sheet.columns[2] == "prefill 1 ms"
+    assert "decode ms/token" in sheet.columns
+    assert len(sheet.rows) == 4
+
+
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])
 

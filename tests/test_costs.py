@@ -22,8 +22,8 @@ from edge_router.ladders.costs import (
 
 LOW = TierCost(
     *("q4_k_m", 1000, (1, 10, 100), (0, 100)),
-    read_s=((0.01, 0.02, 0.11), (0.02, 0.03, 0.12)),
-    write_s=(0.01, 0.02),
+    prefill_s=((0.01, 0.02, 0.11), (0.02, 0.03, 0.12)),
+    decode_s=(0.01, 0.02),
 )
 HIGH = TierCost("q8_0", 2000, (1, 100), (0,), ((0.04, 0.4),), (0.04,))
 PROFILE = CostProfile("tiny", "abcdef0123456789", (LOW, HIGH), 0.001, 0.0001, 2)
@@ -83,15 +83,26 @@ def test_an_unknown_name_is_answered_with_what_there_is() -> None:
         find_profile("qwen3-1.7b")
 
 
+def test_a_profile_of_schema_1_is_read_under_its_new_names() -> None:
+    """Recorded when prefilling was called reading, and decoding writing."""
+    path = Path("tests/results/costs-1.json")
+    old = json.loads(path.read_text(encoding="utf-8"))
+    profile = read_profile(path)
+    assert profile.names == ("iq1_s", "q8_0")
+    for tier, before in zip(profile.tiers, old["tiers"], strict=True):
+        assert [list(row) for row in tier.prefill_s] == before["read_s"]
+        assert list(tier.decode_s) == before["write_s"]
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         {"schema": "edge-router/costs/99"},
         {"tiers": []},
         {"tiers": [{"name": "a"}]},
-        {"tiers": [{**asdict(LOW), "write_s": [1.0]}]},
-        {"tiers": [{**asdict(LOW), "read_s": [[1.0, 2.0, 3.0]]}]},
-        {"tiers": [{**asdict(LOW), "write_s": [1.0, "x"]}]},
+        {"tiers": [{**asdict(LOW), "decode_s": [1.0]}]},
+        {"tiers": [{**asdict(LOW), "prefill_s": [[1.0, 2.0, 3.0]]}]},
+        {"tiers": [{**asdict(LOW), "decode_s": [1.0, "x"]}]},
         {"handoff_call_s": -1},
         {"handoff_token_s": "fast"},
         {"machine": []},

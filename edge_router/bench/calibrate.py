@@ -99,8 +99,8 @@ def _tier_cost(ladder: Ladder, tier: Tier, options: CalibrationOptions) -> tuple
     by_depth = [taken[i * width : (i + 1) * width] for i in range(len(depths))]
     cost = TierCost(
         *(tier.name, tier.size_bytes, spans, depths),
-        read_s=tuple(tuple(s.median for s in row[:-1]) for row in by_depth),
-        write_s=tuple(row[-1].median for row in by_depth),
+        prefill_s=tuple(tuple(s.median for s in row[:-1]) for row in by_depth),
+        decode_s=tuple(row[-1].median for row in by_depth),
     )
     return cost, max(s.sd / s.mean for s in taken)
 

@@ -93,11 +93,11 @@ def _shares(outcomes: Sequence[Outcome], tiers: Sequence[str]) -> dict[str, Any]
 def _costs(row: Row, outcomes: Sequence[Outcome], profile: CostProfile | None) -> dict[str, Any]:
     """Tokens and seconds a game; nothing for the expert, who uses no model."""
     if row.how == EXPERT:
-        return dict.fromkeys(("tokens_written", "tokens_read", "measured_s", "estimated_s"))
+        return dict.fromkeys(("decoded_tokens", "prefilled_tokens", "measured_s", "estimated_s"))
     estimated = mean([o.seconds(profile) for o in outcomes]) if profile else None
     return {
-        "tokens_written": _steps_mean(outcomes, lambda s: s.decode + s.draft),
-        "tokens_read": _steps_mean(outcomes, lambda s: s.prefill + s.catchup),
+        "decoded_tokens": _steps_mean(outcomes, lambda s: s.decode + s.draft),
+        "prefilled_tokens": _steps_mean(outcomes, lambda s: s.prefill + s.catchup),
         "measured_s": _plain(mean([o.measured_seconds for o in outcomes])),
         "estimated_s": _plain(estimated),
     }

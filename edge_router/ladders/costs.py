@@ -26,19 +26,21 @@ from edge_router.files.data_files import read_object
 from edge_router.files.folders import data_folder, if_any
 from edge_router.files.plain_data import NotUnderstoodError, from_plain
 
-SCHEMA: Final = "edge-router/costs/1"
+SCHEMA: Final = "edge-router/costs/2"
+_BEFORE: Final = "edge-router/costs/1"  # it called prefilling reading and decoding writing
+_RENAMED: Final = {"read_s": "prefill_s", "write_s": "decode_s"}
 
 
 @dataclass(frozen=True)
 class StepTokens:
     """The work of one step in tokens, as `events.Latency` counts it."""
 
-    prefill: int  # read by the low tier
+    prefill: int  # prefilled by the low tier
     handoff: int = 0  # KV copied to the chosen tier
-    catchup: int = 0  # read by the chosen tier itself
-    decode: int = 0  # written
+    catchup: int = 0  # prefilled by the chosen tier itself
+    decode: int = 0  # decoded by the chosen tier
     prompt_tokens: int = 0  # length of the whole prompt
-    draft: int = 0  # written by the low tier and not kept
+    draft: int = 0  # decoded by the low tier and rejected
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,21 @@ class TierCost:
 
     name: str
     size_bytes: int
-    spans: tuple[int, ...]  # tokens read in one go, ascending
+    spans: tuple[int, ...]  # tokens prefilled in one go, ascending
     depths: tuple[int, ...]  # tokens in the context before, ascending
-    read_s: tuple[tuple[float, ...], ...]  # seconds for a span: [depth][span]
-    write_s: tuple[float, ...]  # seconds for a token that is written: [depth]
+    prefill_s: tuple[tuple[float, ...], ...]  # seconds to prefill a span: [depth][span]
+    decode_s: tuple[float, ...]  # seconds to decode a token: [depth]
 
     def prefill(self, tokens: int, depth: int = 0) -> float:
-        """Seconds to read `tokens` in one go after `depth` tokens of context."""
+        """Seconds to prefill `tokens` in one go after `depth` tokens of context."""
         if tokens <= 0:
             return 0.0
-        at_depths = [between(self.spans, times, tokens) for times in self.read_s]
+        at_depths = [between(self.spans, times, tokens) for times in self.prefill_s]
         return between(self.depths, at_depths, depth)
 
     def decode(self, tokens: int, depth: int = 0) -> float:
-        """Seconds to write `tokens`, one after another, after `depth` tokens of context."""
-        return tokens * between(self.depths, self.write_s, depth + tokens / 2)
+        """Seconds to decode `tokens`, one after another, after `depth` tokens of context."""
+        return tokens * between(self.depths, self.decode_s, depth + tokens / 2)
 
 
 def between(at: Sequence[int], values: Sequence[float], x: float) -> float:
@@ -179,6 +181,8 @@ def find_profile(name: str) -> CostProfile:
 def read_profile(path: Path) -> CostProfile:
     """Read a profile. Raises UserError when the file is none of this version."""
     data = read_object(path, "a cost profile")
+    if data.get("schema") == _BEFORE:
+        data = _in_todays_names(data)
     if data.get("schema") != SCHEMA:
         raise UserError(f"{path} is no cost profile of this version ({SCHEMA}): calibrate again")
     try:
@@ -189,15 +193,24 @@ def read_profile(path: Path) -> CostProfile:
     return profile
 
 
+def _in_todays_names(data: dict[str, Any]) -> dict[str, Any]:
+    """A profile of the schema before, its tiers' columns renamed."""
+    tiers = data.get("tiers")
+    if not isinstance(tiers, list) or not all(isinstance(tier, dict) for tier in tiers):
+        return data | {"schema": SCHEMA}  # damaged: what reads it says so
+    new = [{_RENAMED.get(key, key): value for key, value in tier.items()} for tier in tiers]
+    return data | {"schema": SCHEMA, "tiers": new}
+
+
 def _check(profile: CostProfile) -> None:
     numbers: list[float] = [profile.handoff_call_s, profile.handoff_token_s]
     for t in profile.tiers:
-        shape = [len(row) for row in t.read_s]
+        shape = [len(row) for row in t.prefill_s]
         if not t.spans or not t.depths or shape != [len(t.spans)] * len(t.depths):
             raise ValueError("its spans, depths and times do not belong together")
-        if len(t.write_s) != len(t.depths):
+        if len(t.decode_s) != len(t.depths):
             raise ValueError("its depths and times do not belong together")
-        numbers += [*t.spans, *t.depths, *t.write_s, *(s for row in t.read_s for s in row)]
+        numbers += [*t.spans, *t.depths, *t.decode_s, *(s for row in t.prefill_s for s in row)]
         if list(t.spans) != sorted(set(t.spans)) or list(t.depths) != sorted(set(t.depths)):
             raise ValueError("its spans and depths do not ascend")
     if not profile.tiers or any(n < 0 for n in numbers):

@@ -6,7 +6,8 @@
 Every table is a list of flat or nested objects; an estimate is {"value", "low", "high"} with a
 95 % interval. What is printed, drawn or put into a report is made from these data alone.
 
-Schema 1 called the low tier cheap; `read_results` renames what it finds there.
+Schema 1 called the low tier cheap, prefilling reading and decoding writing; `read_results` renames
+what it finds there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,15 @@ from edge_router.files.data_files import read_json, require_regular_or_new
 from edge_router.results.machine import machine_details
 
 SCHEMA: Final = "edge-router/bench/2"
-_RENAMED: Final = {"edge-router/bench/1": {"cheap_prefill_ms": "low_prefill_ms"}}
+_RENAMED: Final = {
+    "edge-router/bench/1": {
+        "cheap_prefill_ms": "low_prefill_ms",
+        "read_s": "prefill_s",
+        "write_s": "decode_s",
+        "tokens_written": "decoded_tokens",
+        "tokens_read": "prefilled_tokens",
+    }
+}
 Table = Sequence[Mapping[str, Any]]
 
 

@@ -291,7 +291,7 @@ def _calibration(data: Data, figure: Any) -> None:
     figure.set_size_inches(11, 4)
     reading, writing = figure.subplots(1, 2)
     for i, row in enumerate(rows):
-        for depth, times, style in zip(row["depths"], row["read_s"], ("-", ":"), strict=False):
+        for depth, times, style in zip(row["depths"], row["prefill_s"], ("-", ":"), strict=False):
             label = f"{row['name']} after {depth}"
             reading.plot(
                 *(row["spans"], [1e3 * t for t in times], f"o{style}"),
@@ -301,19 +301,19 @@ def _calibration(data: Data, figure: Any) -> None:
             )
     reading.set_xscale("log", base=2)
     reading.set_yscale("log")
-    reading.set_xlabel("tokens read in one go")
+    reading.set_xlabel("tokens in one batch")
     reading.set_ylabel("milliseconds (log)")
-    reading.set_title("Reading")
+    reading.set_title("Prefill")
     reading.grid(alpha=0.3)
     reading.legend(fontsize=7)
     depths = [str(d) for d in rows[0]["depths"]]
     for i, row in enumerate(rows):
         at = [j + 0.8 / len(rows) * (i - (len(rows) - 1) / 2) for j in range(len(depths))]
-        times = [1e3 * t for t in row["write_s"]]
+        times = [1e3 * t for t in row["decode_s"]]
         writing.bar(at, times, 0.75 / len(rows), label=row["name"], color=COLOURS[i % len(COLOURS)])
     writing.set_xticks(range(len(depths)), [f"after {d} tokens" for d in depths])
     writing.set_ylabel("milliseconds a token")
-    writing.set_title("Writing")
+    writing.set_title("Decode")
     writing.legend(fontsize=7)
 
 

@@ -113,13 +113,13 @@ def _cost(rows: Sequence[Row]) -> Sheet:
     tiers = list(rows[0]["share"]) if rows else []
     columns = (
         *("router", "kv", *(f"% {tier}" for tier in tiers), "steps", "% refused"),
-        *("written", "read", "measured s", "estimated s"),
+        *("decoded", "prefilled", "measured s", "estimated s"),
     )
     cells = [
         (
             *(r["row"], r["kv"], *(number(r["share"][tier], ".1f", 100) for tier in tiers)),
             *(number(r["steps"]), number(r["refused"], ".1f", 100)),
-            *(number(r["tokens_written"], ".0f"), number(r["tokens_read"], ".0f")),
+            *(number(r["decoded_tokens"], ".0f"), number(r["prefilled_tokens"], ".0f")),
             *(number(r["measured_s"], ".2f"), number(r["estimated_s"], ".2f")),
         )
         for r in rows

@@ -121,14 +121,14 @@ def calibration_sheets(data: Mapping[str, Any]) -> list[Sheet]:
     tiers, ladder = data["tables"]["tiers"], data["tables"]["ladder"][0]
     first = tiers[0]
     columns = (
-        *("tier", "context", *(f"read {span} ms" for span in first["spans"]), "write ms/token"),
+        *("tier", "context", *(f"prefill {span} ms" for span in first["spans"]), "decode ms/token"),
         "a step alone ms",
     )
     cells = []
     for r in tiers:
-        for depth, read, write in zip(r["depths"], r["read_s"], r["write_s"], strict=True):
+        for depth, prefill, decode in zip(r["depths"], r["prefill_s"], r["decode_s"], strict=True):
             step = f"{1e3 * r['step_s']:.1f}" if depth == r["depths"][0] else ""
-            times = [f"{1e3 * t:.2f}" for t in (*read, write)]
+            times = [f"{1e3 * t:.2f}" for t in (*prefill, decode)]
             cells.append((r["name"], str(depth), *times, step))
     handoff = ((f"{1e3 * ladder['handoff_call_s']:.3f}", f"{1e6 * ladder['handoff_token_s']:.2f}"),)
     return [
