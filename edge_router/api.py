@@ -24,6 +24,7 @@ from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.ladders.ladder_file import LadderFile
 from edge_router.ladders.resolve import AUTO, DEFAULT_MODEL, resolve, router_for
+from edge_router.router.base import Router
 from edge_router.router.steered import NEUTRAL, SteeredRouter
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import default_game, games_of, pick
@@ -85,7 +86,7 @@ class RoutedModel:
         self.name = described.name
         self.ladder = ladder
         self._described = described
-        self._routers: dict[str, SteeredRouter] = {}
+        self._routers: dict[str | int, SteeredRouter] = {}
         self._conversation = Conversation(ladder, prompt=described.prompt)
         self._writing = threading.Lock()
 
@@ -98,7 +99,7 @@ class RoutedModel:
         self,
         messages: Sequence[Message],
         *,
-        router: str = AUTO,
+        router: str | Router = AUTO,
         dial: float = NEUTRAL,
         max_tokens: int = 256,
         temperature: float = 0.0,
@@ -110,7 +111,7 @@ class RoutedModel:
     ) -> Response:
         """Answer a conversation: `[{"role": "user", "content": "..."}, ...]`.
 
-        `router` is what `--router` takes; `dial` goes from cost (0) to quality
+        `router` is what `--router` takes, or a `Router`; `dial` goes from cost (0) to quality
         (1). `on_text` gets the text in pieces as it grows. Messages that go on
         where the last ones ended are not read again. Raises `UserError` for
         bad input, and while another text is being written.
@@ -143,7 +144,7 @@ class RoutedModel:
         *,
         split: str | None = None,
         games: str | Path | None = None,
-        router: str = AUTO,
+        router: str | Router = AUTO,
         dial: float = NEUTRAL,
         max_steps: int = 50,
         seed: int = 0,
@@ -162,11 +163,13 @@ class RoutedModel:
         with self._alone(), closing(AlfworldGame(chosen.path)) as environment:
             return play_episode(environment, self.ladder, self._router(router), options, listeners)
 
-    def _router(self, spec: str) -> SteeredRouter:
-        """The router that `spec` names, made once."""
-        if spec not in self._routers:
-            self._routers[spec] = SteeredRouter(router_for(self._described, spec))
-        return self._routers[spec]
+    def _router(self, router: str | Router) -> SteeredRouter:
+        """The router itself, or the one that a spec names, made once."""
+        key = router if isinstance(router, str) else id(router)  # alive as long as its key
+        if key not in self._routers:
+            made = router_for(self._described, router) if isinstance(router, str) else router
+            self._routers[key] = SteeredRouter(made)
+        return self._routers[key]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

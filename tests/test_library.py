@@ -9,7 +9,7 @@ import pytest
 import edge_router
 from edge_router import Response, RoutedModel, UserError
 from edge_router.agent.events import EpisodeStarted, Event
-from edge_router.ladders.resolve import resolve
+from edge_router.ladders.resolve import resolve, router_for
 from tests.test_imports import HEAVY, modules_after
 
 OPENING = "task: put a clean mug in cabinet.\nroom: cabinet 2 cabinet 1 countertop 1 sinkbasin 1"
@@ -64,6 +64,12 @@ def test_a_reply_names_the_tier_that_the_router_chose(
     assert reply.latency.prefill_tokens == reply.prompt_tokens
     assert reply.latency.decode_ms > 0
     assert reply.stop_reason == "eog"
+
+
+def test_a_router_is_given_as_an_object(model: RoutedModel) -> None:
+    high = router_for(resolve("household", []), "high")
+    assert model.chat([user(OPENING)], router=high).tier == "q8_0"
+    assert model.play(router=high, max_steps=1).steps_by_tier["q8_0"] == 1
 
 
 def test_auto_is_the_router_that_the_model_suggests(model: RoutedModel) -> None:
