@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any, Final
 
 from edge_router import __version__
+from edge_router.engine import stop_flag
 from edge_router.engine.library_log import LibraryLog
 from edge_router.errors import UserError
 
@@ -28,6 +29,7 @@ def library() -> Any:
         raise UserError(_unloadable(error)) from error
     library_log.callback = api.llama_log_callback(library_log.receive)
     api.llama_log_set(library_log.callback, None)
+    stop_flag.keep(library_log.receive)
     api.llama_backend_init()
     return api
 

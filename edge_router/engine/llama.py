@@ -28,6 +28,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_router.engine import stop_flag
 from edge_router.engine.gguf_file import GgufHeader, read_header
 from edge_router.engine.library import features, library, library_log
 from edge_router.engine.threads import ThreadControl
@@ -284,6 +285,7 @@ class LlamaContext:
                 f"llama.cpp cannot make a context of {n_ctx} tokens for {model.path}:"
                 f" {library_log.reason()}"
             )
+        stop_flag.watch(api, self.handle)
         self.cells = int(api.llama_n_ctx(self.handle))  # of the cache: n_ctx rounded up
         self._memory = api.llama_get_memory(self.handle)
         self._batch = _Batch(api, self.n_batch)
@@ -337,7 +339,11 @@ class LlamaContext:
         if self._threads is not None:
             self.use_threads(self._threads.choose(tokens))
         started = time.perf_counter()
-        code = self._api.llama_decode(self.handle, self._batch.struct)
+        stop_flag.begin()
+        while (
+            code := self._api.llama_decode(self.handle, self._batch.struct)
+        ) == stop_flag.ABORTED:
+            stop_flag.end_or_go_on()
         if self._threads is not None:
             self._threads.took(self.n_threads, tokens, time.perf_counter() - started)
         if code != 0:
