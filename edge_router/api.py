@@ -25,7 +25,8 @@ from edge_router.errors import UserError
 from edge_router.ladders.ladder_file import LadderFile
 from edge_router.ladders.resolve import AUTO, DEFAULT_MODEL, resolve, router_for
 from edge_router.router.base import Router
-from edge_router.router.steered import NEUTRAL, SteeredRouter
+from edge_router.router.rules import NEUTRAL
+from edge_router.router.steered import SteeredRouter
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import default_game, games_of, pick
 from edge_router.tasks.alfworld.react_prompt import Message

@@ -20,7 +20,7 @@ from edge_router.agent.replay import replay
 from edge_router.agent.trace import Trace, read_trace
 from edge_router.router.base import Features
 from edge_router.router.feature_table import NAMES, SCHEMA
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
 from edge_router.router.steered import SteeredRouter
 from edge_router.tasks.alfworld.game_files import GameRef, split_games
 from tui.apps.live import LiveApp

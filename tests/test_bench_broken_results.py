@@ -20,6 +20,7 @@ from edge_router.evaluate.rows import Row
 from edge_router.evaluate.summary import summaries
 from edge_router.results.file import results, write_json
 from edge_router.results.views import games_of, sheets_of, summary_of
+from edge_router.router.spec import RouterSpec
 
 WRONG: tuple[Any, ...] = (
     None,
@@ -44,7 +45,7 @@ def played(router: str, wins: tuple[bool, ...]) -> PlayedRow:
         GameRecord(f"g{i}", "kind", won, "", "" if won else "not found", "low", (step,))
         for i, won in enumerate(wins)
     ]
-    row = Row("play", router, "handoff")
+    row = Row("play", RouterSpec.parse(router), "handoff")
     return PlayedRow(row, tuple(Outcome((replace(r),)) for r in records))
 
 

@@ -26,11 +26,12 @@ from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
 from edge_router.evaluate.policies import Policies, Settings, read_plans
 from edge_router.evaluate.records import GameRecord, StepRecord
-from edge_router.evaluate.rows import Row, parse_rows
+from edge_router.evaluate.rows import HIGH, LOW, Row, parse_rows
 from edge_router.evaluate.run_policies import PolicyOptions, settings_of
 from edge_router.evaluate.summary import summaries
 from edge_router.ladders.ladder_file import LadderFile
 from edge_router.results.file import read_results
+from edge_router.router.spec import RouterSpec
 from edge_router.tasks.alfworld.game_files import SHIPPED, GameRef, split_games
 from edge_router.work.pool import Backend, Crew
 from edge_router.work.store import Store
@@ -158,7 +159,7 @@ def test_results_are_kept_apart_by_the_prompt_style(specs: list[TierSpec], tmp_p
         settings = settings_of(PolicyOptions(), LadderFile("", Path(), tuple(specs), prompt=prompt))
         work = StoredWork(Store(tmp_path / "s.sqlite"), Crew(Backend()))
         policies = Policies(specs, GAMES[:1], settings, work)
-        return policies._jobs(Row("play", "high", "handoff"))[0].key()
+        return policies._jobs(Row("play", HIGH, "handoff"))[0].key()
 
     assert key("") == key("household") != key("react")
     with pytest.raises(UserError, match="no prompt style 'poem'"):
@@ -271,7 +272,7 @@ def known(policies: Policies, row: Row, attempt: int, records: list[GameRecord])
     """Put records into the store as those of a row's games."""
     games = {game.id: game for game in policies.games}
     for found in records:
-        job = policies._job(games[found.game], policies.specs, row.router, row, attempt)
+        job = policies._job(games[found.game], policies.specs, row.router or LOW, row, attempt)
         policies.work.store.put(job.key(), asdict(found))
 
 
@@ -284,13 +285,16 @@ def policies(specs: list[TierSpec], tmp_path: Path) -> Policies:
 
 
 def test_retries_spend_what_the_compared_row_cost_and_no_more(policies: Policies) -> None:
-    high, low = Row("play", "high", "handoff"), Row("play", "low", "handoff")
+    high, low = (
+        Row("play", HIGH, "handoff"),
+        Row("play", LOW, "handoff"),
+    )
     a, b, c = GAMES
     known(policies, high, 0, [record(a, True, 10), record(b, True, 10), record(c, False, 10)])
     known(policies, low, 0, [record(a, True, 4), record(b, False, 4), record(c, False, 4)])
     known(policies, low, 1, [record(b, False, 8), record(c, True, 8)])  # 12 + 8 + 8 = 28 of 30
     known(policies, low, 2, [record(b, True, 8)])  # 36: not affordable
-    _, retry = policies.play([high, Row("retry", "high", "handoff")])
+    _, retry = policies.play([high, Row("retry", HIGH, "handoff")])
     assert [o.won for o in retry.outcomes] == [True, False, True]
     assert [len(o.attempts) for o in retry.outcomes] == [1, 2, 2]
     assert sum(o.measured_seconds for o in retry.outcomes) == pytest.approx(28)
@@ -299,18 +303,21 @@ def test_retries_spend_what_the_compared_row_cost_and_no_more(policies: Policies
 
 
 def test_retry_says_when_the_budget_is_gone_before_any_retry(policies: Policies) -> None:
-    high, low = Row("play", "high", "handoff"), Row("play", "low", "handoff")
+    high, low = (
+        Row("play", HIGH, "handoff"),
+        Row("play", LOW, "handoff"),
+    )
     known(policies, high, 0, [record(g, True, 1) for g in GAMES])
     known(policies, low, 0, [record(g, False, 9) for g in GAMES])
-    retry = policies.play([high, Row("retry", "high", "handoff")])[1]
+    retry = policies.play([high, Row("retry", HIGH, "handoff")])[1]
     assert [len(o.attempts) for o in retry.outcomes] == [1, 1, 1]
     assert "cost more" in retry.note
 
 
 def test_matched_chance_has_the_shares_of_the_row_it_is_matched_to(policies: Policies) -> None:
-    base = Row("play", "entropy:0.5", "handoff")
+    base = Row("play", RouterSpec.parse("entropy:0.5"), "handoff")
     known(policies, base, 0, [record(g, True, 1, "q4_k_m q8_0 q4_k_m q4_k_m") for g in GAMES])
-    mix = Row("play", "mix:0.7500/0.2500", "handoff")
+    mix = Row("play", RouterSpec.parse("mix:0.7500/0.2500"), "handoff")
     known(policies, mix, 0, [record(g, False, 1) for g in GAMES])
     matched = policies.play([base, replace(base, how="matched")])[1]
     assert [o.won for o in matched.outcomes] == [False] * 3
@@ -323,8 +330,9 @@ def test_the_oracle_plays_its_plans_and_needs_them(policies: Policies, tmp_path:
     plans = {"schema": "edge-router/plans/1", "plans": {GAMES[1].id: [0, 1]}}
     (tmp_path / "plans.json").write_text(json.dumps(plans))
     policies.plans = read_plans(tmp_path / "plans.json", policies.names)
-    for game, router in zip(GAMES, ("plan:", "plan:0.1", "plan:"), strict=True):
-        known(policies, replace(oracle, router=router), 0, [record(game, True, 1)])
+    for game, plan in zip(GAMES, ("", "0.1", ""), strict=True):
+        row = replace(oracle, router=RouterSpec("plan", plan))
+        known(policies, row, 0, [record(game, True, 1)])
     assert [o.won for o in policies.play([oracle])[0].outcomes] == [True] * 3
 
 
@@ -345,7 +353,7 @@ def test_a_file_without_plans_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_rows_are_compared_with_high_under_their_own_kv_mode(policies: Policies) -> None:
-    rows = parse_rows(["low"], kvs=["handoff", "exact"], dials=[], auto="low")
+    rows = parse_rows(["low"], kvs=["handoff", "exact"], dials=[], auto=LOW)
     low, high, exact = rows
     known(policies, low, 0, [record(g, False, 1) for g in GAMES])
     known(policies, high, 0, [record(g, True, 1) for g in GAMES])

@@ -8,19 +8,26 @@ import numpy as np
 import pytest
 
 from edge_router.errors import UserError
-from edge_router.evaluate.routers import bench_router
 from edge_router.evaluate.rows import Row, check_rows, parse_rows
 from edge_router.ladders.resolve import find_ladder
 from edge_router.router.base import Features
-from edge_router.router.parse import NAMED, NUMBERED, PLAIN
+from edge_router.router.registry import kinds, make_router
+from edge_router.router.spec import RouterSpec
 
+ARGUMENTS = {
+    "": "",
+    "P": ":0.5",
+    "T": ":0.5",
+    "NAME": ":q8_0",
+    "PATH": f":{find_ladder('household').folder / 'router.onnx'}",
+}
 NOTHING = Features("none", (), np.zeros(0, np.float32))
 
 
 def rows(
     *specs: str, kvs: tuple[str, ...] = ("handoff",), dials: tuple[float, ...] = ()
 ) -> list[Row]:
-    return parse_rows(specs, kvs=kvs, dials=dials, auto="entropy:0.5")
+    return parse_rows(specs, kvs=kvs, dials=dials, auto=RouterSpec("entropy", "0.5"))
 
 
 def labels(found: list[Row]) -> list[str]:
@@ -49,7 +56,9 @@ def test_dials_multiply_onnx_routers_and_may_be_written_on_one() -> None:
     assert labels(found)[:4] == [
         *("onnx:a.onnx@0", "onnx:a.onnx@0.5", "retry:onnx:a.onnx@0", "retry:onnx:a.onnx@0.5")
     ]
-    assert rows("onnx:a@b.onnx@0.3")[0] == Row("play", "onnx:a@b.onnx", "handoff", 0.3)
+    assert rows("onnx:a@b.onnx@0.3")[0] == Row(
+        "play", RouterSpec.parse("onnx:a@b.onnx"), "handoff", 0.3
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +82,7 @@ def test_a_mistyped_row_is_answered_in_a_sentence(spec: str, says: str) -> None:
 
 
 def test_a_mix_gives_each_tier_its_share_and_differs_between_seeds() -> None:
-    router = bench_router("mix:0.2000/0.5000/0.3000")
+    router = make_router("mix:0.2000/0.5000/0.3000")
     drawn = []
     for seed in (1, 2):
         router.reset(("a", "b", "c"), seed)
@@ -84,36 +93,30 @@ def test_a_mix_gives_each_tier_its_share_and_differs_between_seeds() -> None:
 
 
 def test_a_plan_is_followed_and_then_the_cheapest_tier_plays() -> None:
-    router = bench_router("plan:1.0.2")
+    router = make_router("plan:1.0.2")
     for _ in range(2):  # every episode from its start
         router.reset(("a", "b", "c"), 0)
         assert [router.decide(NOTHING).tier for _ in range(5)] == [1, 0, 2, 0, 0]
-    assert bench_router("plan:").decide(NOTHING).tier == 0
+    assert make_router("plan:").decide(NOTHING).tier == 0
     with pytest.raises(UserError, match="2 tiers"):
         router.reset(("a", "b"), 0)
 
 
 @pytest.mark.parametrize(
     "router",
-    [
-        *PLAIN,
-        *(f"{kind}:0.5" for kind in NUMBERED),
-        "tier:q8_0",
-        f"onnx:{find_ladder('household').folder / 'router.onnx'}",
-    ],
+    [kind.name + ARGUMENTS[kind.argument] for kind in kinds()],
 )
 def test_every_router_of_play_is_a_row_also_one_whose_name_begins_another_kind_of_row(
     router: str,
 ) -> None:
     found = rows(router, f"retry:{router}")
-    assert (found[0].how, found[0].router) == ("play", router)
+    assert (found[0].how, str(found[0].router)) == ("play", router)
     assert "retry" in [row.how for row in found]
-    check_rows(found, ("q4_k_m", "q8_0"))
-    assert set(NAMED) == {"tier", "onnx"}
+    check_rows(found, ("iq1_s", "q8_0"))
 
 
 def test_a_router_in_a_file_is_called_by_its_file_and_folder() -> None:
-    assert Row("matched", "onnx:/a/b/mine/router.onnx", dial=0.3).label == (
+    assert Row("matched", RouterSpec.parse("onnx:/a/b/mine/router.onnx"), dial=0.3).label == (
         "matched:onnx:mine/router.onnx@0.3"
     )
-    assert Row("play", "onnx:router.onnx").label == "onnx:router.onnx"
+    assert Row("play", RouterSpec.parse("onnx:router.onnx")).label == "onnx:router.onnx"

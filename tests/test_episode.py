@@ -31,9 +31,10 @@ from edge_router.agent.replay import replay
 from edge_router.agent.trace import TraceWriter, read_trace
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.errors import UserError
-from edge_router.router.base import Decision, Features
-from edge_router.router.feature_table import ALL_NAMES, NAMES
-from edge_router.router.parse import make_router
+from edge_router.router.base import Decision, Features, Router
+from edge_router.router.feature_table import ALL_NAMES, NAMES, DecideAt
+from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from edge_router.tasks.parse import parse_step
@@ -81,10 +82,10 @@ class Planned:
         pass
 
 
-class Turns:
+class Turns(Router):
     """A router that goes through a list of tiers and keeps what it was asked with."""
 
-    spec = "turns"
+    spec = RouterSpec("turns")
 
     def __init__(self, tiers: Sequence[int]) -> None:
         self._tiers = tiers
@@ -284,7 +285,7 @@ def test_the_router_learns_what_happened_before(paths: dict[str, Path], game: Al
 class AtDraft(Turns):
     """Asked when the cheapest tier has written the step on trial."""
 
-    decide_at = "draft"
+    decide_at: DecideAt = "draft"
 
 
 def test_a_draft_is_kept_or_written_again(paths: dict[str, Path], game: AlfworldGame) -> None:

@@ -16,6 +16,7 @@ from edge_router.evaluate.summary import summaries
 from edge_router.results.file import results
 from edge_router.results.plots import plot
 from edge_router.results.views import sheets_of
+from edge_router.router.spec import RouterSpec
 from train.router import figures
 from train.router.notes import SCHEMA
 from train.router.show import sheet
@@ -29,7 +30,8 @@ def played(router: str, won: bool, n: int) -> PlayedRow:
     step = StepRecord(router, False, 10.0, 50, 10, 0, 0, 5)
     record = GameRecord("g", "kind", won, "", "" if won else "not found", "low", (step,))
     return PlayedRow(
-        Row("play", router, "handoff"), tuple(Outcome((replace(record),)) for _ in range(n))
+        Row("play", RouterSpec.parse(router), "handoff"),
+        tuple(Outcome((replace(record),)) for _ in range(n)),
     )
 
 

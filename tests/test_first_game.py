@@ -12,7 +12,7 @@ from edge_router.agent.trace import read_trace
 from edge_router.cli.demo import DEMO, RUNS
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.ladders.resolve import find_ladder
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
 from edge_router.tasks.alfworld.game_files import GENERATED, default_game, pick, split_games
 from tests.test_imports import modules_after
 from tools.record_demo import record
@@ -47,7 +47,7 @@ def played(router: str) -> tuple[EpisodeFinished, list[Event]]:
 
 def test_the_first_game_is_lost_by_the_low_tier_and_won_under_the_router() -> None:
     low, low_events = played("low")
-    routed, events = played(find_ladder("household").router)
+    routed, events = played(str(find_ladder("household").router))
     assert (low.won, routed.won) == (False, True)
     escalated = [e.step for e in events if isinstance(e, Routed) and e.tier_index > 0]
     assert escalated

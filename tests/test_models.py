@@ -10,7 +10,8 @@ import pytest
 from edge_router.errors import UserError
 from edge_router.ladders.ladder_file import DEFAULT_ROUTER, read_ladder
 from edge_router.ladders.resolve import embedded_ladders, resolve
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 
 
 def test_the_embedded_model_is_the_default_and_its_files_are_what_it_says() -> None:
@@ -25,7 +26,7 @@ def test_the_embedded_model_is_the_default_and_its_files_are_what_it_says() -> N
 
 def test_every_embedded_ladder_suggests_a_router_that_exists() -> None:
     for ladder in embedded_ladders():
-        assert make_router(ladder.router).spec
+        assert make_router(ladder.router).spec == ladder.router
 
 
 def test_tiers_are_taken_in_the_order_given() -> None:
@@ -40,7 +41,7 @@ def test_a_folder_with_a_ladder_file_is_a_model(tmp_path: Path) -> None:
         '[ladder]\nname = "mine"\nrouter = "low"\n[[tier]]\nname = "q8_0"\nfile = "m.gguf"\n'
     )
     ladder = resolve(str(tmp_path), [])
-    assert (ladder.name, ladder.router) == ("mine", "low")
+    assert (ladder.name, ladder.router) == ("mine", RouterSpec("low"))
     assert ladder.tiers[0].path == tmp_path / "m.gguf"
 
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, save
 from edge_router.errors import UserError
 from edge_router.router.base import Features
 from edge_router.router.feature_table import NAMES, SCHEMA
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
 
 TWO = ("q4_k_m", "q8_0")
 THREE = ("q3_k_m", "q4_k_m", "q8_0")
@@ -105,7 +105,7 @@ def test_one_probability_chooses_the_cheapest_or_the_dearest(tmp_path: Path) -> 
         assert unsure.reason == "p(dearer) 0.73 >= 0.50"
         sure = router.decide(features(entropy=0.0, margin=5.0))
         assert (sure.tier, sure.reason) == (0, "p(dearer) 0.27 < 0.50")
-    assert router.spec == f"onnx:{tmp_path / 'r.onnx'}"
+    assert str(router.spec) == f"onnx:{tmp_path / 'r.onnx'}"
 
 
 def test_the_files_own_threshold_counts(tmp_path: Path) -> None:

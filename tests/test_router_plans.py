@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from edge_router.cli.main import main
 from edge_router.ladders.resolve import resolve
 from edge_router.results.file import read_results
+from edge_router.router.spec import RouterSpec
 from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from tests.toy_forest import ToyGame, toy_tree
 from train.router.explore import ExplorePlan
@@ -51,7 +52,7 @@ def test_plans_found_in_rollouts_play_on_the_real_engine_as_told(tmp_path: Path)
     setting = LadderSetting(resolve(None, ()).tiers, max_steps=STEPS)
     with Rollouts(setting, tmp_path / "rollouts.sqlite", 0) as rollouts:
         rollouts.collect(games, ExplorePlan(random=(), search=12))
-        oracle = compare(rollouts, games, [PolicySpec("high", "high")], {})[-1]
+        oracle = compare(rollouts, games, [PolicySpec("high", RouterSpec("high"))], {})[-1]
     assert write_plans(tmp_path / "plans.json", setting, games, oracle)
     plans = json.loads((tmp_path / "plans.json").read_text())["plans"]
     assert len(plans) == sum(oracle.won) > 0

@@ -20,8 +20,9 @@ from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import Event, Routed, StepFinished
 from edge_router.engine.ladder import TierSpec
 from edge_router.errors import UserError
-from edge_router.router.base import Decision, Features
+from edge_router.router.base import Decision, Features, Router
 from edge_router.router.feature_table import ALL_NAMES, DecideAt
+from edge_router.router.spec import RouterSpec
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 from tests.toy_forest import ToyGame, toy_forest, toy_tree
 from train.router.decoder import Decoder, kl_per_token
@@ -59,11 +60,11 @@ def explorer(setting: LadderSetting, game: DrawnGame = GAME) -> Explorer:
     return Explorer(GameTree(game), Decoder(setting.load()), setting.max_steps)
 
 
-class FixedTurns:
+class FixedTurns(Router):
     """A router that goes through a list of tiers, and keeps what it was shown."""
 
     def __init__(self, tiers: Sequence[int], at: DecideAt = "draft") -> None:
-        self.spec, self.decide_at = "turns", at
+        self.spec, self.decide_at = RouterSpec("turns"), at
         self._tiers = tiers
         self.seen: list[Features] = []
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.router.base import Decision, Features
+from edge_router.router.base import Decision, Features, Router
 from edge_router.router.feature_table import NAMES, SCHEMA
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 from edge_router.router.steered import SteeredRouter
 
 TIERS = ("q3_k_m", "q4_k_m", "q8_0")
@@ -26,10 +27,10 @@ def steered(spec: str) -> SteeredRouter:
     return router
 
 
-class Counting:
+class Counting(Router):
     """A router with a state: it takes the dearest tier every third time it is asked."""
 
-    spec = "counting"
+    spec = RouterSpec("counting")
 
     def reset(self, tiers: tuple[str, ...], seed: int) -> None:
         self.asked = 0

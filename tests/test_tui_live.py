@@ -15,7 +15,7 @@ from edge_router.agent.trace import read_trace
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.tier import TierSpec
 from edge_router.ladders.resolve import find_ladder
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, until
 from tui.apps.frame import Frame
 from tui.apps.help import HelpScreen

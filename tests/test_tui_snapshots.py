@@ -17,7 +17,7 @@ from edge_router.agent.episode import Options
 from edge_router.agent.session import Session
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.tier import TierSpec
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
 from edge_router.tasks.alfworld.game_files import GameRef
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, not_won, until, won
 from tui.apps.compare import CompareApp

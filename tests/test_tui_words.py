@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from edge_router.agent.events import Latency, Routed, StepFinished
 from edge_router.bench.decisions import CONTEXT
-from edge_router.router.base import router_name
 from edge_router.router.facts import Draft, Wording
 from edge_router.router.features import extract, with_draft
+from edge_router.router.spec import RouterSpec
 from tests.recorded import not_won, won
 from tests.sample_episode import EPISODE, FINISHED, STARTED, step_events
 from tui.apps.compare import complete, verdict
@@ -352,9 +352,11 @@ def test_memory_counts_weights_and_what_the_text_takes(width: int, said: str) ->
 
 
 def test_a_trained_router_is_named_by_its_folder_and_file() -> None:
-    assert router_name("onnx:/home/x/household/router.onnx") == "onnx:household/router.onnx"
-    assert router_name("onnx:router.onnx") == "onnx:router.onnx"
-    assert router_name("entropy:0.3") == "entropy:0.3"
+    assert (
+        RouterSpec.parse("onnx:/home/x/household/router.onnx").short == "onnx:household/router.onnx"
+    )
+    assert RouterSpec.parse("onnx:router.onnx").short == "onnx:router.onnx"
+    assert RouterSpec.parse("entropy:0.3").short == "entropy:0.3"
 
 
 def test_a_model_cannot_steer_the_terminal_through_the_transcript() -> None:

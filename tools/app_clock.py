@@ -31,7 +31,7 @@ from edge_router.engine.ladder import Ladder, default_context
 from edge_router.errors import UserError
 from edge_router.ladders.resolve import resolve
 from edge_router.parts import load_part
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
 from edge_router.tasks.alfworld.game_files import GENERATED, GameRef, pick, split_games
 
 END = "end"

@@ -27,7 +27,6 @@ from edge_router.agent.wording import Said
 from edge_router.bench.decisions import CONTEXT, PEAKS
 from edge_router.engine.machine import cpu_model
 from edge_router.errors import UserError
-from edge_router.router.base import decide_at
 from edge_router.router.facts import Draft
 from edge_router.router.features import extract, from_measure, with_draft
 from edge_router.router.logits import LogitMeter, Measure, TokenStats
@@ -47,7 +46,7 @@ Logits = NDArray[np.float32]
 def measure(router: OnnxRouter, vocabulary: int, calls: int) -> dict[str, tuple[float, float]]:
     """(median, 99th percentile) in microseconds of each piece of work."""
     meter = LogitMeter(vocabulary)
-    at_draft = decide_at(router) == "draft"
+    at_draft = router.decide_at == "draft"
     found = {}
     for name, peak in PEAKS.items():
         rng = np.random.default_rng(0)

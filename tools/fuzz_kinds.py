@@ -80,7 +80,7 @@ def _make_ladder(folder: Path) -> None:
 
 def _read_ladder(folder: Path) -> None:
     from edge_router.ladders.resolve import resolve
-    from edge_router.router.parse import make_router
+    from edge_router.router.registry import make_router
 
     ladder = resolve(str(folder), [])
     make_router(ladder.router).reset(tuple(tier.name for tier in ladder.tiers), 0)
@@ -125,13 +125,13 @@ def _harm_onnx(data: bytes, rng: random.Random) -> bytes:
 def _read_onnx(folder: Path) -> None:
     import numpy as np
 
-    from edge_router.router.base import Features, decide_at
-    from edge_router.router.feature_table import ALL_NAMES, NAMES, SCHEMA
+    from edge_router.router.base import Features
+    from edge_router.router.feature_table import SCHEMA, names_at
     from edge_router.router.onnx_router import OnnxRouter
 
     router = OnnxRouter(folder / "r.onnx")
     router.reset(("iq1_s", "q8_0"), 0)
-    names = ALL_NAMES if decide_at(router) == "draft" else NAMES
+    names = names_at(router.decide_at)
     router.dial_for(0.1)
     router.decide(Features(SCHEMA, names, np.zeros(len(names), np.float32)))
 
@@ -217,13 +217,15 @@ def _record(won: bool) -> Any:
 
 def _make_results(folder: Path) -> None:
     from edge_router.evaluate.policies import Outcome, PlayedRow
-    from edge_router.evaluate.rows import Row
+    from edge_router.evaluate.rows import HIGH, LOW, Row
     from edge_router.evaluate.summary import summaries
     from edge_router.results.file import results, write_json
 
     rows = [
-        PlayedRow(Row("play", name, "handoff"), tuple(Outcome((_record(w),)) for w in (True, win)))
-        for name, win in (("low", False), ("high", True))
+        PlayedRow(
+            Row("play", router, "handoff"), tuple(Outcome((_record(w),)) for w in (True, win))
+        )
+        for router, win in ((LOW, False), (HIGH, True))
     ]
     told = {"model": "m", "split": "generated", "games": 2, "game_ids": ["a/b", "a/c"]}
     tables = {"policies": summaries(rows, ("low", "high"), None)}

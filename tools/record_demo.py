@@ -18,7 +18,8 @@ from edge_router.agent.trace import TraceWriter
 from edge_router.cli.demo import DEMO, RUNS
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.ladders.resolve import find_ladder
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 from edge_router.tasks.alfworld.game_files import GENERATED, default_game, pick, split_games
 
 
@@ -40,8 +41,9 @@ def _leave_out_the_folder(path: Path) -> None:
     """A router is named by its path; of that only the file's name is of interest elsewhere."""
     header, *steps = path.read_text("utf-8").splitlines()
     first = json.loads(header)
-    kind, colon, where = first["episode"]["router"].partition(":")
-    first["episode"]["router"] = kind + colon + Path(where).name
+    router = RouterSpec.parse(first["episode"]["router"])
+    if router.file is not None:
+        first["episode"]["router"] = str(RouterSpec.trained(Path(router.file.name)))
     lines = [json.dumps(first, separators=(",", ":")), *steps]
     path.write_text("\n".join(lines) + "\n", "utf-8")
 

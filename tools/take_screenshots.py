@@ -26,7 +26,7 @@ from edge_router.agent.session import Session
 from edge_router.agent.trace import TraceWriter, read_trace
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.ladders.resolve import find_ladder
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
 from edge_router.tasks.alfworld.game_files import GENERATED, split_games
 from tui.apps.commands import DEFAULT_PACE
 from tui.apps.compare import CompareApp, complete

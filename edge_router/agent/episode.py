@@ -199,7 +199,7 @@ class _Episode:
                     )
                     for tier in self.ladder.tiers
                 ),
-                router=self.router.spec,
+                router=str(self.router.spec),
                 kv=str(self.ladder.kv),
                 prompt=self.style.name,
                 seed=options.seed,

@@ -22,7 +22,7 @@ from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest
-from edge_router.router.base import Decision, Features, Router, decide_at
+from edge_router.router.base import Decision, Features, Router
 from edge_router.router.features import extract, with_draft
 from edge_router.router.logits import Measure
 from edge_router.tasks.parse import Parsed
@@ -92,7 +92,7 @@ class StepWriter:
         """`dial` is asked after the prompt was read: a setting turned meanwhile counts."""
         self._ladder, self._router, self._history = ladder, router, history
         self.sampler = WatchedSampler(sampler)
-        self._at_draft = decide_at(router) == "draft"
+        self._at_draft = router.decide_at == "draft"
         self._emit, self._dial = emit, dial
 
     def write(

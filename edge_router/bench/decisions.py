@@ -25,7 +25,7 @@ from edge_router.router.base import Router
 from edge_router.router.facts import StepContext
 from edge_router.router.feature_table import NAMES, SCHEMA
 from edge_router.router.features import extract
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
 
 TIERS: Final = ("q4_k_m", "q8_0")
 BASELINES: Final = ("low", "high", "tier:q8_0", "random:0.5", "entropy:0.8", "margin:0.2")

@@ -145,7 +145,7 @@ def _shown(ladder: LadderFile, details: dict[str, Any]) -> str:
         "architecture": source.get("architecture", ""),
         "parameters": str(source.get("parameters", "")),
         "prompt": ladder.prompt,
-        "router": ladder.router,
+        "router": str(ladder.router),
     }
     lines = [_columns({k: v for k, v in rows.items() if v}), ""]
     for tier in details["tier"]:

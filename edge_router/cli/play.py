@@ -24,7 +24,6 @@ from edge_router.errors import UserError
 from edge_router.ladders.resolve import resolve, router_for
 from edge_router.parts import load_part
 from edge_router.router.base import Router
-from edge_router.router.onnx_router import OnnxRouter
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import default_game, games_of, pick
 from edge_router.tasks.protocol import TASKS
@@ -116,8 +115,4 @@ def _dial(router: Router, dial: float | None, budget: float | None) -> float:
         return DEFAULT_DIAL if dial is None else dial
     if dial is not None:
         raise UserError("--dial and --budget exclude each other; give one of them")
-    if not isinstance(router, OnnxRouter):
-        raise UserError(
-            f"router {router.spec} cannot keep a budget; --budget needs a trained one, onnx:PATH"
-        )
     return router.dial_for(budget)

@@ -145,9 +145,9 @@ def _fetchable() -> Iterable[str]:
 
 
 def _routers() -> Iterable[str]:
-    from edge_router.router.parse import NAMED, NUMBERED, PLAIN
+    from edge_router.router.registry import kinds
 
-    return ["auto", *PLAIN, *(f"{kind}:" for kind in (*NUMBERED, *NAMED))]
+    return ["auto", *(f"{kind.name}{':' if kind.argument else ''}" for kind in kinds())]
 
 
 def _splits() -> Iterable[str]:

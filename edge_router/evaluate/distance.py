@@ -21,7 +21,7 @@ from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.sampling import Sampler, log_softmax
 from edge_router.engine.tier import Generation, common_prefix
 from edge_router.evaluate.jobs import LadderShelf, file_key
-from edge_router.router.baselines import LowRouter
+from edge_router.router.rules import LowRouter
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import GameRef
 from edge_router.work.store import key_of

@@ -26,8 +26,9 @@ from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
 from edge_router.evaluate.records import GameRecord, Recorder, StepRecord
-from edge_router.evaluate.routers import bench_router
-from edge_router.router.base import router_name
+from edge_router.evaluate.routers import PLAN
+from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import GameRef
 from edge_router.tasks.household.expert import Expert
@@ -45,7 +46,7 @@ class GameJob:
 
     game: GameRef
     specs: tuple[TierSpec, ...]
-    router: str
+    router: RouterSpec
     kv: str
     options: Options  # its seed is the episode's own
     n_ctx: int
@@ -61,7 +62,7 @@ class GameJob:
     @property
     def trace(self) -> Path | None:
         """Where the episode's trace lies: by who plays, the trial, and all that decides it."""
-        if self.traces is None or self.router == EXPERT:
+        if self.traces is None or self.router.kind == EXPERT:
             return None
         trial = self.game.id.rpartition("/")[2]
         return self.traces / _folder_name(self) / f"{trial}-{self.key()[:8]}.jsonl"
@@ -79,7 +80,7 @@ class GameJob:
                 "game": file_key(self.game.path),
                 "model": [(spec.name, gguf_sha256(spec.path)) for spec in self.specs],
                 "router": _identity(self.router),
-                "kv": self.kv if self.router != "low" and len(self.specs) > 1 else "",
+                "kv": self.kv if self.router.kind != "low" and len(self.specs) > 1 else "",
                 "options": asdict(self.options),
                 "n_ctx": self.n_ctx,
             }
@@ -100,7 +101,7 @@ def ladder_fingerprint(specs: Sequence[TierSpec]) -> str:
 def play_job(job: GameJob) -> GameRecord:
     """Play the game in this process. Raises UserError or what the engine raises."""
     with _shelf.lock:
-        record = _play_expert(job) if job.router == EXPERT else _play(job)
+        record = _play_expert(job) if job.router.kind == EXPERT else _play(job)
     return replace(record, jobs=job.jobs, threads=job.threads, cpu=cpu_model())
 
 
@@ -169,7 +170,7 @@ def _play(job: GameJob) -> GameRecord:
         if job.trace is not None:
             job.trace.parent.mkdir(parents=True, exist_ok=True)
             heard.append(stack.enter_context(TraceWriter(job.trace)))
-        end = play_episode(task, ladder, bench_router(job.router), job.options, heard)
+        end = play_episode(task, ladder, make_router(job.router), job.options, heard)
     if end.reason == "interrupted":
         raise KeyboardInterrupt
     return recorder.record(job.game.id, job.game.kind, ladder.names[0], job.options.seed)
@@ -196,10 +197,10 @@ def _play_expert(job: GameJob) -> GameRecord:
 
 def _folder_name(job: GameJob) -> str:
     """Who plays, as the name of a folder: "low", "onnx-household-router.onnx-handoff"."""
-    router = "oracle" if job.router.startswith("plan:") else router_name(job.router)
+    router = "oracle" if job.router.kind == PLAN else job.router.short
     if len(job.specs) == 1:
         router = f"alone-{job.specs[0].name}"
-    elif job.router != "low":
+    elif job.router.kind != "low":
         dial = job.options.dial
         router += f"@{dial:g}" if isinstance(dial, float) and dial != 0.5 else ""
         router += f"-{job.kv}"
@@ -209,12 +210,11 @@ def _folder_name(job: GameJob) -> str:
 # -- identity -----------------------------------------------------------------------------------
 
 
-def _identity(router: str) -> str:
+def _identity(router: RouterSpec) -> str:
     """A router's spec, and for one that lies in a file the file's content instead of its place."""
-    kind, colon, parameter = router.partition(":")
-    if colon and Path(parameter).is_file():
-        return f"{kind}:sha256:{file_key(Path(parameter))}"
-    return router
+    if router.file is not None and router.file.is_file():
+        return f"{router.kind}:sha256:{file_key(router.file)}"
+    return str(router)
 
 
 def file_key(path: Path) -> str:

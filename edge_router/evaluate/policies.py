@@ -20,9 +20,10 @@ from edge_router.errors import UserError
 from edge_router.evaluate.jobs import EXPERT, GameJob, crashed, episode_seed, play_job
 from edge_router.evaluate.records import GameRecord
 from edge_router.evaluate.routers import mix_spec, plan_spec
-from edge_router.evaluate.rows import Row, check_rows
+from edge_router.evaluate.rows import LOW, Row, check_rows
 from edge_router.files.data_files import read_object
 from edge_router.ladders.costs import CostProfile
+from edge_router.router.spec import RouterSpec
 from edge_router.tasks.alfworld.game_files import GameRef
 from edge_router.work.stored_work import StoredWork
 
@@ -112,23 +113,26 @@ class Policies:
 
     # -- rows to jobs --------------------------------------------------------------------------
 
-    def _jobs(self, row: Row, router: str | None = None) -> list[GameJob]:
+    def _jobs(self, row: Row, router: RouterSpec | None = None) -> list[GameJob]:
         """The row's games; `router` where it is not what the row is called."""
         specs = self.specs
         if row.how == "alone":
-            specs, router = tuple(s for s in self.specs if s.name == row.router), "low"
+            specs, router = tuple(s for s in self.specs if s.name == row.tier), LOW
         elif row.how == "expert":
-            specs, router = (), EXPERT
-        chosen = router or row.router
+            specs, router = (), RouterSpec(EXPERT)
+        chosen = router or row.router  # None for the oracle, who has a plan for each game
         return [
-            self._job(
-                game, specs, plan_spec(self._plan(game)) if row.how == "oracle" else chosen, row
-            )
+            self._job(game, specs, chosen or plan_spec(self._plan(game)), row)
             for game in self.games
         ]
 
     def _job(
-        self, game: GameRef, specs: tuple[TierSpec, ...], router: str, row: Row, attempt: int = 0
+        self,
+        game: GameRef,
+        specs: tuple[TierSpec, ...],
+        router: RouterSpec,
+        row: Row,
+        attempt: int = 0,
     ) -> GameJob:
         settings, options = self.settings, self.settings.options
         if row.dial is not None:
@@ -148,7 +152,7 @@ class Policies:
     def _plan(self, game: GameRef) -> tuple[int, ...]:
         return (self.plans or {}).get(game.id, ())
 
-    def _mix(self, base: PlayedRow) -> str:
+    def _mix(self, base: PlayedRow) -> RouterSpec:
         """The mix that gives each tier the share it had in a row."""
         steps = [s.tier for o in base.outcomes for a in o.attempts for s in a.steps]
         return mix_spec([steps.count(name) / max(1, len(steps)) for name in self.names])
@@ -181,7 +185,7 @@ class Policies:
         that would exceed it is not counted, and none after it.
         """
         budget = sum(self.cost(a) for o in base.outcomes for a in o.attempts)
-        low = replace(row, how="play", router="low", dial=None)
+        low = replace(row, how="play", router=LOW, dial=None)
         records = self._records(self._jobs(low))
         attempts = {g.id: [r] for g, r in zip(self.games, records, strict=True)}
         spent = sum(self.cost(r) for r in records)
@@ -190,7 +194,7 @@ class Policies:
             lost = [g for g in self.games if not attempts[g.id][-1].won]
             if not lost or spent > budget:
                 break
-            again = [self._job(g, self.specs, "low", low, attempt) for g in lost]
+            again = [self._job(g, self.specs, LOW, low, attempt) for g in lost]
             for game, record in zip(lost, self._records(again), strict=True):
                 spent += self.cost(record)
                 if spent > budget:

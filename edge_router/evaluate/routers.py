@@ -1,4 +1,4 @@
-"""Routers that only a benchmark needs, beside those that `router.parse` knows.
+"""Routers that only a benchmark needs; importing this registers them.
 
 - `mix:0.7/0.2/0.1`: each tier with its share, by chance. Given the shares that another router
   used, it shows what that router's choices are worth at the same cost ("matched ratio").
@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import TypeVar
 
 from edge_router.errors import UserError
 from edge_router.router.base import Decision, Features, Router
-from edge_router.router.parse import make_router
+from edge_router.router.registry import RouterKind, register
+from edge_router.router.spec import RouterSpec
+
+MIX, PLAN = "mix", "plan"
+Number = TypeVar("Number", int, float)
 
 
-class MixRouter:
+class MixRouter(Router):
     """Each tier by chance, with its share."""
 
     def __init__(self, shares: Sequence[float]) -> None:
@@ -38,7 +43,7 @@ class MixRouter:
         return Decision(tier, f"by chance, share {self.shares[tier]:.3f}")
 
 
-class PlanRouter:
+class PlanRouter(Router):
     """The tiers of a plan, step by step, then the low tier."""
 
     def __init__(self, plan: Sequence[int]) -> None:
@@ -58,22 +63,28 @@ class PlanRouter:
         return Decision(tier, "as planned" if planned else "after the plan")
 
 
-def mix_spec(shares: Sequence[float]) -> str:
-    return "mix:" + "/".join(f"{share:.4f}" for share in shares)
+def mix_spec(shares: Sequence[float]) -> RouterSpec:
+    return RouterSpec(MIX, "/".join(f"{share:.4f}" for share in shares))
 
 
-def plan_spec(plan: Sequence[int]) -> str:
-    return "plan:" + ".".join(map(str, plan))
+def plan_spec(plan: Sequence[int]) -> RouterSpec:
+    return RouterSpec(PLAN, ".".join(map(str, plan)))
 
 
-def bench_router(spec: str) -> Router:
-    """The router that `spec` names, ours or one of `router.parse`. Raises UserError."""
-    kind, _, parameter = spec.partition(":")
+def _mix(spec: RouterSpec) -> Router:
+    return MixRouter(_numbers(spec, "/", float))
+
+
+def _plan(spec: RouterSpec) -> Router:
+    return PlanRouter(_numbers(spec, ".", int))
+
+
+def _numbers(spec: RouterSpec, between: str, kind: type[Number]) -> list[Number]:
     try:
-        if kind == "mix":
-            return MixRouter([float(text) for text in parameter.split("/")])
-        if kind == "plan":
-            return PlanRouter([int(text) for text in parameter.split(".") if text])
+        return [kind(text) for text in (spec.argument or "").split(between) if text]
     except ValueError:
-        raise UserError(f"router {spec}: {parameter!r} is no list of numbers") from None
-    return make_router(spec)
+        raise UserError(f"router {spec}: {spec.argument!r} is no list of numbers") from None
+
+
+register(RouterKind(MIX, "each tier by chance, with its share", _mix, "SHARES", listed=False))
+register(RouterKind(PLAN, "the tiers of a plan, step by step", _plan, "TIERS", listed=False))

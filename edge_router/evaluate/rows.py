@@ -13,19 +13,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
+import edge_router.evaluate.routers  # noqa: F401  # registers what rows may name besides
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
-from edge_router.evaluate.routers import bench_router
-from edge_router.router.base import router_name
-from edge_router.router.parse import PLAIN
+from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 
 AUTO: Final = "auto"
 DERIVED: Final = ("matched", "retry")
+RETRY: Final = "retry"  # alone it is a router, before a router it is a row
+LOW: Final = RouterSpec("low")
+HIGH: Final = RouterSpec("high")
 DEFAULT_ROWS: Final = "low,high,auto,matched:auto,retry:auto,expert"
-WITH_DIAL: Final = ("onnx",)  # routers that --dial multiplies
 
 
 @dataclass(frozen=True)
@@ -33,27 +35,36 @@ class Row:
     """One line of the table. `how` is "play", "alone", "matched", "retry", "oracle", "expert"."""
 
     how: str
-    router: str = ""  # for alone the tier's name; for matched and retry the router compared with
+    router: RouterSpec | None = None  # for matched and retry the one compared with
     kv: str = ""  # "" where no KV is handed over
     dial: float | None = None
 
     @property
     def label(self) -> str:
         """How a person names the row."""
-        router = router_name(self.router)
-        router = router if self.dial is None else f"{router}@{self.dial:g}"
-        if self.how in ("oracle", "expert"):
+        if self.router is None:
             return self.how
+        router = self.tier or self.router.short
+        router = router if self.dial is None else f"{router}@{self.dial:g}"
         return router if self.how == "play" else f"{self.how}:{router}"
+
+    @property
+    def tier(self) -> str:
+        """For an alone row: the tier's name."""
+        return ((self.router and self.router.argument) or "") if self.how == "alone" else ""
 
     @property
     def base(self) -> Row:
         """For a matched or retry row: the row it is compared with."""
         return replace(self, how="play")
 
+    def plain(self) -> dict[str, Any]:
+        """The row in results: its router as text."""
+        return asdict(self) | {"router": self.tier or str(self.router or "")}
+
 
 def parse_rows(
-    specs: Iterable[str], *, kvs: Sequence[str], dials: Sequence[float], auto: str
+    specs: Iterable[str], *, kvs: Sequence[str], dials: Sequence[float], auto: RouterSpec
 ) -> list[Row]:
     """Rows for comma-separated `specs`, `high` and the rows others refer to among them.
 
@@ -75,28 +86,30 @@ def parse_rows(
 def check_rows(rows: Iterable[Row], tiers: tuple[str, ...]) -> None:
     """Raise UserError, before anything is played, for a row that this ladder cannot play."""
     for row in rows:
-        if row.how == "alone" and row.router not in tiers:
+        if row.how == "alone" and row.tier not in tiers:
             raise UserError(
-                f"there is no tier {row.router!r} to play alone; tiers are {', '.join(tiers)}"
+                f"there is no tier {row.tier!r} to play alone; tiers are {', '.join(tiers)}"
             )
-        if row.how in ("play", *DERIVED):
-            bench_router(row.router).reset(tiers, 0)
+        if row.router is not None:
+            make_router(row.router).reset(tiers, 0)
 
 
-def _rows_of(word: str, kv: str, dials: Sequence[float], auto: str) -> list[Row]:
-    kind, colon, rest = word.partition(":")
+def _rows_of(word: str, kv: str, dials: Sequence[float], auto: RouterSpec) -> list[Row]:
+    asked = RouterSpec.parse(word)
     if word in ("oracle", "expert"):
         return [Row(word, kv=kv if word == "oracle" else "")]
-    if kind in (*DERIVED, "alone") and word not in PLAIN:
-        if not colon or not rest:
+    how, rest = asked.kind, asked.argument
+    if how in (*DERIVED, "alone") and word != RETRY:
+        if not rest:
             raise UserError(
-                f"--routers {word}: write {kind}:{'TIER' if kind == 'alone' else 'ROUTER'}"
+                f"--routers {word}: write {how}:{'TIER' if how == 'alone' else 'ROUTER'}"
             )
-        if kind == "alone":
-            return [Row("alone", rest)]
-        return [replace(row, how=kind) for row in _rows_of(rest, kv, dials, auto)]
-    router, dial = _split_dial(auto if word == AUTO else word)
-    if dial is None and dials and router.partition(":")[0] in WITH_DIAL:
+        if how == "alone":
+            return [Row("alone", RouterSpec("tier", rest))]
+        return [replace(row, how=how) for row in _rows_of(rest, kv, dials, auto)]
+    text, dial = _split_dial(word)
+    router = auto if text == AUTO else RouterSpec.parse(text)
+    if dial is None and dials and router.file is not None:  # trained ones are played at each
         return [Row("play", router, kv, d) for d in dials]
     return [Row("play", router, kv, dial)]
 
@@ -114,4 +127,4 @@ def _split_dial(word: str) -> tuple[str, float | None]:
 
 def _once(row: Row, first_kv: str) -> Row:
     """`low` never hands KV over, so it is played under one mode only."""
-    return replace(row, kv=first_kv) if (row.how, row.router) == ("play", "low") else row
+    return replace(row, kv=first_kv) if (row.how, row.router) == ("play", LOW) else row

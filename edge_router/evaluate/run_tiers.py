@@ -28,6 +28,7 @@ from edge_router.ladders.resolve import resolve
 from edge_router.results.file import results
 from edge_router.results.outputs import Outputs
 from edge_router.results.statistics import ratio
+from edge_router.router.spec import RouterSpec
 from edge_router.screen.printable import say
 
 
@@ -40,7 +41,7 @@ def run_tiers(options: PolicyOptions, outputs: Outputs) -> int:
     with stored_work(options) as work:
         policies = Policies(specs, games, settings, work)
         try:
-            played = policies.play([Row("alone", spec.name) for spec in specs])
+            played = policies.play([Row("alone", RouterSpec("tier", spec.name)) for spec in specs])
             jobs = [
                 DistanceJob(g, specs, replace(settings.options, temperature=0.0), settings.n_ctx,
                             settings.threads, options.jobs)

@@ -11,7 +11,7 @@ from edge_router.agent.events import STAGES
 from edge_router.evaluate.jobs import EXPERT
 from edge_router.evaluate.policies import Outcome, PlayedRow
 from edge_router.evaluate.records import GameRecord, StepRecord
-from edge_router.evaluate.rows import Row
+from edge_router.evaluate.rows import HIGH, Row
 from edge_router.ladders.costs import CostProfile
 from edge_router.results.statistics import Estimate, mean, paired, ratio, share
 
@@ -28,7 +28,7 @@ def summaries(
 
 
 def _reference(row: PlayedRow, played: Sequence[PlayedRow]) -> PlayedRow | None:
-    high = [p for p in played if (p.row.how, p.row.router) == ("play", "high")]
+    high = [p for p in played if (p.row.how, p.row.router) == ("play", HIGH)]
     same = [p for p in high if p.row.kv == row.row.kv]
     return next(iter(same or high), None)
 
@@ -44,7 +44,7 @@ def _summary(
     records = [a for o in outcomes for a in o.attempts]
     return {
         "row": row.label,
-        **asdict(row),
+        **row.plain(),
         "games": len(outcomes),
         "won": sum(won),
         "each": [int(w) for w in won],  # in the order of the settings' game_ids

@@ -28,11 +28,12 @@ from edge_router.errors import UserError
 from edge_router.files.data_files import UnreadableError, read_toml
 from edge_router.files.paths import require_name, stays_inside
 from edge_router.ladders.catalogue import shipped_folders
+from edge_router.router.spec import RouterSpec
 
 LADDER_FILE: Final = "ladder.toml"
 # For models nobody has tuned a router for: half a nat is the uncertainty between two tokens at
 # 80 to 20 %.
-DEFAULT_ROUTER: Final = "entropy:0.5"
+DEFAULT_ROUTER: Final = RouterSpec("entropy", "0.5")
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _TYPES: Final = {str: "a text", int: "a whole number", dict: "a table", list: "a list of tables"}
@@ -58,7 +59,7 @@ class LadderFile:
     name: str
     folder: Path
     tiers: tuple[TierSpec, ...]
-    router: str = DEFAULT_ROUTER
+    router: RouterSpec = DEFAULT_ROUTER
     prompt: str = ""  # the prompt style; "" is what the GGUF says
 
 
@@ -70,9 +71,9 @@ def read_ladder(folder: Path) -> LadderFile:
         TierSpec(t["name"], folder / t["file"], t.get("sha256", ""), shipped)
         for t in details["tier"]
     )
-    router = details["ladder"].get("router", DEFAULT_ROUTER)
+    router = RouterSpec.parse(details["ladder"].get("router", str(DEFAULT_ROUTER)))
     prompt = details["ladder"].get("prompt", "")
-    return LadderFile(details["ladder"]["name"], folder, tiers, _beside(folder, router), prompt)
+    return LadderFile(details["ladder"]["name"], folder, tiers, router.beside(folder), prompt)
 
 
 def read_details(folder: Path) -> dict[str, Any]:
@@ -92,9 +93,9 @@ def _check(data: dict[str, Any], folder: Path) -> None:
     _check_table(data, _TOP, ("ladder", "tier"), "")
     _check_table(data["ladder"], _LADDER, ("name",), " in [ladder]")
     require_name(data["ladder"]["name"], "the ladder's name")
-    kind, _, path = data["ladder"].get("router", "").partition(":")
-    if kind == "onnx" and path:
-        _require_inside(path, folder)
+    router = RouterSpec.parse(data["ladder"].get("router", ""))
+    if router.file is not None:
+        _require_inside(str(router.file), folder)
     if not data["tier"]:
         raise UserError("it names no tier")
     for number, tier in enumerate(data["tier"], 1):
@@ -130,9 +131,3 @@ def _require_inside(path: str, folder: Path) -> None:
 
 def _is_shipped(folder: Path) -> bool:
     return folder.resolve().parent in shipped_folders()
-
-
-def _beside(folder: Path, router: str) -> str:
-    """A router's spec; a path in it counts from the ladder's folder."""
-    kind, _, path = router.partition(":")
-    return f"onnx:{folder / path}" if kind == "onnx" and path else router

@@ -20,7 +20,7 @@ from edge_router.files.paths import is_folder, require_name, why_no_file
 from edge_router.ladders.catalogue import catalogue, shipped_folders
 from edge_router.ladders.ladder_file import LADDER_FILE, LadderFile, read_details, read_ladder
 from edge_router.router.base import Router
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
 
 DEFAULT_MODEL = "household"
 AUTO = "auto"

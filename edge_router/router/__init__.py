@@ -1,0 +1,13 @@
+"""Routers: what is known of a step, and the tier that writes it. They never see text.
+
+spec           RouterSpec: "entropy:0.8" taken apart, once
+registry       every kind of router: how it is built, what it does, what it compares
+base           Router, the protocol; Decision and Features
+rules          routers that need no training
+onnx_router    a trained router; onnx_file reads and checks its file, onnx_session opens it
+steered        a router that a person may overrule
+feature_table  the features: names, meaning, units, scales, versions
+features       from logits and facts to the vector that routers read
+facts          what the episode tells besides logits
+logits         the one pass over a next-token distribution
+"""

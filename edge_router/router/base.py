@@ -1,21 +1,19 @@
-"""A router maps what is known before a step to the tier that writes it.
-
-`Features` are computed once a step by `router.features`; a router only reads
-them. `Decision.reason` is a short phrase a person understands, shown by every
-listener ("entropy 1.32 >= 0.80").
-"""
+"""What a router is: it maps what is known before a step to the tier that writes it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edge_router.errors import UserError
 from edge_router.router.feature_table import DecideAt
-from edge_router.router.logits import Measure
+from edge_router.router.spec import RouterSpec
+
+if TYPE_CHECKING:  # help and completion list the routers, and load no NumPy for it
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edge_router.router.logits import Measure
 
 
 @dataclass(frozen=True)
@@ -35,40 +33,57 @@ class Features:
 class Decision:
     """The router's choice for one step.
 
-    Routers that compare a number with limits tell both, so that a listener can
+    Routers that compare a score with thresholds tell both, so that a listener can
     draw them: tier i is chosen from `score` >= `thresholds[i - 1]` on.
     """
 
-    tier: int  # index into the ladder, 0 = cheapest
-    reason: str
-    probability: float | None = None  # of needing a dearer tier, where the router has one
-    score: float | None = None  # the cheapest tier's doubt, in the router's own unit
+    tier: int  # index into the ladder, 0 = lowest
+    reason: str  # a short phrase that a person understands: "entropy 1.32 >= 0.80"
+    probability: float | None = None  # that a higher tier is needed, where the router has one
+    score: float | None = None  # how unsure the low tier is, in the router's own unit
     thresholds: tuple[float, ...] = ()  # ascending, in the unit of `score`
     forced: bool = False  # a person overruled the router
 
 
 class Router(Protocol):
-    """Maps features to a tier. `spec` is the string that builds it again ("entropy:0.8").
+    """Chooses the tier of every step. To write one, inherit: what is given here is the default.
 
-    A router may have an attribute `decide_at` (see the function of that name): with "draft" it
-    is asked after the cheapest tier has written the step on trial, with features of that text.
+    A router belongs to one episode at a time: `reset`, then `decide` once a step, in order.
+    It may keep a state from step to step, and must depend on nothing else but the features
+    and the seed.
     """
 
-    spec: str
+    spec: RouterSpec
+    """Builds the router again; `str(spec)` is what traces and tables call it."""
+
+    decide_at: DecideAt = "prompt"
+    """When `decide` is called. "prompt": before any token of the step is written, with the
+    features `NAMES`. "draft": after the low tier has written the step as a draft, which is kept
+    where tier 0 is chosen, with the features `ALL_NAMES`."""
+
+    score: str = ""
+    """What is compared with a threshold: the name of a feature, or "p(escalate)" for a
+    probability of the router's own; "" where nothing is compared."""
+
+    heeds_dial: bool = False
+    """Whether the feature `dial` (0 cost, 1 quality) can change a decision."""
 
     def reset(self, tiers: tuple[str, ...], seed: int) -> None:
-        """Called at the start of every episode with the ladder's tier names, cheapest first."""
+        """An episode begins, on tiers of these names, low to high; all draws follow from `seed`.
+
+        Raises UserError when the router does not fit the ladder.
+        """
         ...
 
-    def decide(self, features: Features) -> Decision: ...
+    def decide(self, features: Features) -> Decision:
+        """The tier of the next step. Raises UserError when the router cannot answer."""
+        ...
 
+    def dial_for(self, share: float) -> float:
+        """The dial (0 to 1) at which about `share` (0 to 1) of the steps are escalated.
 
-def decide_at(router: Router) -> DecideAt:
-    """When a router wants to be asked: before any token is written, unless it says otherwise."""
-    return "draft" if getattr(router, "decide_at", "prompt") == "draft" else "prompt"
-
-
-def router_name(spec: str) -> str:
-    """A router's spec; of the path to a trained one only folder and file: all that has room."""
-    kind, _, path = spec.partition(":")
-    return f"{kind}:{'/'.join(PurePath(path).parts[-2:])}" if kind == "onnx" else spec
+        Raises UserError where nobody has measured that, as for every router without training.
+        """
+        raise UserError(
+            f"router {self.spec} cannot keep a budget; --budget needs a trained one, onnx:PATH"
+        )

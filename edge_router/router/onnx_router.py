@@ -16,21 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.errors import UserError
-from edge_router.router.base import Decision, Features
-from edge_router.router.feature_table import DecideAt, column
+from edge_router.router.base import Decision, Features, Router
+from edge_router.router.feature_table import column
 from edge_router.router.onnx_file import read_router
 from edge_router.router.onnx_session import first_line
+from edge_router.router.spec import RouterSpec
 
 _DIAL = column("dial")
 
 
-class OnnxRouter:
+class OnnxRouter(Router):
     """The router in an ONNX file. Raises UserError when the file is none or does not fit."""
 
+    score = "p(escalate)"
+    heeds_dial = True
+
     def __init__(self, path: str | Path) -> None:
-        self.spec = f"onnx:{path}"
+        self.spec = RouterSpec.trained(Path(path))
         self.file = read_router(Path(path))
-        self.decide_at: DecideAt = self.file.decide_at
+        self.decide_at = self.file.decide_at
         self._dials: dict[float, np.float32] = {}
         self.tiers: tuple[str, ...] = ()
         self._outputs = ["probabilities"] + (["state_out"] if self.file.state_shape else [])

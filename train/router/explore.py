@@ -9,7 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 from train.router.forest import Forest, walk
 from train.router.node import Node
 from train.router.oracle import search, tier_weights
@@ -54,7 +55,7 @@ class Wanted:
 class Played:
     """What routers make of a game: (spec, dial) for each, with the tiers' names."""
 
-    routers: tuple[tuple[str, float], ...]
+    routers: tuple[tuple[RouterSpec, float], ...]
     tiers: tuple[str, ...]
 
 

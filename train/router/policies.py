@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.router.base import Features, Router, decide_at
+from edge_router.router.base import Features, Router
 from edge_router.router.feature_table import SCHEMA, names_at
 from train.router.forest import Floats, Forest, Ints
 
@@ -33,7 +33,7 @@ class RouterPolicy:
         chosen = np.zeros(len(rows), np.int64)
         for i, (vector, episode) in enumerate(zip(features, episodes, strict=True)):
             router = self._routers[episode]
-            names = names_at(decide_at(router))
+            names = names_at(router.decide_at)
             chosen[i] = router.decide(Features(SCHEMA, names, vector[: len(names)])).tier
         return chosen
 

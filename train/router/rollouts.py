@@ -15,6 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
+from edge_router.router.spec import RouterSpec
 from edge_router.work.progress import Progress, silent
 from train.router.explore import ExplorePlan, Job, Played, Wanted
 from train.router.forest import Forest, Ints
@@ -75,7 +76,9 @@ class Rollouts:
             self._keep(task.game.key, new, plan.what)
             total()
 
-    def play(self, games: Sequence[Game], routers: Sequence[tuple[str, float]], what: str) -> None:
+    def play(
+        self, games: Sequence[Game], routers: Sequence[tuple[RouterSpec, float]], what: str
+    ) -> None:
         """Let routers, as (spec, dial), play the games; what they need is then known."""
         if not len(routers):
             return

@@ -16,7 +16,8 @@ from pathlib import Path
 from edge_router.errors import UserError
 from edge_router.ladders.ladder_file import read_ladder
 from edge_router.ladders.ladder_writer import set_router
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 from edge_router.screen.printable import say
 
 ROUTER = "router.onnx"
@@ -26,7 +27,7 @@ PICTURES = "router-*.png"
 def ship(run: Path, folder: Path) -> None:
     """Copy the router of a training run and its pictures to `folder`. Raises UserError."""
     names = tuple(tier.name for tier in read_ladder(folder).tiers)
-    make_router(f"onnx:{run / ROUTER}").reset(names, 0)
+    make_router(RouterSpec.trained(run / ROUTER)).reset(names, 0)
     for path in (run / ROUTER, *run.glob(PICTURES)):
         shutil.copyfile(path, folder / path.name)
     set_router(folder, f"onnx:{ROUTER}")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from edge_router.engine.tier import KvMode
 from edge_router.ladders.costs import CostProfile, StepTokens
 from edge_router.results.statistics import mcnemar_exact, wilson
-from edge_router.router.base import decide_at
-from edge_router.router.parse import make_router
+from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 from train.router.forest import Forest, Ints, Walks, walk
 from train.router.games import Game
 from train.router.oracle import search, tier_weights
@@ -25,10 +25,10 @@ from train.router.rollouts import Rollouts
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """A row to be: its name, the router's spec, the dial."""
+    """A row to be: its name, the router, the dial."""
 
     name: str
-    spec: str
+    spec: RouterSpec
     dial: float = 0.5
 
 
@@ -106,15 +106,15 @@ def _row(
     forest, setting = rollouts.forest, rollouts.setting
     policy = RouterPolicy(partial(make_router, asked.spec), setting.names, forest)
     walks = walk(forest, games, policy, dials=asked.dial, expand=rollouts.expand)
-    drafts = decide_at(make_router(asked.spec)) == "draft"
+    drafts = make_router(asked.spec).decide_at == "draft"
     escalated = (walks.tiers > 0) & walks.taken
     decoded = forest.decoded[np.maximum(walks.rows, 0)]
     kept = (np.take_along_axis(decoded, walks.tiers[..., None], 2)[..., 0] * walks.taken).sum()
     rejected = int((decoded[..., 0] * escalated).sum()) if drafts else 0
     return PolicyResult(
         name=asked.name,
-        spec=asked.spec,
-        dial=asked.dial if asked.spec.startswith("onnx:") else None,
+        spec=str(asked.spec),
+        dial=asked.dial if asked.spec.file else None,
         won=[bool(w) for w in walks.won],
         steps=[int(n) for n in walks.steps],
         escalated=[int(n) for n in escalated.sum(0)],

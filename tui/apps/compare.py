@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from edge_router.agent.trace import Trace
-from edge_router.router.base import router_name
+from edge_router.router.spec import RouterSpec
 from edge_router.screen.printable import one_line
 from tui.apps.frame import Key
 from tui.apps.replay import ReplayApp
@@ -68,7 +68,7 @@ class CompareApp(ReplayApp):
             s.beside = self.timelines[1 - number].episode
             base.query_one(Legend).show(s)
             run = base.query_one(f"#run{number}")
-            router = router_name(timeline.trace.started.router)
+            router = RouterSpec.parse(timeline.trace.started.router).short
             s.title = one_line(f"{self._names[number]}  ·  router {router}")
             s.ahead = Ahead(timeline.tiers, self._parts_at)
             run.query_one(Transcript).show(s)

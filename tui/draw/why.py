@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from edge_router.agent.events import Routed
-from edge_router.router.base import router_name
+from edge_router.router.spec import RouterSpec
 from tui.draw.lines import badge, block, line, wrapped
 from tui.draw.strip import height_of, limits_of
 from tui.draw.words import (
@@ -38,7 +38,8 @@ def draw_why(s: Screenful, width: int, height: int) -> Text:
     if routed.forced:
         lines += wrapped(Text(routed.reason.partition("; ")[2], s.look.soft), width)
     lines += wrapped(
-        Text(f"router {router_name(started.router)}: {_decided(routed)}", s.look.soft), width
+        Text(f"router {RouterSpec.parse(started.router).short}: {_decided(routed)}", s.look.soft),
+        width,
     )
     if step.started is not None:
         prompt = (

@@ -6,6 +6,7 @@ import math
 
 from edge_router.agent.escalation import summary
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Routed
+from edge_router.router.spec import RouterSpec
 from tui.state.episode import Episode, StepView
 
 SURE = 0.9  # probability of the likeliest token from which the model is called sure
@@ -112,7 +113,7 @@ def because(routed: Routed, started: EpisodeStarted) -> str:
         if tier == 0:
             return "the low tier's doubt is under the limit"
         return "the low tier's doubt is over the limit"
-    if started.router.startswith("random"):
+    if RouterSpec.parse(started.router).kind == "random":
         return "it was drawn by lot"
     if routed.probability is not None:
         return f"the router sees {percent(routed.probability)} need for more precision"

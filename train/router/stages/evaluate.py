@@ -17,7 +17,9 @@ import numpy as np
 from edge_router.errors import UserError
 from edge_router.ladders.costs import CostProfile
 from edge_router.results.file import write_text
-from edge_router.router.parse import make_router
+from edge_router.router.feature_table import ALL_NAMES, feature
+from edge_router.router.registry import RouterKind, kinds, make_router
+from edge_router.router.spec import RouterSpec
 from edge_router.screen.printable import paragraphs, say
 from edge_router.tasks.alfworld.game_files import split_games
 from train.router import figures, front
@@ -55,7 +57,7 @@ def evaluate(run: Run, comparison: Comparison) -> None:
     asked = policies(run)
     sets = _official(run) if comparison.official else []
     sets.append(("test", run.sets.test))
-    found: dict[str, Any] = {"policies": [a.spec for a in asked], "tables": []}
+    found: dict[str, Any] = {"policies": [str(a.spec) for a in asked], "tables": []}
     replays = []
     for kv in (run.setting.kv, *comparison.kvs):
         for name, games in sets:
@@ -90,43 +92,46 @@ def policies(run: Run) -> list[PolicySpec]:
     router, supervised = run.folder / "router.onnx", run.folder / "sft.onnx"
     if not router.is_file():
         raise UserError(f"{router} does not exist; run the stage export first")
-    share = _share(run, f"onnx:{router}")
+    ours, first = RouterSpec.trained(router), RouterSpec.trained(supervised)
+    share = _share(run, ours)
     names = run.setting.names
-    asked = [PolicySpec(f"always {names[0]}", "low")]
-    asked += [PolicySpec(f"always {name}", f"tier:{name}") for name in names[1:-1]]
-    asked += [PolicySpec(f"always {names[-1]}", "high")]
-    asked += [PolicySpec(f"random {100 * p:g} %", f"random:{p}") for p in CHANCES]
-    asked += [PolicySpec("random, same share", f"random:{share:.4f}")]
+    asked = [PolicySpec(f"always {names[0]}", RouterSpec("low"))]
+    asked += [PolicySpec(f"always {name}", RouterSpec("tier", name)) for name in names[1:-1]]
+    asked += [PolicySpec(f"always {names[-1]}", RouterSpec("high"))]
+    asked += [PolicySpec(f"random {100 * p:g} %", RouterSpec("random", str(p))) for p in CHANCES]
+    asked += [PolicySpec("random, same share", RouterSpec("random", f"{share:.4f}"))]
     asked += [
-        PolicySpec(f"{kind}, same share", matched(run, kind, share))
-        for kind in ("entropy", "margin", "draft")
+        PolicySpec(f"{kind.name}, same share", matched(run, kind, share))
+        for kind in kinds()
+        if kind.score in ALL_NAMES
     ]
-    asked += [PolicySpec("high after a refusal", "retry")]
-    asked += [PolicySpec(f"SFT, dial {d:g}", f"onnx:{supervised}", d) for d in DIALS]
-    asked += [PolicySpec(f"SFT + GRPO, dial {d:g}", f"onnx:{router}", d) for d in DIALS]
+    asked += [PolicySpec("high after a refusal", RouterSpec("retry"))]
+    asked += [PolicySpec(f"SFT, dial {d:g}", first, d) for d in DIALS]
+    asked += [PolicySpec(f"SFT + GRPO, dial {d:g}", ours, d) for d in DIALS]
     return asked
 
 
-def _share(run: Run, spec: str, games: int | None = None) -> float:
+def _share(run: Run, spec: RouterSpec, games: int | None = None) -> float:
     """Escalation rate of a router on the select games, or the first of them."""
     rollouts, judges = run.rollouts, run.sets.select[:games]
-    rollouts.play(judges, [(spec, 0.5)], f"share of {spec.partition(':')[0]}")
+    rollouts.play(judges, [(spec, 0.5)], f"share of {spec.kind}")
     policy = RouterPolicy(partial(make_router, spec), run.setting.names, rollouts.forest)
     return front.point(rollouts.forest, rollouts.take(judges), policy, 0.5, rollouts.expand).share
 
 
-def matched(run: Run, kind: str, share: float) -> str:
+def matched(run: Run, kind: RouterKind, share: float) -> RouterSpec:
     """The threshold router of a kind that sends `share` of the steps to the high tier.
 
     The threshold is a quantile of its statistic along the low tier's own episodes on the
     select games, found by halving until the share that comes of it there fits; what share
     comes of it on other games stands in the table.
     """
-    values = run.statistic({"entropy": "entropy", "margin": "margin", "draft": "draft_min_p"}[kind])
+    values = run.statistic(kind.score)
+    rises = feature(kind.score).kind == "doubt"  # else it falls where the low tier is unsure
     least, most, part = 0.0, 1.0, share
     for _ in range(HALVINGS):
-        quantile = 1.0 - part if kind == "entropy" else part
-        spec = f"{kind}:{float(np.quantile(values, quantile)):.6g}"
+        quantile = 1.0 - part if rises else part
+        spec = RouterSpec(kind.name, f"{float(np.quantile(values, quantile)):.6g}")
         found = _share(run, spec, MATCHED_ON)
         if abs(found - share) < 0.05 * share:
             break

@@ -1,66 +1,72 @@
-"""Routers that need no training: the ends of the scale, chance, and one threshold on uncertainty.
+"""Routers that need no training: the ends of the ladder, chance, and one threshold on a score.
 
 A trained router has to beat these at the same cost, so all of them are on the
 command line beside it. Ladders of one tier are served too: everything then
 goes to that tier.
 
-Thresholds on ladders of more than two tiers: the dearest tier is chosen where
-the threshold as given is met, tier i of n-1 where the threshold moved i/(n-1)
-of the way from certainty to it is met. With three tiers `entropy:0.8` takes the
-middle tier from 0.4 nats and the dearest from 0.8; `margin:0.2` takes the
-middle tier below 0.6 and the dearest below 0.2.
+Thresholds on ladders of more than two tiers: the high tier is chosen where the
+threshold as given is met, tier i of n-1 where the threshold moved i/(n-1) of
+the way from certainty to it is met. With three tiers `entropy:0.8` takes the
+middle tier from 0.4 nats and the high tier from 0.8; `margin:0.2` takes the
+middle tier below 0.6 and the high tier below 0.2.
+
+The dial moves the thresholds of entropy and margin, see `turned`.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 from edge_router.errors import UserError
-from edge_router.router.base import Decision, Features
+from edge_router.router.base import Decision, Features, Router
 from edge_router.router.feature_table import DecideAt
+from edge_router.router.spec import RouterSpec
+
+NEUTRAL = 0.5  # the dial's setting that leaves a threshold as it was given
 
 
-class _Baseline:
+class _Rule(Router):
     """A router that remembers the ladder it was given."""
 
-    def __init__(self, spec: str) -> None:
-        self.spec = spec
+    def __init__(self, kind: str, argument: object = None) -> None:
+        self.spec = RouterSpec(kind, None if argument is None else str(argument))
         self.tiers: tuple[str, ...] = ()
 
     def reset(self, tiers: tuple[str, ...], seed: int) -> None:
         self.tiers = tiers
 
     @property
-    def dearest(self) -> int:
+    def highest(self) -> int:
         return len(self.tiers) - 1
 
 
-class LowRouter(_Baseline):
-    """Always the cheapest tier."""
+class LowRouter(_Rule):
+    """Always the low tier."""
 
     def __init__(self) -> None:
         super().__init__("low")
 
     def decide(self, features: Features) -> Decision:
-        return Decision(0, "always the cheapest")
+        return Decision(0, "always the low tier")
 
 
-class HighRouter(_Baseline):
-    """Always the dearest tier."""
+class HighRouter(_Rule):
+    """Always the high tier."""
 
     def __init__(self) -> None:
         super().__init__("high")
 
     def decide(self, features: Features) -> Decision:
-        return Decision(self.dearest, "always the dearest")
+        return Decision(self.highest, "always the high tier")
 
 
-class TierRouter(_Baseline):
+class TierRouter(_Rule):
     """Always the tier of that name; `reset` raises UserError when the ladder has none."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"tier:{name}")
+        super().__init__("tier", name)
         self.name = name
 
     def reset(self, tiers: tuple[str, ...], seed: int) -> None:
@@ -75,15 +81,15 @@ class TierRouter(_Baseline):
         return Decision(self.tiers.index(self.name), f"always {self.name}")
 
 
-class RandomRouter(_Baseline):
-    """The dearest tier with probability P, else the cheapest; tiers between are never chosen.
+class RandomRouter(_Rule):
+    """The high tier with probability P, else the low one; tiers between are never chosen.
 
     The draws of an episode depend on `seed` alone and have nothing in common
     with draws that others make with the same seed. Raises UserError unless 0 <= P <= 1.
     """
 
     def __init__(self, probability: float) -> None:
-        super().__init__(f"random:{probability}")
+        super().__init__("random", probability)
         self.probability = _between_0_and_1(probability, f"router {self.spec}: the probability")
         self._random = random.Random(0)
 
@@ -93,13 +99,13 @@ class RandomRouter(_Baseline):
 
     def decide(self, features: Features) -> Decision:
         drawn = self._random.random()
-        dear = drawn < self.probability
-        reason = f"drawn {drawn:.2f} {'<' if dear else '>='} {self.probability:.2f}"
-        return Decision(self.dearest if dear else 0, reason, self.probability)
+        escalates = drawn < self.probability
+        reason = f"drawn {drawn:.2f} {'<' if escalates else '>='} {self.probability:.2f}"
+        return Decision(self.highest if escalates else 0, reason, self.probability)
 
 
-class RetryRouter(_Baseline):
-    """The cheapest tier; after a refused command the dearest writes the next step."""
+class RetryRouter(_Rule):
+    """The low tier; after a refused command the high tier writes the next step."""
 
     def __init__(self) -> None:
         super().__init__("retry")
@@ -107,36 +113,40 @@ class RetryRouter(_Baseline):
     def decide(self, features: Features) -> Decision:
         refused = features["last_refused"] > 0
         reason = "the last command was refused" if refused else "nothing was refused"
-        return Decision(self.dearest if refused else 0, reason)
+        return Decision(self.highest if refused else 0, reason)
 
 
-class DraftRouter(_Baseline):
-    """The dearest tier writes again what the cheapest wrote with a token less probable than P.
+class DraftRouter(_Rule):
+    """The high tier writes again what the low tier drafted with a token less probable than P.
 
     Decides at the draft. Raises UserError unless 0 <= P <= 1.
     """
 
     decide_at: DecideAt = "draft"
+    score = "draft_min_p"
 
     def __init__(self, probability: float) -> None:
-        super().__init__(f"draft:{probability}")
+        super().__init__("draft", probability)
         self.probability = _between_0_and_1(probability, f"router {self.spec}: the probability")
 
     def decide(self, features: Features) -> Decision:
         least = features["draft_min_p"]
         unsure = least < self.probability
         reason = f"least sure token {least:.2f} {'<' if unsure else '>='} {self.probability:.2f}"
-        return Decision(self.dearest if unsure else 0, reason)
+        return Decision(self.highest if unsure else 0, reason)
 
 
-class EntropyRouter(_Baseline):
-    """The dearest tier when the entropy (nats) is at least T; see above for more than two tiers.
+class EntropyRouter(_Rule):
+    """The high tier when the entropy (nats) is at least T; see above for more than two tiers.
 
-    Raises UserError unless T is finite and at least 0. T = 0 is always the dearest.
+    Raises UserError unless T is finite and at least 0. T = 0 is always the high tier.
     """
 
+    score = "entropy"
+    heeds_dial = True
+
     def __init__(self, threshold: float) -> None:
-        super().__init__(f"entropy:{threshold}")
+        super().__init__("entropy", threshold)
         if not 0 <= threshold < math.inf:
             raise UserError(
                 f"router {self.spec}: the entropy must be 0 nats or more, for example entropy:0.8"
@@ -145,38 +155,60 @@ class EntropyRouter(_Baseline):
 
     def decide(self, features: Features) -> Decision:
         entropy = features["entropy"]
-        thresholds = [self.threshold * share for share in _shares(self.dearest)]
+        thresholds = [self.threshold * share for share in _shares(self.highest)]
         tier = sum(entropy >= threshold for threshold in thresholds)
         reason = _reason("entropy", entropy, ">=", "<", thresholds, tier)
-        return Decision(tier, reason, score=entropy, thresholds=tuple(thresholds))
+        given = Decision(tier, reason, score=entropy, thresholds=tuple(thresholds))
+        return turned(given, features["dial"])
 
 
-class MarginRouter(_Baseline):
-    """The dearest tier when p1 - p2 is below T; see above for more than two tiers.
+class MarginRouter(_Rule):
+    """The high tier when p1 - p2 is below T; see above for more than two tiers.
 
-    Raises UserError unless 0 <= T <= 1. T = 0 never takes the dearest.
+    Raises UserError unless 0 <= T <= 1. T = 0 never takes the high tier.
     """
 
+    score = "margin"
+    heeds_dial = True
+
     def __init__(self, threshold: float) -> None:
-        super().__init__(f"margin:{threshold}")
+        super().__init__("margin", threshold)
         self.threshold = _between_0_and_1(threshold, f"router {self.spec}: the margin")
 
     def decide(self, features: Features) -> Decision:
         margin = features["margin"]
-        thresholds = [self.threshold * share + (1 - share) for share in _shares(self.dearest)]
+        thresholds = [self.threshold * share + (1 - share) for share in _shares(self.highest)]
         tier = sum(margin < threshold for threshold in thresholds)
         reason = _reason("margin", margin, "<", ">=", thresholds, tier)
-        return Decision(
+        given = Decision(
             tier,
             reason,
             score=1 - margin,
             thresholds=tuple(1 - threshold for threshold in thresholds),
         )
+        return turned(given, features["dial"])
 
 
-def _shares(dearest: int) -> list[float]:
-    """How far towards the threshold each tier above the cheapest begins; the last is 1."""
-    return [i / dearest for i in range(1, dearest + 1)]
+def turned(decision: Decision, dial: float) -> Decision:
+    """The decision with its thresholds moved by the dial (0 to 1).
+
+    A threshold becomes T * (1 - dial) / dial: T at 0.5, nothing at 1 (always the high tier), and
+    out of reach at 0 (always the low tier).
+    """
+    if dial == NEUTRAL or decision.score is None or not decision.thresholds:
+        return decision
+    factor = (1 - dial) / dial if dial > 0 else math.inf
+    # A threshold of 0 always takes the high tier; at dial 0 even that one gives way.
+    thresholds = tuple(t * factor if t or dial > 0 else math.inf for t in decision.thresholds)
+    tier = sum(decision.score >= threshold for threshold in thresholds)
+    limit = thresholds[max(tier - 1, 0)]
+    reason = f"doubt {decision.score:.4f} {'>=' if tier else '<'} {limit:.4f} (dial {dial:.2f})"
+    return replace(decision, tier=tier, reason=reason, thresholds=thresholds)
+
+
+def _shares(highest: int) -> list[float]:
+    """How far towards the threshold each tier above the low one begins; the last is 1."""
+    return [i / highest for i in range(1, highest + 1)]
 
 
 def _reason(

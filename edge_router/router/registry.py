@@ -1,0 +1,160 @@
+"""Every kind of router: how it is built, what it does, and what it compares.
+
+Commands, completion, help, benchmarks and training ask here; whoever has a router of their own
+registers its kind:
+
+    register(RouterKind("mine", "what it does", build=lambda spec: MyRouter()))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edge_router.errors import UserError
+from edge_router.router.base import Router
+from edge_router.router.feature_table import DecideAt
+from edge_router.router.rules import (
+    DraftRouter,
+    EntropyRouter,
+    HighRouter,
+    LowRouter,
+    MarginRouter,
+    RandomRouter,
+    RetryRouter,
+    TierRouter,
+)
+from edge_router.router.spec import TRAINED, RouterSpec
+
+
+@dataclass(frozen=True)
+class RouterKind:
+    """What there is to know of a kind before one is built."""
+
+    name: str
+    doc: str  # what it picks
+    build: Callable[[RouterSpec], Router]  # raises UserError for an argument that is none
+    argument: str = ""  # what stands behind the colon, "P"; "" where there is no colon
+    decide_at: DecideAt | None = "prompt"  # as in Router; None where the file says
+    score: str = ""  # as in Router
+    listed: bool = True  # offered in help, completion and messages
+
+    @property
+    def written(self) -> str:
+        """How it is typed: "entropy:T"."""
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+
+_kinds: dict[str, RouterKind] = {}
+
+
+def register(kind: RouterKind) -> None:
+    """Offer a kind; one of the same name is replaced."""
+    _kinds[kind.name] = kind
+
+
+def kinds() -> list[RouterKind]:
+    """The kinds that are offered, in the order of the help."""
+    return [kind for kind in _kinds.values() if kind.listed]
+
+
+def find_kind(spec: RouterSpec) -> RouterKind:
+    """The kind of a router. Raises UserError where there is none, or none with an argument."""
+    kind = _kinds.get(spec.kind)
+    if kind is None:
+        there = ", ".join(kind.written for kind in kinds())
+        raise UserError(f"there is no router {str(spec)!r}; there are {there}")
+    if spec.argument is not None and not kind.argument:
+        raise UserError(f"router {spec}: {kind.name} takes no parameter; write {kind.name}")
+    return kind
+
+
+def make_router(spec: RouterSpec | str) -> Router:
+    """Build a router from its spec, or from its text ("low", "entropy:0.8").
+
+    Raises UserError for an unknown router, a parameter that is missing, superfluous,
+    not a number or out of range, and for ONNX files that are no router of this version.
+    """
+    if isinstance(spec, str):
+        spec = RouterSpec.parse(spec)
+    return find_kind(spec).build(spec)
+
+
+# -- building from a spec -------------------------------------------------------------------------
+
+
+def _plain(make: Callable[[], Router]) -> Callable[[RouterSpec], Router]:
+    return lambda spec: make()
+
+
+def _named(make: Callable[[str], Router]) -> Callable[[RouterSpec], Router]:
+    return lambda spec: make(_argument(spec))
+
+
+def _numbered(make: Callable[[float], Router]) -> Callable[[RouterSpec], Router]:
+    return lambda spec: make(_number(spec))
+
+
+def _argument(spec: RouterSpec) -> str:
+    if not (spec.argument or "").strip():
+        raise UserError(
+            f"router {spec}: its parameter is missing; write {_kinds[spec.kind].written}"
+        )
+    return spec.argument or ""
+
+
+def _number(spec: RouterSpec) -> float:
+    try:
+        return float(_argument(spec))
+    except ValueError:
+        raise UserError(
+            f"router {spec}: {spec.argument!r} is not a number; write "
+            f"{_kinds[spec.kind].written}, for example {spec.kind}:0.5"
+        ) from None
+
+
+def _trained(path: str) -> Router:
+    from edge_router.router.onnx_router import OnnxRouter  # loads onnxruntime
+
+    return OnnxRouter(path)
+
+
+_OURS: Sequence[RouterKind] = (
+    RouterKind("low", "always the low tier", _plain(LowRouter)),
+    RouterKind("high", "always the high tier", _plain(HighRouter)),
+    RouterKind("tier", "always the tier of that name", _named(TierRouter), "NAME"),
+    RouterKind("random", "the high tier with probability P", _numbered(RandomRouter), "P"),
+    RouterKind("retry", "the high tier after a refused command", _plain(RetryRouter)),
+    RouterKind(
+        "entropy",
+        "the high tier when the low tier's next-token entropy reaches T nats",
+        _numbered(EntropyRouter),
+        "T",
+        score="entropy",
+    ),
+    RouterKind(
+        "margin",
+        "the high tier when the two likeliest tokens' probabilities lie less than T apart",
+        _numbered(MarginRouter),
+        "T",
+        score="margin",
+    ),
+    RouterKind(
+        "draft",
+        "the high tier for a draft of the low tier with a token less probable than P",
+        _numbered(DraftRouter),
+        "P",
+        decide_at="draft",
+        score="draft_min_p",
+    ),
+    RouterKind(
+        TRAINED,
+        "what a trained router says",
+        _named(_trained),
+        "PATH",
+        decide_at=None,
+        score="p(escalate)",
+    ),
+)
+for _kind in _OURS:
+    register(_kind)
