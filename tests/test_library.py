@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,10 @@ import edge_router
 from edge_router import Response, RoutedModel, UserError
 from edge_router.agent.events import EpisodeStarted, Event
 from edge_router.ladders.resolve import resolve, router_for
+from tests.engine_fixtures import tiny_paths
 from tests.test_imports import HEAVY, modules_after
+
+__all__ = ["tiny_paths"]
 
 OPENING = "task: put a clean mug in cabinet.\nroom: cabinet 2 cabinet 1 countertop 1 sinkbasin 1"
 
@@ -185,3 +189,12 @@ def test_tiers_are_given_as_files() -> None:
     tiers = {spec.name: spec.path for spec in resolve("household", []).tiers}
     with edge_router.load(tiers=tiers, threads=1) as model:
         assert model.tiers == ("iq1_s", "q8_0")
+
+
+def test_a_general_model_chats_under_a_threshold(tiny_paths: dict[str, Path]) -> None:
+    tiers = {"low": tiny_paths["q3_k_m"], "high": tiny_paths["q8_0"]}
+    messages = [{"role": "system", "content": "Be brief."}, user("Hello!")]
+    with edge_router.load(tiers=tiers, context=256, threads=1) as model:
+        response = model.chat(messages, max_tokens=5)
+    assert response.reason.startswith("entropy")
+    assert response.latency.decode_tokens <= 5
