@@ -47,7 +47,7 @@ def where(_item: int) -> int:
 
 
 @BACKENDS
-def test_a_piece_that_fails_or_dies_is_told_and_the_others_are_done(jobs: int) -> None:
+def test_a_piece_that_fails_or_dies_is_reported_and_the_others_are_done(jobs: int) -> None:
     items = [1, 13, 2, 99, 3, 4, 5, 6]
     done = dict(run_all(work, items, Backend(jobs)))
     assert sorted(done) == list(range(8))
@@ -76,7 +76,7 @@ def test_work_never_runs_in_the_process_that_keeps_the_results(jobs: int) -> Non
     assert os.getpid() not in {pid for _, pid in run_all(where, [0, 1], Backend(jobs))}
 
 
-def test_a_scheduler_that_is_not_there_is_told() -> None:
+def test_a_scheduler_that_is_not_there_is_reported() -> None:
     pytest.importorskip("distributed")
     with pytest.raises(UserError, match="no dask scheduler at nowhere"):
         list(run_all(work, [1], Backend(1, "nowhere")))

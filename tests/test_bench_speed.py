@@ -1,4 +1,4 @@
-"""bench speed and calibrate measure real tiers, and their mistakes are told in a sentence."""
+"""bench speed and calibrate measure real tiers, and their mistakes are reported in a sentence."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_shapes_have_the_number_of_weights_of_the_models_they_are_named_after(
     assert round(SHAPES[name].parameters / 1e6) == millions
 
 
-def test_a_disk_that_is_too_full_is_told_before_anything_is_written(
+def test_a_disk_that_is_too_full_is_reported_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     usage: Any = namedtuple("usage", "total used free")
@@ -198,7 +198,7 @@ def test_a_disk_that_is_too_full_is_told_before_anything_is_written(
         (["--shape=tiny", "--json=absent/f.json"], "make the folder"),
     ],
 )
-def test_bad_input_is_told_in_one_sentence(
+def test_bad_input_is_reported_in_one_sentence(
     command: list[str], options: list[str], says: str, monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:  # fmt: skip

@@ -55,7 +55,7 @@ def assert_fits(text: str, wide: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MEASURED)
-def test_measurements_are_told_in_80_columns(
+def test_measurements_are_reported_in_80_columns(
     kind: str,
     specs: list[TierSpec],
     tmp_path: Path,
@@ -85,7 +85,9 @@ def test_measurements_are_told_in_80_columns(
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["games", "list"], ["models", "list"]])
-def test_lists_are_told_in_80_columns(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_reported_in_80_columns(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EDGE_ROUTER_HOME", "/a-home")
     shown = []
     for width in ("80", "1000"):

@@ -99,8 +99,8 @@ def test_options_reach_the_episode(ladder: list[str], tmp_path: Path) -> None:
     result = run("play", *ladder, "--trace", path, *options.split())
     assert result.exit_code == 0, result.output
     trace = read_trace(path)
-    told = trace.started
-    assert (told.seed, told.temperature, told.kv, told.constrained, told.router) == (
+    episode = trace.started
+    assert (episode.seed, episode.temperature, episode.kv, episode.constrained, episode.router) == (
         *(5, 0.7, "handoff:8"),
         *(True, "high"),
     )

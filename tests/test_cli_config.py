@@ -36,7 +36,9 @@ def settings(*command: str) -> dict[str, tuple[object, str]]:
     return {f"{r['command']} {r['option']}": (r["value"], r["source"]) for r in rows}
 
 
-def test_every_value_is_told_with_its_source(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_value_is_reported_with_its_source(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file.write_text('[play]\nrouter = "high"\nseed = 3\n[bench.policies]\njobs = 2\n')
     monkeypatch.setenv("EDGE_ROUTER_PLAY_SEED", "4")
     found = settings()
@@ -68,9 +70,9 @@ def test_a_run_takes_its_defaults_from_the_file(file: Path, tmp_path: Path) -> N
         f'threads = 1\nsplit = "generated"\ntrace = {json.dumps(str(trace))}\n'
     )
     assert run("play", "--seed=5").exit_code == 0
-    told = read_trace(trace).started
-    assert (told.router, told.max_steps, told.seed) == ("high", 1, 5)
-    assert [t.name for t in told.tiers] == ["q3_k_m", "q8_0"]
+    played = read_trace(trace).started
+    assert (played.router, played.max_steps, played.seed) == ("high", 1, 5)
+    assert [t.name for t in played.tiers] == ["q3_k_m", "q8_0"]
 
 
 @pytest.mark.parametrize(

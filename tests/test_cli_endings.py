@@ -76,12 +76,12 @@ def test_commands_run_with_closed_streams(command: str, closed: str) -> None:
     ["{play} --plain", "{play} --json", "games list", "models list", "models show household",
      "doctor", "config", "completion fish", "--help", "--version"],
 )  # fmt: skip
-def test_a_full_disk_is_told_in_one_sentence(play: str, command: str) -> None:
+def test_a_full_disk_is_reported_in_one_sentence(play: str, command: str) -> None:
     with FULL.open("wb") as full:
         done = run(command.replace("{play}", play), stdout=full.fileno())
     assert done.returncode == 2
-    told = [line for line in done.stderr.splitlines() if line.startswith("edge-router: ")]
-    assert told == ["edge-router: cannot write: No space left on device"]
+    said = [line for line in done.stderr.splitlines() if line.startswith("edge-router: ")]
+    assert said == ["edge-router: cannot write: No space left on device"]
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
@@ -100,7 +100,7 @@ def test_a_reader_that_is_gone_ends_a_command_quietly(play: str, command: str) -
 def test_an_encoding_that_lacks_characters_is_survived(
     play: str, encoding: str, command: str, tmp_path: Path
 ) -> None:
-    home = tmp_path / "h\u00f6m\u2588"  # told by config and doctor
+    home = tmp_path / "h\u00f6m\u2588"  # shown by config and doctor
     done = run(
         command.replace("{play}", play), PYTHONIOENCODING=encoding, EDGE_ROUTER_HOME=str(home)
     )
@@ -161,7 +161,7 @@ def test_the_traceback_is_shown_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> 
         (lambda: FileNotFoundError(2, "No such file", "x"), 1, "did not expect: FileNotFound"),
     ],
 )
-def test_what_the_system_refuses_is_told_as_such(
+def test_what_the_system_refuses_is_reported_as_such(
     error: Callable[[], BaseException], code: int, says: str
 ) -> None:
     result = CliRunner().invoke(failing(error), ["fail"])

@@ -73,8 +73,8 @@ def test_every_option_that_names_a_path_expands_it() -> None:
     assert [p.name for p in params if type(p.type) is click.Path] == []
     words = ("path", "file", "folder", "gguf")
     named = [p for p in params if isinstance(p, click.Option) and p.help]
-    told = [p for p in named if any(w in f"{p.metavar} {p.help}".lower() for w in words)]
-    takes_text = [p for p in told if not p.is_flag]
+    matching = [p for p in named if any(w in f"{p.metavar} {p.help}".lower() for w in words)]
+    takes_text = [p for p in matching if not p.is_flag]
     assert [p.name for p in takes_text if not isinstance(p.type, UserPath | Spelled)] == []
 
 

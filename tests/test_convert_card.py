@@ -1,4 +1,4 @@
-"""A model card and sampling values are decoration: what is broken in them is left out and told."""
+"""A model card and sampling values are decoration: what is broken is left out and reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "Tiny-Qwen3", "qwen3")
 
 
-def told(folder: Path) -> tuple[str, ...]:
+def shown(folder: Path) -> tuple[str, ...]:
     """What converting says; the file is `folder`.gguf."""
     target = folder.with_suffix(".gguf")
     return open_source(folder).write(target, lambda n_bytes: None, check=False)
@@ -47,7 +47,7 @@ def test_a_broken_model_card_is_left_out(front: str, about: str, checkpoint: Pat
     (checkpoint / "README.md").write_text(f"---\nlicense: mit\n{front}\n---\nText.\n")
     if "license" in front or front.startswith("-"):
         (checkpoint / "README.md").write_text(f"---\n{front}\n---\nText.\n")
-    said = told(checkpoint)
+    said = shown(checkpoint)
     if about:
         (line,) = said
         assert line.startswith("README.md")
@@ -57,7 +57,7 @@ def test_a_broken_model_card_is_left_out(front: str, about: str, checkpoint: Pat
 
 def test_a_card_that_is_not_utf8_is_left_out(checkpoint: Path) -> None:
     (checkpoint / "README.md").write_bytes(b"---\nauthor: Jos\xe9\n---\n")
-    (line,) = told(checkpoint)
+    (line,) = shown(checkpoint)
     assert line.startswith("README.md is left out, it cannot be read")
 
 
@@ -65,7 +65,7 @@ def test_the_good_parts_of_a_card_are_taken_over(checkpoint: Path) -> None:
     (checkpoint / "README.md").write_text(
         "---\nlicense: [mit, apache-2.0]\nlanguage: en\ntags: [1]\nbase_model: a/b\n---\n"
     )
-    told(checkpoint)
+    shown(checkpoint)
     assert written(checkpoint, "general.license") == "mit,apache-2.0"
     assert written(checkpoint, "general.languages") == ["en"]
     assert written(checkpoint, "general.base_model.0.repo_url") == "https://huggingface.co/a/b"
@@ -93,7 +93,7 @@ def test_broken_sampling_values_are_left_out(
     checkpoint: Path,
 ) -> None:
     (checkpoint / "generation_config.json").write_text(json.dumps(settings))
-    said = told(checkpoint)
+    said = shown(checkpoint)
     assert written(checkpoint, "general.sampling.top_k") == top_k
     assert written(checkpoint, "general.sampling.temp") == temperature
     assert [line.split()[1] for line in said] == ([left_out] if left_out else [])
@@ -104,5 +104,5 @@ def test_a_generation_config_that_cannot_be_read_is_left_out(
     content: bytes, checkpoint: Path
 ) -> None:
     (checkpoint / "generation_config.json").write_bytes(content)
-    (line,) = told(checkpoint)
+    (line,) = shown(checkpoint)
     assert line.startswith("generation_config.json is left out")

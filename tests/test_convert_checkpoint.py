@@ -1,4 +1,4 @@
-"""What is wrong with a checkpoint is told in one sentence, before anything is written."""
+"""What is wrong with a checkpoint is reported in one sentence, before anything is written."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("damage", "why"), DAMAGE, ids=[why for _, why in DAMAGE])
-def test_damage_is_told_in_one_sentence(
+def test_damage_is_reported_in_one_sentence(
     folder: Path, damage: Callable[[Path], object], why: str
 ) -> None:
     plan(folder)
@@ -139,7 +139,7 @@ def test_damage_is_told_in_one_sentence(
     assert "\n" not in str(error.value)
 
 
-def test_a_null_is_a_default_or_told(folder: Path) -> None:
+def test_a_null_is_a_default_or_reported(folder: Path) -> None:
     """Never an exception of another kind, whichever key of the configuration is null."""
     whole = (folder / "config.json").read_text()
     optional = {"quantization_config", "rope_scaling", "sliding_window", "torch_dtype"}
@@ -175,7 +175,7 @@ def test_weights_that_are_programs_are_not_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
-def test_a_missing_or_broken_tokenizer_is_told(folder: Path, name: str, tmp_path: Path) -> None:
+def test_a_missing_or_broken_tokenizer_is_reported(folder: Path, name: str, tmp_path: Path) -> None:
     (folder / name).write_text("{")
     with pytest.raises(UserError, match=r"the tokenizer in .* cannot be read") as error:
         open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=True)
@@ -184,7 +184,7 @@ def test_a_missing_or_broken_tokenizer_is_told(folder: Path, name: str, tmp_path
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_a_checkpoint_without_a_tokenizer_is_told_what_to_do(
+def test_a_checkpoint_without_a_tokenizer_is_reported_what_to_do(
     folder: Path, check: bool, tmp_path: Path
 ) -> None:
     for file in folder.glob("token*"):

@@ -112,7 +112,7 @@ def test_the_table_shows_what_was_measured(checkpoint: Path, tmp_path: Path) -> 
     assert float(rows[0][5]) > float(rows[1][5]) > 0  # KL
 
 
-def test_what_a_gguf_cannot_say_is_told(checkpoint: Path, tmp_path: Path) -> None:
+def test_what_a_gguf_cannot_say_is_reported(checkpoint: Path, tmp_path: Path) -> None:
     bare = Path(shutil.copytree(checkpoint, tmp_path / "bare"))
     (bare / "chat_template.jinja").unlink()
     result = run(bare, "--tiers", "q8_0", "--no-verify", "--out", tmp_path / "out")
@@ -319,7 +319,7 @@ def test_a_missing_package_names_the_extra(
     assert "edge-router[convert]" in said
 
 
-def test_a_folder_that_cannot_be_made_is_told(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = refused(checkpoint, "--out", tmp_path / "file" / "out")
     assert "cannot be written: Not a directory" in said
@@ -342,7 +342,7 @@ def unwritable(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["chattr", "-i", str(folder)], check=True)
 
 
-def test_a_folder_without_permission_is_told(checkpoint: Path, unwritable: Path) -> None:
+def test_a_folder_without_permission_is_reported(checkpoint: Path, unwritable: Path) -> None:
     for out in (unwritable, unwritable / "below"):
         said = refused(checkpoint, "--out", out)
         assert "cannot be written:" in said
@@ -369,7 +369,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_too_little_room_is_told_before_anything_is_written(
+def test_too_little_room_is_reported_before_anything_is_written(
     checkpoint: Path, small_disk: Path
 ) -> None:
     said = refused(checkpoint, "--out", small_disk / "out")

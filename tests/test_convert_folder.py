@@ -85,7 +85,7 @@ def test_another_file_in_the_place_of_ours_is_left_alone(
 
 @pytest.mark.parametrize("name", ["my-model-f16.gguf", "my-model-q8_0.gguf"])
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
-def test_a_name_that_is_taken_is_told_before_anything_is_written(
+def test_a_name_that_is_taken_is_reported_before_anything_is_written(
     kind: str, name: str, checkpoint: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

@@ -103,14 +103,14 @@ def test_ends_come_from_the_tokenizer_then_generation_config_then_config(folder:
         assert ends(model) == {302, END, TURN}
 
 
-def test_further_ends_than_a_gguf_has_keys_for_are_told(folder: Path) -> None:
+def test_further_ends_than_a_gguf_has_keys_for_are_reported(folder: Path) -> None:
     write_settings(folder, "generation_config.json", eos_token_id=[TURN, 301, 302])
     with converted(folder) as model:
         assert ends(model) == {TURN, END, 301, 302}
     assert remarks(folder) == ()
     write_settings(folder, "generation_config.json", eos_token_id=[TURN, 301, 302, 303])
-    (told,) = remarks(folder)
-    assert told.startswith("llama.cpp does not end a completion at '")
+    (said,) = remarks(folder)
+    assert said.startswith("llama.cpp does not end a completion at '")
 
 
 def test_special_tokens_map_json_names_tokens_too(folder: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_checkpoint_without_an_end_token_gets_an_id_that_no_text_has(folder: P
         assert vocabulary.types[model.eos_id] == vocabulary.types[model.bos_id] == UNUSED
         assert model.token_text(model.bos_id) == ""
         assert 11 not in ends(model)
-    assert any("names no end token" in told for told in remarks(folder))
+    assert any("names no end token" in said for said in remarks(folder))
 
 
 def test_without_an_id_to_spare_it_is_refused_with_what_to_write(folder: Path) -> None:
@@ -161,15 +161,15 @@ def test_without_an_id_to_spare_it_is_refused_with_what_to_write(folder: Path) -
         read_vocabulary(folder, load_tokenizer(folder), full)
 
 
-def test_ordinary_text_that_llama_cpp_ends_at_is_told(folder: Path) -> None:
+def test_ordinary_text_that_llama_cpp_ends_at_is_reported(folder: Path) -> None:
     edit_json(
         folder / "tokenizer.json",
         lambda d: d["model"]["vocab"].update({"[EOS]": VOCABULARY - 2}),
     )
-    assert any("ends a completion at '[EOS]'" in told for told in remarks(folder))
+    assert any("ends a completion at '[EOS]'" in said for said in remarks(folder))
 
 
-def test_broken_settings_are_told_in_a_sentence(folder: Path) -> None:
+def test_broken_settings_are_reported_in_a_sentence(folder: Path) -> None:
     (folder / "generation_config.json").write_text("{")
     with pytest.raises(UserError, match=r"generation_config\.json cannot be read as JSON"):
         read_vocabulary(folder, load_tokenizer(folder), VOCABULARY)
@@ -228,9 +228,9 @@ def test_a_bos_that_only_the_post_processor_names_is_bos(folder: Path) -> None:
         assert model.adds_bos
 
 
-def test_more_around_a_text_than_a_gguf_can_say_is_told(folder: Path) -> None:
+def test_more_around_a_text_than_a_gguf_can_say_is_reported(folder: Path) -> None:
     template_processing(folder, SPECIALS[START], SPECIALS[END], "$A")
-    assert any("before a text" in told for told in remarks(folder))
+    assert any("before a text" in said for said in remarks(folder))
 
 
 # -- the chat template ----------------------------------------------------------------------
@@ -287,7 +287,9 @@ def test_templates_without_a_default_are_refused_as_transformers_does(folder: Pa
 
 
 @pytest.mark.parametrize("none", [None, "", [], {}])
-def test_a_checkpoint_without_a_template_is_told_what_it_gets(none: object, folder: Path) -> None:
+def test_a_checkpoint_without_a_template_is_reported_what_it_gets(
+    none: object, folder: Path
+) -> None:
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     set_template(folder, none)
     assert remarks(folder) == (
@@ -315,11 +317,11 @@ def test_there_is_nothing_to_tell_of_what_is_read_alike(kind: str, tmp_path: Pat
     assert remarks(tmp_path / kind) == ()
 
 
-def test_a_space_after_a_token_that_llama_cpp_doubles_is_told(tmp_path: Path) -> None:
+def test_a_space_after_a_token_that_llama_cpp_doubles_is_reported(tmp_path: Path) -> None:
     """transformers' Metaspace puts no space before text that begins with one."""
     write_tokenizer(tmp_path / "t", "sentencepiece-json")
-    (told,) = remarks(tmp_path / "t")
-    assert "'a <unk> b' is ['▁b'] in the checkpoint, ['▁', '▁b'] in llama.cpp" in told
+    (said,) = remarks(tmp_path / "t")
+    assert "'a <unk> b' is ['▁b'] in the checkpoint, ['▁', '▁b'] in llama.cpp" in said
 
 
 @pytest.mark.parametrize("content", ["\u2581x", "<my token>", "  ", "", "<|im_end|>x"])
@@ -344,15 +346,15 @@ FIVE: list[dict[str, object]] = [{"content": f"<|x{i}|>"} for i in range(5)]
     ],
     ids=["rstrip", "lstrip", "single_word", "overlap"],
 )
-def test_added_tokens_that_a_gguf_cannot_carry_are_told(
+def test_added_tokens_that_a_gguf_cannot_carry_are_reported(
     tokens: list[dict[str, object]], why: str, folder: Path
 ) -> None:
     add_tokens(folder, *FIVE, *tokens)
-    (told,) = remarks(folder)
-    assert why in told
+    (said,) = remarks(folder)
+    assert why in said
 
 
-def test_a_chat_that_llama_cpp_reads_differently_is_refused_or_told(tmp_path: Path) -> None:
+def test_a_chat_that_llama_cpp_reads_differently_is_refused_or_reported(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "ck", "qwen3")
     add_tokens(folder, *FIVE, {"content": "<|assistant|>", "rstrip": True})
     template = "{% for m in messages %}<|assistant|>\n{{ m['content'] }}{% endfor %}"
@@ -362,6 +364,6 @@ def test_a_chat_that_llama_cpp_reads_differently_is_refused_or_told(tmp_path: Pa
         open_source(folder).write(target, lambda n_bytes: None, check=True)
     assert "--no-verify" in str(error.value)
     assert not target.exists()
-    told = open_source(folder).write(target, lambda n_bytes: None, check=False)
-    assert any("chats differently" in sentence for sentence in told)
+    said = open_source(folder).write(target, lambda n_bytes: None, check=False)
+    assert any("chats differently" in sentence for sentence in said)
     assert target.is_file()

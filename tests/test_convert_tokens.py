@@ -113,7 +113,7 @@ def test_a_tokenizer_larger_than_the_embeddings_is_refused(tmp_path: Path) -> No
         read_vocabulary(tmp_path, load_tokenizer(tmp_path), 100)
 
 
-def test_kinds_of_tokens_are_told_apart(tmp_path: Path) -> None:
+def test_kinds_of_tokens_are_distinguished(tmp_path: Path) -> None:
     write_tokenizer(tmp_path, "qwen2")
     tokenizer = load_tokenizer(tmp_path)
     vocabulary = read_vocabulary(tmp_path, tokenizer, VOCABULARY)

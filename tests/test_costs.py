@@ -65,7 +65,7 @@ def test_what_lies_beyond_goes_on_as_it_was_going() -> None:
     assert LOW.prefill(0) == HIGH.prefill(0) == PROFILE.handoff(0) == 0.0
 
 
-def test_a_tier_that_was_not_measured_is_told() -> None:
+def test_a_tier_that_was_not_measured_is_reported() -> None:
     with pytest.raises(UserError, match="no tier 'q2_k'"):
         PROFILE.step_seconds("q2_k", StepTokens(1))
 

@@ -44,13 +44,15 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         (b"1" * 5000, "not JSON"),
     ],
 )
-def test_json_that_is_none_is_told_in_a_sentence(tmp_path: Path, text: bytes, reason: str) -> None:
+def test_json_that_is_none_is_reported_in_a_sentence(
+    tmp_path: Path, text: bytes, reason: str
+) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(text)
-    with pytest.raises(UnreadableError, match=reason) as told:
+    with pytest.raises(UnreadableError, match=reason) as raised:
         read_json(path)
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,9 @@ def test_json_that_is_none_is_told_in_a_sentence(tmp_path: Path, text: bytes, re
         (b"a = '\xff'", "not UTF-8"),
     ],
 )
-def test_toml_that_is_none_is_told_in_a_sentence(tmp_path: Path, text: bytes, reason: str) -> None:
+def test_toml_that_is_none_is_reported_in_a_sentence(
+    tmp_path: Path, text: bytes, reason: str
+) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes(text)
     with pytest.raises(UnreadableError, match=reason):
@@ -116,7 +120,7 @@ def test_any_text_is_data_or_a_value_error(text: str | bytes) -> None:
             assert str(error).startswith(("it is", "a line"))  # noqa: PT017
 
 
-def test_deep_or_waiting_files_of_a_game_are_told(tmp_path: Path) -> None:
+def test_deep_or_waiting_files_of_a_game_are_reported(tmp_path: Path) -> None:
     folder = tmp_path / "odd-Mug-None-Desk-1" / "trial_1"
     folder.mkdir(parents=True)
     os.mkfifo(folder / "traj_data.json")
@@ -128,7 +132,7 @@ def test_deep_or_waiting_files_of_a_game_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"schema": "edge-router/costs/1"}'])
-def test_a_profile_that_is_none_is_told(tmp_path: Path, text: str) -> None:
+def test_a_profile_that_is_none_is_reported(tmp_path: Path, text: str) -> None:
     path = tmp_path / "costs.json"
     path.write_text(text)
     with pytest.raises(UserError, match=r"costs\.json"):

@@ -43,7 +43,7 @@ def test_the_header_says_what_the_gguf_package_reads(
     ]
 
 
-def test_a_missing_file_a_folder_and_another_kind_of_file_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_another_kind_of_file_are_distinguished(tmp_path: Path) -> None:
     text = tmp_path / "notes.gguf"
     text.write_text("not a model")
     pointer = tmp_path / "pointer.gguf"

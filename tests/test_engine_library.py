@@ -53,7 +53,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_library_that_cannot_be_loaded_is_told_in_one_sentence(folder: Path) -> None:
+def test_a_library_that_cannot_be_loaded_is_reported_in_one_sentence(folder: Path) -> None:
     done = run("play", "--plain", LLAMA_CPP_LIB_PATH=str(folder))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("edge-router: llama.cpp cannot be loaded (")
@@ -70,7 +70,7 @@ def test_the_doctor_goes_on_without_the_library(folder: Path) -> None:
     assert "games generated" in findings
 
 
-def test_the_version_is_told_without_the_library(folder: Path) -> None:
+def test_the_version_is_reported_without_the_library(folder: Path) -> None:
     done = run("--version", LLAMA_CPP_LIB_PATH=str(folder))
     assert (done.returncode, done.stderr) == (0, "")
     assert re.match(r"edge-router [\w.]+, .*cannot be loaded", done.stdout)

@@ -57,7 +57,7 @@ def with_value(source: Path, target: Path, key: str, value: bool | int) -> Path:
     return rewrite(source, target, add={key: (value, kind)})[0]
 
 
-def test_a_file_that_llama_cpp_dies_of_is_told_in_a_sentence(
+def test_a_file_that_llama_cpp_dies_of_is_reported_in_a_sentence(
     tiny_paths: dict[str, Path], tmp_path: Path
 ) -> None:
     key, target = "qwen3.rope.dimension_count", tmp_path / "deadly.gguf"
@@ -149,7 +149,7 @@ def test_tiers_that_only_leave_out_llama_cpps_default_belong_together(
     full = f"tokenizer.ggml.{key}"
     (silent,) = rewrite(paths["q3_k_m"], tmp_path / "silent.gguf", drop=[full])
     default = (kind, key) == ("llama", "add_bos_token")  # Llama 3's kind of BPE begins with one
-    load(silent, with_value(paths["q8_0"], tmp_path / "told.gguf", full, default))
+    load(silent, with_value(paths["q8_0"], tmp_path / "shown.gguf", full, default))
 
 
 @pytest.mark.parametrize("key", ["add_eos_token", "add_bos_token"])

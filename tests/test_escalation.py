@@ -41,7 +41,7 @@ def test_a_step_says_what_escalating_came_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "said"),
     [
         (Escalations(2, 2, 1), "2 steps escalated, 1 changed the command"),
         (Escalations(1, 1, 0), "1 step escalated, none changed the command"),
@@ -50,8 +50,8 @@ def test_a_step_says_what_escalating_came_to() -> None:
         (Escalations(), ""),
     ],
 )
-def test_the_summary_counts_them(found: Escalations, told: str) -> None:
-    assert summary(found) == told
+def test_the_summary_counts_them(found: Escalations, said: str) -> None:
+    assert summary(found) == said
 
 
 def test_the_printed_run_tells_it_under_the_command() -> None:

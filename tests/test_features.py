@@ -62,7 +62,7 @@ def assert_agrees(logits: Logits) -> None:
     features = extract(logits, CONTEXT)
     entropy, top = reference(logits)
     n, error = len(logits), sampling_error(logits)
-    left_out = math.exp(-SLACK)  # the bound told in logits.py
+    left_out = math.exp(-SLACK)  # the bound given in logits.py
     assert features["entropy"] == pytest.approx(
         entropy, rel=1e-5, abs=1e-4 + (left_out + error) * (1 + 2 * SLACK + math.log(n))
     )
@@ -120,7 +120,7 @@ def test_facts_of_the_step_are_scaled_as_documented() -> None:
     )
 
 
-def test_a_draft_is_told_as_documented() -> None:
+def test_a_draft_is_reported_as_documented() -> None:
     tokens = (
         TokenStats(p=1.0, entropy=0.0, margin=1.0),
         TokenStats(p=0.5, entropy=0.7, margin=0.125),
@@ -129,10 +129,10 @@ def test_a_draft_is_told_as_documented() -> None:
     features = extract(np.zeros(3, np.float32), CONTEXT)
     wording = Wording(off_thought=1, off_reply=9, age=2, on_last=True, follows=False, ahead=-7)
     draft = Draft(tokens, action=2, repeats=2, refused=9, novel=1, wording=wording)
-    told = with_draft(features, draft)
-    assert (told.schema, told.names) == (SCHEMA, ALL_NAMES)
-    assert np.array_equal(told.vector[: len(NAMES)], features.vector)
-    assert dict(zip(ALL_NAMES, told.vector.tolist(), strict=True)) == pytest.approx(
+    drafted = with_draft(features, draft)
+    assert (drafted.schema, drafted.names) == (SCHEMA, ALL_NAMES)
+    assert np.array_equal(drafted.vector[: len(NAMES)], features.vector)
+    assert dict(zip(ALL_NAMES, drafted.vector.tolist(), strict=True)) == pytest.approx(
         dict(zip(NAMES, features.vector.tolist(), strict=True))
         | {
             "draft_tokens": 0.3,
@@ -165,9 +165,9 @@ def test_a_target_never_named_counts_as_named_long_ago(age: int | None) -> None:
 
 def test_an_empty_draft_has_features_too() -> None:
     features = extract(np.zeros(3, np.float32), CONTEXT)
-    told = with_draft(features, Draft((), action=0, repeats=0, refused=0, novel=0))
-    assert np.isfinite(told.vector).all()
-    assert told["draft_min_p"] == 1.0
+    drafted = with_draft(features, Draft((), action=0, repeats=0, refused=0, novel=0))
+    assert np.isfinite(drafted.vector).all()
+    assert drafted["draft_min_p"] == 1.0
 
 
 def test_a_tokens_probability_is_that_of_the_softmax() -> None:
@@ -305,23 +305,23 @@ def test_another_shape_is_a_mistake_of_ours() -> None:
 def test_a_measure_that_is_at_hand_serves_the_first_token_and_no_other() -> None:
     first, second = bell(BIG, 2.5, 20.0, 18.0), bell(BIG, 2.5, 15.0, 14.5)
     measure = LogitMeter(BIG).measure(first)
-    watched, told = WatchedSampler(Sampler()), WatchedSampler(Sampler())
+    watched, given = WatchedSampler(Sampler()), WatchedSampler(Sampler())
     watched.at_step(0)
-    told.at_step(0, measure._replace(entropy=9.0))
+    given.at_step(0, measure._replace(entropy=9.0))
     for logits in (first, second):
-        assert watched.sample(logits) == told.sample(logits)
-    assert told.stats == [replace(watched.stats[0], entropy=9.0), watched.stats[1]]
-    told.at_step(1)
-    told.sample(first)
-    assert told.stats == watched.stats[:1]
+        assert watched.sample(logits) == given.sample(logits)
+    assert given.stats == [replace(watched.stats[0], entropy=9.0), watched.stats[1]]
+    given.at_step(1)
+    given.sample(first)
+    assert given.stats == watched.stats[:1]
 
 
-@pytest.mark.parametrize("told", FEATURES, ids=lambda told: told.name)
-def test_a_feature_comes_back_from_its_scale(told: Feature) -> None:
-    low, high = max(told.least, 0.0), min(told.most, 500.0)
+@pytest.mark.parametrize("column", FEATURES, ids=lambda column: column.name)
+def test_a_feature_comes_back_from_its_scale(column: Feature) -> None:
+    low, high = max(column.least, 0.0), min(column.most, 500.0)
     for value in (low, (low + high) / 2, high):
-        assert told.decode(told.encode(value)) == pytest.approx(value)
-    assert told.encode(1e9) == told.encode(min(told.most, 1e9))
+        assert column.decode(column.encode(value)) == pytest.approx(value)
+    assert column.encode(1e9) == column.encode(min(column.most, 1e9))
 
 
 def test_a_matrix_is_scaled_as_each_number_is() -> None:

@@ -65,9 +65,9 @@ def test_it_runs_from_its_own_files(installed: Installed) -> None:
 
 
 def test_a_game_is_played(installed: Installed) -> None:
-    told = installed.run("edge-router", "play", "--plain", "--max-steps", "1", "--threads", "1")
-    assert "iq1_s" in told
-    assert "[1]" in told
+    said = installed.run("edge-router", "play", "--plain", "--max-steps", "1", "--threads", "1")
+    assert "iq1_s" in said
+    assert "[1]" in said
 
 
 def test_the_demo_is_shown(installed: Installed) -> None:

@@ -223,7 +223,7 @@ def test_logits_are_the_prompts_and_only_until_the_cheapest_tier_writes(
         ladder.logits()
 
 
-def test_a_full_context_is_told_before_anything_is_lost(make_ladder: LadderMaker) -> None:
+def test_a_full_context_is_reported_before_anything_is_lost(make_ladder: LadderMaker) -> None:
     ladder = make_ladder()
     prompt = ladder.vocab.tokenize(OPENING)
     ladder.prefill(prompt)
@@ -285,7 +285,7 @@ def test_a_chat_template_of_its_own_does_not_make_another_model(
         assert ladder.names == ("low", "high")
 
 
-def test_bad_settings_are_told_in_a_sentence(tiny_paths: dict[str, Path]) -> None:
+def test_bad_settings_are_reported_in_a_sentence(tiny_paths: dict[str, Path]) -> None:
     low = TierSpec("low", tiny_paths["q4_k_m"])
     cases: list[tuple[list[TierSpec], dict[str, Any], str]] = [
         ([], {}, "at least one tier"),

@@ -59,7 +59,9 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
         (b"\xff\xfe" + GOOD.encode("utf-16-le"), "it is not UTF-8 text"),
     ],
 )
-def test_what_is_wrong_is_told_by_its_cause(tmp_path: Path, text: str | bytes, why: str) -> None:
+def test_what_is_wrong_is_reported_by_its_cause(
+    tmp_path: Path, text: str | bytes, why: str
+) -> None:
     assert why in refused(ladder(tmp_path, text))
 
 

@@ -104,11 +104,11 @@ def test_a_router_hears_how_earlier_answers_were_written(model: RoutedModel) -> 
 
 
 def test_the_same_conversation_gets_the_same_answer(model: RoutedModel) -> None:
-    def told() -> Response:
+    def respond() -> Response:
         model.ladder.clear()
         return model.chat([user(OPENING)], temperature=0.8, seed=3)
 
-    assert told().text == told().text
+    assert respond().text == respond().text
 
 
 def test_a_stream_is_the_reply_in_pieces(model: RoutedModel) -> None:

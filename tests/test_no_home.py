@@ -53,9 +53,9 @@ def test_the_embedded_model_is_played_without_a_home() -> None:
 @pytest.mark.usefixtures("homeless")
 def test_the_doctor_says_that_there_is_no_home() -> None:
     result = run("doctor", "--json")
-    told = {f["what"]: f["advice"] for f in json.loads(result.stdout)}
-    assert "set EDGE_ROUTER_HOME" in told["data folder"]
-    assert "set EDGE_ROUTER_HOME" in told["cache folder"]
+    advice = {f["what"]: f["advice"] for f in json.loads(result.stdout)}
+    assert "set EDGE_ROUTER_HOME" in advice["data folder"]
+    assert "set EDGE_ROUTER_HOME" in advice["cache folder"]
 
 
 @pytest.mark.usefixtures("homeless")
@@ -98,7 +98,7 @@ def test_an_edge_router_home_that_is_a_file_is_refused(
     assert f"EDGE_ROUTER_HOME is set to {tmp_path / 'file'}, which is a file" in result.stderr
 
 
-def test_an_edge_router_home_that_cannot_be_made_is_told_when_it_is_written(
+def test_an_edge_router_home_that_cannot_be_made_is_reported_when_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()

@@ -135,7 +135,7 @@ def test_the_tests_run_on_the_pinned_versions() -> None:
     assert not wrong
 
 
-def test_version_is_told_once() -> None:
+def test_version_is_reported_once() -> None:
     import edge_router
 
     assert "version" in PROJECT["dynamic"]
@@ -155,7 +155,7 @@ def test_build_progress_is_a_line_every_ten_percent() -> None:
     assert tail[-1].startswith("  [140/140]")
 
 
-def test_build_time_is_told_before_the_build_starts() -> None:
+def test_build_time_is_reported_before_the_build_starts() -> None:
     out = io.StringIO()
     progress = install_llama.BuildProgress(out)
     progress.line("Collecting llama-cpp-python==0.3.36\n")
@@ -176,10 +176,10 @@ def test_failed_install_shows_the_end_of_the_log_and_where_it_lies(
     missing = tmp_path / "no-such.whl"
     with pytest.raises(SystemExit) as stopped:
         install_llama.run_pip(["install", "-v", "--no-index", str(missing)], log)
-    told = capsys.readouterr().out
+    said = capsys.readouterr().out
     assert stopped.value.code == 1
-    assert "no-such.whl" in told
-    assert str(log) in told
+    assert "no-such.whl" in said
+    assert str(log) in said
     assert "no-such.whl" in log.read_text("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Optional parts are loaded by name, and a missing one is told in a sentence."""
+"""Optional parts are loaded by name, and a missing one is reported in a sentence."""
 
 from __future__ import annotations
 

@@ -21,19 +21,19 @@ def test_ordinary_names_will_do(name: str) -> None:
     ["", ".", "..", "../x", "org/model", "/abs", "-x", ".x", "a b", "a\n", "a\0", "\x1b[31m", "ä",
      "a" * 97, "a\\b", "a:b", "~"],
 )  # fmt: skip
-def test_names_that_break_something_are_told_in_one_clean_line(name: str) -> None:
+def test_names_that_break_something_are_reported_in_one_clean_line(name: str) -> None:
     with pytest.raises(UserError, match=r"^the name ") as error:
         require_name(name, "the name")
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 300
 
 
-def test_paths_that_leave_their_folder_are_told_apart() -> None:
+def test_paths_that_leave_their_folder_are_distinguished() -> None:
     assert [p for p in ("a.gguf", "sub/a.gguf", "./a.gguf") if not stays_inside(p)] == []
     assert [p for p in ("", ".", "/a", "../a", "a/../../b", "..") if stays_inside(p)] == []
 
 
-def test_what_is_no_file_is_told_without_opening_it(tmp_path: Path) -> None:
+def test_what_is_no_file_is_reported_without_opening_it(tmp_path: Path) -> None:
     pipe, file = tmp_path / "pipe", tmp_path / "file"
     os.mkfifo(pipe)
     file.touch()

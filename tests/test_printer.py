@@ -85,28 +85,28 @@ def test_text_is_shown_while_it_is_decoded() -> None:
 @pytest.mark.parametrize("kind", ["plain", "json"])
 def test_a_pipe_gets_each_step_at_once(kind: str) -> None:
     raw = io.BytesIO()
-    file = io.TextIOWrapper(raw, encoding="utf-8")  # holds back 8 kB unless told to flush
+    file = io.TextIOWrapper(raw, encoding="utf-8")  # holds back 8 kB unless flushed
     tell(PlainPrinter(file) if kind == "plain" else JsonPrinter(file, io.StringIO()), EPISODE[:-1])
     assert raw.getvalue().endswith(b"\n")
     assert b"take pen 2 from desk 1" in raw.getvalue()
 
 
-def test_an_action_that_the_text_does_not_end_with_is_told() -> None:
+def test_an_action_that_the_text_does_not_end_with_is_reported() -> None:
     shown = printed((STARTED, *step_events(0, "> look\nand so on", "look")))
     assert "    and so on\n    (action: look)\n" in shown
     assert "(action: none)" in printed((STARTED, *step_events(0, "", "")))
 
 
 @pytest.mark.parametrize(
-    ("finished", "told"),
+    ("finished", "said"),
     [
         (EpisodeFinished(False, 50, "out of steps"), "not won in 50 steps"),
         (EpisodeFinished(False, 1, "interrupted"), "interrupted after 1 step"),
         (EpisodeFinished(False, 0, "lost"), "lost after 0 steps"),
     ],
 )
-def test_every_ending_is_told(finished: EpisodeFinished, told: str) -> None:
-    assert f"\n{told}\n" in printed((STARTED, finished))
+def test_every_ending_is_reported(finished: EpisodeFinished, said: str) -> None:
+    assert f"\n{said}\n" in printed((STARTED, finished))
 
 
 def test_a_model_cannot_steer_the_terminal() -> None:

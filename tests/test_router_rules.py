@@ -1,4 +1,4 @@
-"""Baselines choose what their thresholds say, and every wrong spec is told in a sentence."""
+"""Baselines choose what their thresholds say, and every wrong spec is reported in a sentence."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_router_is_built_again_from_its_spec(spec: str) -> None:
         ),
     ],
 )
-def test_a_wrong_spec_is_told_in_a_sentence(spec: str, sentence: str) -> None:
+def test_a_wrong_spec_is_reported_in_a_sentence(spec: str, sentence: str) -> None:
     with pytest.raises(UserError) as caught:
         make_router(spec)
     assert str(caught.value) == sentence

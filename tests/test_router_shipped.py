@@ -28,12 +28,12 @@ STEPS = json.loads((HERE / "traces" / "router_decisions.json").read_text())
 
 
 def features(step: dict[str, Any]) -> Features:
-    told = step["draft"]
+    shown = step["draft"]
     draft = Draft(
-        **told
+        **shown
         | {
-            "tokens": tuple(TokenStats(*token) for token in told["tokens"]),
-            "wording": Wording(**told["wording"]),
+            "tokens": tuple(TokenStats(*token) for token in shown["tokens"]),
+            "wording": Wording(**shown["wording"]),
         }
     )
     return with_draft(

@@ -45,7 +45,7 @@ def measured(ms: float, size: int | None = None, of: EpisodeStarted = STARTED) -
 
 
 @pytest.mark.parametrize(
-    ("speeds", "told"),
+    ("speeds", "said"),
     [
         ([10, 10, 10, 10], []),
         ([10, 90, 100, 110], [sentence(10)]),
@@ -56,8 +56,8 @@ def measured(ms: float, size: int | None = None, of: EpisodeStarted = STARTED) -
         ([100, 100, 100], []),  # nothing to compare with
     ],
 )
-def test_it_is_compared_with_the_best_of_the_run(speeds: list[float], told: list[str]) -> None:
-    assert notes(run(speeds)) == told
+def test_it_is_compared_with_the_best_of_the_run(speeds: list[float], said: list[str]) -> None:
+    assert notes(run(speeds)) == said
 
 
 def test_a_calibrated_machine_is_compared_with_what_was_measured() -> None:

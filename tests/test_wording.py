@@ -15,10 +15,10 @@ SAW = "You arrive at desk 1. On the desk 1, you see a pen 1, and a mug 3."
 
 
 def said(*texts: str) -> Said:
-    told = Said()
+    shown = Said()
     for text in texts:
-        told.add(text)
-    return told
+        shown.add(text)
+    return shown
 
 
 def after_the_plan(thought: str, action: str) -> Wording:
