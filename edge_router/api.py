@@ -26,7 +26,6 @@ from edge_router.ladders.ladder_file import LadderFile
 from edge_router.ladders.resolve import AUTO, DEFAULT_MODEL, resolve, router_for
 from edge_router.router.base import Router
 from edge_router.router.rules import NEUTRAL
-from edge_router.router.steered import SteeredRouter
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import default_game, games_of, pick
 from edge_router.tasks.alfworld.react_prompt import Message
@@ -87,7 +86,7 @@ class RoutedModel:
         self.name = described.name
         self.ladder = ladder
         self._described = described
-        self._routers: dict[str | int, SteeredRouter] = {}
+        self._routers: dict[str, Router] = {}
         self._conversation = Conversation(ladder, prompt=described.prompt)
         self._writing = threading.Lock()
 
@@ -164,13 +163,13 @@ class RoutedModel:
         with self._alone(), closing(AlfworldGame(chosen.path)) as environment:
             return play_episode(environment, self.ladder, self._router(router), options, listeners)
 
-    def _router(self, router: str | Router) -> SteeredRouter:
+    def _router(self, router: str | Router) -> Router:
         """The router itself, or the one that a spec names, made once."""
-        key = router if isinstance(router, str) else id(router)  # alive as long as its key
-        if key not in self._routers:
-            made = router_for(self._described, router) if isinstance(router, str) else router
-            self._routers[key] = SteeredRouter(made)
-        return self._routers[key]
+        if not isinstance(router, str):
+            return router
+        if router not in self._routers:
+            self._routers[router] = router_for(self._described, router)
+        return self._routers[router]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
