@@ -155,11 +155,11 @@ def test_corrected_rollouts_hold_the_experts_steps() -> None:
 
 
 def test_the_rate_warms_up_stays_and_decays_to_nothing() -> None:
-    recipe = LmConfig(steps=1000, warmup=10, decay_share=0.4)
-    assert rate_at(0, recipe) == pytest.approx(0.1)
-    assert rate_at(500, recipe) == 1.0
-    assert rate_at(800, recipe) == pytest.approx(0.5)
-    assert rate_at(999, recipe) < 0.01
+    config = LmConfig(steps=1000, warmup=10, decay_share=0.4)
+    assert rate_at(0, config) == pytest.approx(0.1)
+    assert rate_at(500, config) == 1.0
+    assert rate_at(800, config) == pytest.approx(0.5)
+    assert rate_at(999, config) < 0.01
 
 
 @pytest.mark.slow
@@ -168,13 +168,13 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
 ) -> None:
     monkeypatch.setattr(batches, "CHUNK", 32)
     monkeypatch.setattr("train.lm.train.REPORT_EVERY", 1)
-    recipe = LmConfig(steps=6, tokens=1024, warmup=2, shape=SMALL)
+    config = LmConfig(steps=6, tokens=1024, warmup=2, shape=SMALL)
 
     def run(name: str, stops: list[int]) -> HouseholdLM:
         folder = tmp_path / name
         folder.mkdir()
         for stop in stops:
-            trainer = LmTrainer(folder, recipe)
+            trainer = LmTrainer(folder, config)
             trainer.resume()
             trainer.train(until=stop)
             trainer.save()

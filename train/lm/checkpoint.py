@@ -19,8 +19,8 @@ class LmConfig:
     steps: int = 1400
     tokens: int = 8192  # a batch
     seed: int = 1
-    muon_rate: float = 0.02
-    adam_rate: float = 0.003
+    muon_learning_rate: float = 0.02
+    adam_learning_rate: float = 0.003
     warmup: int = 100
     decay_share: float = 0.35
     weight_decay: float = 0.01

@@ -125,7 +125,11 @@ class ComposedEmbedding(nn.Module):
     def forward(self) -> Tensor:
         """The plain matrix (vocabulary, width)."""
         entity = (self.number > 0).to(self.kinds.dtype)[:, None]
-        return self.kinds[self.kind] + entity * self.numbers[self.number] + self.own
+        # Not kinds[kind]: the gradient of indexing is summed by threads in any order, that of
+        # `embedding` in one order on any number of threads.
+        kinds = nn.functional.embedding(self.kind, self.kinds)
+        numbers = nn.functional.embedding(self.number, self.numbers)
+        return kinds + entity * numbers + self.own
 
 
 class HouseholdLM(nn.Module):

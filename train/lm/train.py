@@ -32,6 +32,7 @@ from train.lm.batches import Batch, load_corrected, stream
 from train.lm.checkpoint import LmConfig, load_model
 from train.lm.model import HouseholdLM, LmShape, rotary
 from train.lm.rollout import held_out, play, summary
+from train.lm.threads import StepThreads
 
 REPORT_EVERY = 50
 EVALUATE_EVERY = 400
@@ -39,21 +40,25 @@ EVALUATE_GAMES = 100
 CHECKPOINT_SECONDS = 180
 
 
-def rate_at(step: int, recipe: LmConfig) -> float:
+def rate_at(step: int, config: LmConfig) -> float:
     """Multiplier of the learning rates: warm-up, plateau, linear decay to 0."""
-    decay = recipe.decay_share * recipe.steps
-    return min((step + 1) / recipe.warmup, 1.0, max(recipe.steps - step, 1) / decay)
+    decay = config.decay_share * config.steps
+    return min((step + 1) / config.warmup, 1.0, max(config.steps - step, 1) / decay)
 
 
-def optimizers(model: HouseholdLM, recipe: LmConfig) -> list[torch.optim.Optimizer]:
+def optimizers(model: HouseholdLM, config: LmConfig) -> list[torch.optim.Optimizer]:
     matrices = [p for n, p in model.named_parameters() if n.endswith("proj.weight")]
     others = [p for n, p in model.named_parameters() if not n.endswith("proj.weight")]
-    return [
-        torch.optim.Muon(
-            matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay, momentum=0.95
-        ),
-        torch.optim.AdamW(others, lr=recipe.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    muon = torch.optim.Muon(
+        matrices,
+        lr=config.muon_learning_rate,
+        weight_decay=config.weight_decay,
+        momentum=0.95,
+    )
+    adam = torch.optim.AdamW(
+        others, lr=config.adam_learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+    )
+    return [muon, adam]
 
 
 class LmTrainer:
@@ -62,22 +67,25 @@ class LmTrainer:
     def __init__(
         self,
         run: Path,
-        recipe: LmConfig,
+        config: LmConfig,
         *,
         start: Path | None = None,
         corrections: Path | None = None,
+        threads: int | None = None,
     ) -> None:
-        self.run, self.recipe = run, recipe
+        self.run, self.config = run, config
         self.corrected = load_corrected(corrections) if corrections else []
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.manual_seed(recipe.seed)
-        self.model = HouseholdLM(recipe.shape).to(self.device)
+        torch.manual_seed(config.seed)
+        self.model = HouseholdLM(config.shape).to(self.device)
         if start is not None:
             self.model.load_state_dict(load_model(start).state_dict())
-        self.optimizers = optimizers(self.model, recipe)
+        self.optimizers = optimizers(self.model, config)
         self.step = self.chunk = self.batch = 0
         self.seconds = 0.0
         self.tables: dict[int, tuple[Tensor, Tensor]] = {}
+        size = sum(p.numel() for p in self.model.parameters())
+        self.threads = StepThreads(size, threads)
         for layer in self.model.layers:
             layer.compile(dynamic=False)  # one compilation serves all layers of a batch shape
 
@@ -85,7 +93,7 @@ class LmTrainer:
         state = {
             "model": self.model.state_dict(),
             "optimizers": [o.state_dict() for o in self.optimizers],
-            "recipe": asdict(self.recipe),
+            "recipe": asdict(self.config),
             "at": [self.step, self.chunk, self.batch, self.seconds],
         }
         saved.save(state, self.run / "checkpoint.pt")
@@ -109,9 +117,11 @@ class LmTrainer:
 
     def learn(self, batch: Batch) -> Tensor:
         """One optimiser step; the loss, not yet read back."""
-        rate = rate_at(self.step, self.recipe)
+        rate = rate_at(self.step, self.config)
         for optimizer, base in zip(
-            self.optimizers, (self.recipe.muon_rate, self.recipe.adam_rate), strict=True
+            self.optimizers,
+            (self.config.muon_learning_rate, self.config.adam_learning_rate),
+            strict=True,
         ):
             optimizer.param_groups[0]["lr"] = base * rate
         ids, weights = batch.ids.to(self.device), batch.weights.to(self.device)
@@ -129,7 +139,7 @@ class LmTrainer:
     def _rotary(self, length: int) -> tuple[Tensor, Tensor]:
         if length not in self.tables:
             positions = torch.arange(length, device=self.device)
-            self.tables[length] = rotary(positions, self.recipe.shape)
+            self.tables[length] = rotary(positions, self.config.shape)
         return self.tables[length]
 
     def evaluate(self) -> None:
@@ -137,17 +147,18 @@ class LmTrainer:
         self.log(**{k: round(v, 4) for k, v in summary(games).items()})
 
     def train(self, until: int | None = None) -> None:
-        """Go on to step `until` (the recipe's last when None)."""
-        last = self.recipe.steps if until is None else until
+        """Go on to step `until` (the configuration's last when None)."""
+        last = self.config.steps if until is None else until
         kept = started = time.monotonic()
         losses, tokens, already = [], 0, self.seconds
-        chunks = stream(self.recipe.seed, self.chunk, self.recipe.tokens, self.corrected)
+        chunks = stream(self.config.seed, self.chunk, self.config.tokens, self.corrected)
         while self.step < last:
             batches = next(chunks)
             while self.batch < len(batches) and self.step < last:
                 batch = batches[self.batch]
                 self.batch += 1
-                losses.append(self.learn(batch))
+                with self.threads.step(batch.ids.numel(), batch.ids.shape[1]):
+                    losses.append(self.learn(batch))
                 tokens += int((batch.ids > 0).sum())
                 self.seconds = already + time.monotonic() - started
                 if self.step % REPORT_EVERY == 0:
@@ -169,22 +180,28 @@ def main() -> None:
     defaults = LmConfig()
     for name in ("steps", "tokens", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
-    for name in ("muon_rate", "adam_rate"):
+    for name in ("muon_learning_rate", "adam_learning_rate"):
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name)
         )
     parser.add_argument("--layers", type=int, default=defaults.shape.layers)
     parser.add_argument("--width", type=int, default=defaults.shape.width)
+    parser.add_argument(
+        "--threads", type=int, help="PyTorch threads; by default as the machine allows"
+    )
     parser.add_argument("--start", type=Path, help="begin with the weights of this run")
     parser.add_argument("--corrections", type=Path, help="episodes from train.lm.corrections")
     args = vars(parser.parse_args())
     run, start, corrections = args.pop("run"), args.pop("start"), args.pop("corrections")
+    threads = args.pop("threads")
+    if threads is not None and threads < 1:
+        parser.error("--threads must be at least 1")
     width = args.pop("width")
     shape = LmShape(width=width, layers=args.pop("layers"), feedforward=3 * width)
     run.mkdir(parents=True, exist_ok=True)
-    recipe = LmConfig(**args, shape=shape)
+    config = LmConfig(**args, shape=shape)
     try:
-        trainer = LmTrainer(run, recipe, start=start, corrections=corrections)
+        trainer = LmTrainer(run, config, start=start, corrections=corrections, threads=threads)
         resumed = trainer.resume()
     except UserError as error:
         sys.exit(str(error))
