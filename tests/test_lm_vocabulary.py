@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge_router.engine.llama import LlamaModel
 from edge_router.tasks.alfworld.household_prompt import compact, compact_opening
-from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.household.expert import Expert, play
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.simulator import Simulator
@@ -40,14 +40,10 @@ def messages(world: World) -> list[str]:
     """Everything an expert episode of `world` puts into the prompt, raw replies included."""
     sim = Simulator(world)
     opening = sim.opening()
-    expert, texts = Expert(opening), [compact_opening(opening), opening.observation]
-    for _ in range(50):
-        thought, action = expert.act()
-        reply = sim.step(action)
-        texts += [f"{thought}\n> {action}", compact(reply.observation), reply.observation]
-        if reply.done:
-            break
-        expert.observe(reply.observation, action)
+    texts = [compact_opening(opening), opening.observation]
+    for step in play(Expert(opening), sim.step, 50):
+        seen = step.reply.observation
+        texts += [f"{step.thought}\n> {step.action}", compact(seen), seen]
     return texts
 
 

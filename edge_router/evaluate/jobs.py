@@ -31,7 +31,7 @@ from edge_router.router.registry import make_router
 from edge_router.router.spec import RouterSpec
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import GameRef
-from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.household.expert import Expert, play
 from edge_router.tasks.protocol import REFUSED
 from edge_router.work.pool import StopRunError
 from edge_router.work.store import key_of
@@ -181,13 +181,10 @@ def _play_expert(job: GameJob) -> GameRecord:
     task = AlfworldGame(job.game.path)
     steps, won = list[StepRecord](), False
     try:
-        expert = Expert(task.reset())
-        while len(steps) < job.options.max_steps and not won:
-            action = expert.act()[1]
-            reply = task.step(action)
-            expert.observe(reply.observation, action)
-            steps.append(StepRecord(EXPERT, reply.observation == REFUSED, 0.0, 0, 0, 0, 0, 0))
-            won = reply.won
+        for step in play(Expert(task.reset()), task.step, job.options.max_steps):
+            refused = step.reply.observation == REFUSED
+            steps.append(StepRecord(EXPERT, refused, 0.0, 0, 0, 0, 0, 0))
+            won = step.reply.won
     finally:
         task.close()
     reason = "won" if won else "out of steps"

@@ -17,7 +17,7 @@ from random import Random
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import GameRef
-from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.household.expert import Expert, play
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.pddl import load_game
 from edge_router.tasks.household.pddl_write import spelling, write_game
@@ -105,16 +105,7 @@ def _game_id(world: World, seed: int, index: int) -> str:
 def expert_plan(world: World) -> list[str]:
     """The commands with which the scripted expert wins, or all it tried when it does not."""
     sim = Simulator(world)
-    expert = Expert(sim.opening())
-    plan: list[str] = []
-    while len(plan) < STEP_LIMIT:
-        _, action = expert.act()
-        reply = sim.step(action)
-        plan.append(action)
-        if reply.won:
-            break
-        expert.observe(reply.observation, action)
-    return plan
+    return [step.action for step in play(Expert(sim.opening()), sim.step, STEP_LIMIT)]
 
 
 def prove(file: Path) -> bool:

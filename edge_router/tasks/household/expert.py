@@ -17,11 +17,12 @@ an episode that somebody else plays.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edge_router.tasks.household.facts import search_order
 from edge_router.tasks.household.world import ENTITY, kind_of
-from edge_router.tasks.protocol import REFUSED, Opening
+from edge_router.tasks.protocol import REFUSED, Opening, Reply
 
 PLAN_LIMIT = 40  # longer than a 50-step episode can visit
 
@@ -217,3 +218,27 @@ class Expert:
         following = self.plan.index(searched) + 1 if searched in self.plan else 0
         place = self.plan[following] if following < len(self.plan) else self.plan[0]
         return f"no {kind} {searched}".rstrip(), f"go to {place}"
+
+
+@dataclass(frozen=True)
+class ExpertStep:
+    """What the expert thought and did, and the environment's answer."""
+
+    thought: str
+    action: str
+    reply: Reply
+
+
+def play(expert: Expert, step: Callable[[str], Reply], limit: int) -> Iterator[ExpertStep]:
+    """Let the expert play to the end of the game, or for `limit` steps.
+
+    `step` plays an action: a simulator's or an engine's. The expert hears an answer when the
+    next step is asked for.
+    """
+    for _ in range(limit):
+        thought, action = expert.act()
+        reply = step(action)
+        yield ExpertStep(thought, action, reply)
+        if reply.done:
+            return
+        expert.observe(reply.observation, action)

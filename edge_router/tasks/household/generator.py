@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.household.expert import Expert, play
 from edge_router.tasks.household.facts import can_contain, facts, receptacle_kinds
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import (
@@ -72,14 +72,7 @@ def expert_wins(world: World) -> bool:
     sim = Simulator(world)
     if sim.goal_holds():
         return False
-    expert = Expert(sim.opening())
-    for _ in range(STEP_LIMIT):
-        _, action = expert.act()
-        reply = sim.step(action)
-        if reply.won:
-            return True
-        expert.observe(reply.observation, action)
-    return False
+    return any(step.reply.won for step in play(Expert(sim.opening()), sim.step, STEP_LIMIT))
 
 
 def _draw(rng: random.Random, kind: str, novel: float, name: str) -> World | None:
