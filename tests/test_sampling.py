@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edge_router.engine.sampling import Sampler
+from edge_router.engine.sampling import Sampler, kl_divergence, log_softmax
 from edge_router.errors import UserError
 
 LOGITS = np.log(np.array([0.5, 0.3, 0.15, 0.05], dtype=np.float32))
@@ -102,3 +104,17 @@ def test_a_step_draws_the_same_however_much_was_drawn_before() -> None:
 def test_settings_out_of_range_are_refused(options: dict[str, float], part: str) -> None:
     with pytest.raises(UserError, match=part):
         Sampler(**options)  # type: ignore[arg-type]
+
+
+def test_kl_by_hand() -> None:
+    p = log_softmax(np.log(np.array([[0.5, 0.5], [0.9, 0.1]], np.float32)))
+    q = log_softmax(np.log(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32)))
+    by_hand = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert kl_divergence(p, q) == pytest.approx([by_hand, 0.0], abs=1e-6)
+
+
+def test_tokens_that_are_ruled_out_add_nothing_to_a_kl() -> None:
+    only_first = np.array([[0.0, -np.inf]])
+    even = np.log(np.array([[0.25, 0.75]]))
+    assert kl_divergence(only_first, even) == pytest.approx([math.log(4)])
+    assert kl_divergence(even, only_first).tolist() == [math.inf]

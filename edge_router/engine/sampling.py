@@ -107,3 +107,14 @@ def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Log-probabilities along the last axis, in double precision."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def kl_divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """KL(p || q) in nats for rows of log-probabilities; shapes (..., n_vocab) -> (...).
+
+    Tokens that p rules out add nothing; where q rules out what p allows, the result is infinite.
+    """
+    weights = np.exp(p)
+    with np.errstate(invalid="ignore"):
+        terms = np.where(weights > 0, weights * (p - q), 0.0)
+    return np.asarray(np.maximum(terms.sum(axis=-1), 0.0))

@@ -18,7 +18,7 @@ from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.styles import PromptStyle, style_for
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
-from edge_router.engine.sampling import Sampler, log_softmax
+from edge_router.engine.sampling import Sampler, kl_divergence, log_softmax
 from edge_router.engine.tier import Generation, common_prefix
 from edge_router.evaluate.jobs import LadderShelf, file_key
 from edge_router.router.rules import LowRouter
@@ -146,7 +146,7 @@ def _compare(best: RecordingLadder, other: Ladder, style: PromptStyle) -> TierDi
     other.clear()
     for prompt, written, text in best.record:
         p, q = _along(best.tiers[0], prompt, written), _along(other.tiers[0], prompt, written)
-        kl += float((np.exp(p) * (p - q)).sum())
+        kl += float(kl_divergence(p, q).sum())
         tokens += len(p)
         if _surely_alike(other, q, written):
             continue

@@ -21,7 +21,7 @@ from edge_router.agent.prompt import Prompt, make_room
 from edge_router.agent.styles import PromptStyle, style_for
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.ladder import Ladder
-from edge_router.engine.sampling import Sampler, log_softmax
+from edge_router.engine.sampling import Sampler, kl_divergence, log_softmax
 from edge_router.engine.tier import Tier, common_prefix
 from edge_router.router.features import extract, with_draft
 from edge_router.tasks.protocol import Opening
@@ -175,7 +175,7 @@ class Decoder:
             if index == 0:  # its cache was decoded again from the prompt's last token on
                 self._held.pop()
         length = min(len(theirs), len(logits[-1]))
-        kl = kl_per_token(logits[-1][:length], theirs[:length])
+        kl = kl_divergence(log_softmax(logits[-1][:length]), log_softmax(theirs[:length]))
         return Writing(
             writing.text,
             writing.tokens,
@@ -208,20 +208,6 @@ class _Recorder(WatchedSampler):
         if self._forced is None:
             return super().sample(logits, allowed)
         return self._forced[len(self.logits) - 1]
-
-
-def kl_per_token(
-    p_logits: NDArray[np.float32], q_logits: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """KL(p || q) in nats for every row of logits; shapes (tokens, n_vocab) -> (tokens,).
-
-    Tokens that p rules out add nothing; where q rules out what p allows, the result is infinite.
-    """
-    p, q = log_softmax(p_logits), log_softmax(q_logits)
-    weights = np.exp(p)
-    with np.errstate(invalid="ignore"):
-        terms = np.where(weights > 0, weights * (p - q), 0.0)
-    return np.asarray(np.maximum(terms.sum(axis=-1), 0.0))
 
 
 def _read_turns(tier: Tier, prompts: list[list[int]]) -> None:
