@@ -39,7 +39,10 @@ class Policy(Protocol):
 
 
 class Forest:
-    """Grows with every tree and node added; all arrays have the length `size`."""
+    """Grows with every tree and node added. A row is a history of one game.
+
+    Of every array the first `size` rows are in use; what lies behind is room to grow into.
+    """
 
     def __init__(self, tiers: int) -> None:
         self.tiers = tiers
@@ -51,18 +54,20 @@ class Forest:
 
     def _make(self, room: int) -> None:
         n = self.tiers
-        self.game = np.zeros(room, np.int64)
+        # (rows,): the history itself
+        self.game = np.zeros(room, np.int64)  # its index in `trees`
         self.step = np.zeros(room, np.int64)
         self.done = np.zeros(room, bool)
         self.won = np.zeros(room, bool)
         self.refused = np.zeros(room, bool)
         self.features = np.zeros((room, len(ALL_NAMES)), np.float32)
+        # (rows, tiers): what each tier writes after it, and the row to which that leads
         self.child = np.full((room, n), UNKNOWN, np.int64)
         self.min_p = np.ones((room, n), np.float32)
         self.nll = np.zeros((room, n), np.float32)
         self.decoded = np.zeros((room, n), np.int64)
-        self.text = np.zeros((room, n), np.int64)  # the lowest tier that writes the same
-        self.action = np.zeros((room, n), np.int64)  # the lowest tier that does the same
+        self.text = np.zeros((room, n), np.int64)  # the lowest tier of the same text
+        self.action = np.zeros((room, n), np.int64)  # the lowest tier of the same action
         self.kl = np.zeros((room, n, 3), np.float32)  # sum, mean, max
 
     def _grow(self) -> None:
@@ -94,6 +99,7 @@ class Forest:
         self.game[row], self.step[row] = game, node.step
         self.done[row], self.won[row], self.refused[row] = node.done, node.won, node.refused
         self.features[row] = node.features
+        # Tiers that write the same text share a branch: each is marked with the lowest of them.
         texts = [w.tokens for w in node.writings]
         actions = [w.action for w in node.writings]
         for tier, w in enumerate(node.writings):
@@ -102,12 +108,13 @@ class Forest:
             self.kl[row, tier] = w.kl_sum, w.kl_mean, w.kl_max
             self.text[row, tier] = texts.index(w.tokens)
             self.action[row, tier] = actions.index(w.action)
+        # For the same reason the parent leads here by every tier that writes this text.
         if node.parent is not None:
             parent = self._row[game, node.parent]
             self.child[parent, self.text[parent] == self.text[parent, node.tier]] = row
 
     def roots(self, games: Ints) -> Ints:
-        """Rows of the games' beginnings."""
+        """(episodes,) rows of the games' beginnings, for indices `games` (episodes,)."""
         keys = [self.trees[game].root for game in games]
         return np.array([self._row[g, r.key] for g, r in zip(games, keys, strict=True) if r])
 
@@ -120,8 +127,8 @@ class Walks:
     """Episodes side by side: arrays of shape (steps, episodes), UNKNOWN rows after an end."""
 
     games: Ints  # (episodes,)
-    rows: Ints
-    tiers: Ints
+    rows: Ints  # (steps, episodes) the history at each step
+    tiers: Ints  # (steps, episodes) who wrote it; 0 after an end
     features: Floats  # (steps, episodes, len(ALL_NAMES)), as the policy saw them
     ends: Ints  # (episodes,) the row where the episode ended, or where the tree did
     won: NDArray[np.bool_]  # (episodes,)
@@ -137,7 +144,11 @@ class Walks:
         return np.asarray(self.taken.sum(0))
 
     def cost(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(episodes,): the sum of weights[row, tier] over an episode's steps."""
+        """(episodes,): the sum of weights[row, tier] over an episode's steps.
+
+        `weights` is (rows, tiers). After an end the row is UNKNOWN, -1: row 0 stands in for it,
+        and the mask takes its weight out again.
+        """
         each = weights[np.maximum(self.rows, 0), self.tiers]
         return np.asarray((each * self.taken).sum(0))
 
@@ -156,26 +167,32 @@ def walk(
 ) -> Walks:
     """Let `policy` play the games, one episode for each entry of `games`.
 
-    Unknown histories are passed to `expand` as (row, tier) pairs, which has to make them known.
-    Without it they end an episode (`stop_where_unknown`) or raise UnexploredError.
+    `games` is (episodes,), `dials` a number or one for each episode. Unknown histories are passed
+    to `expand` as (row, tier) pairs, which has to make them known. Without it they end an episode
+    (`stop_where_unknown`) or raise UnexploredError.
     """
     n = len(games)
-    at = forest.roots(games)
+    at = forest.roots(games)  # (episodes,) where each episode stands
     dials = np.broadcast_to(np.asarray(dials, np.float32), n)
     route = _Route(n)
     policy.reset(games)
-    whole = np.ones(n, bool)
+    whole = np.ones(n, bool)  # False once an episode has left the known tree
     rows, tiers, seen = list[Ints](), list[Ints](), list[Floats]()
     while True:
         running = np.flatnonzero(~forest.done[at] & whole)
         if not len(running):
             break
+        # Decide: one matrix for all running episodes, because a call of the network for each
+        # would take longer than everything else here.
         features = route.features(forest, at, running, dials)
         chosen = policy.choose(features, running, at[running])
+        # Have the next histories decoded, or mark the episodes that cannot go on.
         whole[running[_follow(forest, at[running], chosen, expand, stop_where_unknown)]] = False
+        # Record the decision, of episodes that cannot go on too: the policy did make it.
         rows.append(_spread(n, running, at[running], UNKNOWN))
         tiers.append(_spread(n, running, chosen, 0))
         seen.append(_spread(n, running, features, 0.0))
+        # Move on. `child` is read again, because `expand` may have grown the arrays.
         route.took(forest, at, running, chosen)
         going = running[whole[running]]
         at[going] = forest.child[at[going], tiers[-1][going]]
@@ -193,12 +210,14 @@ def walk(
 def _follow(
     forest: Forest, at: Ints, tiers: Ints, expand: Expand | None, stop: bool
 ) -> NDArray[np.bool_]:
-    """Make the next histories known; True where they stay unknown."""
+    """Make the histories after (at, tiers), both (n,), known; (n,) True where they stay unknown."""
     missing = forest.child[at, tiers] == UNKNOWN
     if not missing.any() or (expand is None and stop):
         return np.asarray(missing)
     if expand is None:
         raise UnexploredError("a policy left the known tree, and nothing is there to decode")
+    # Episodes of one game often want the same history: it is asked for once, by the lowest tier
+    # that writes it. Sorted, so that what is kept does not depend on the order of a set.
     pairs = {
         (int(r), int(forest.text[r, t])) for r, t in zip(at[missing], tiers[missing], strict=True)
     }
@@ -227,6 +246,11 @@ class _Route:
         self.nll = np.zeros(episodes, np.float32)
 
     def features(self, forest: Forest, at: Ints, running: Ints, dials: Floats) -> Floats:
+        """(len(running), len(ALL_NAMES)): the tree's features with this route's put in.
+
+        The tree keeps them as the low tier alone would see them, because a history is shared by
+        all routes that lead to the same text. `at` and `dials` are (episodes,).
+        """
         values = {
             "last_tier": self.last_tier,
             "escalated_share": self.escalated / np.maximum(1, self.steps),

@@ -66,12 +66,14 @@ def score(points: Sequence[Point], low: float) -> float:
     `low` is the success of the low tier alone, which costs nothing. Between two points
     success is taken as linear in the share: a user could toss a coin between them.
     """
+    # The upper hull of the points, the low tier among them at share 0 (Andrew's monotone chain).
     known = sorted([(0.0, low)] + [(p.share, p.success) for p in points])
     hull: list[tuple[float, float]] = []
     for at in known:
         while len(hull) >= 2 and _below(hull[-2], hull[-1], at):
             hull.pop()
         hull.append(at)
+    # A larger share is never worse: of the hull only the rising part counts.
     best = [at for i, at in enumerate(hull) if i == 0 or at[1] > max(h[1] for h in hull[:i])]
     shares, successes = zip(*best, strict=True)
     return float(np.mean(np.interp(SHARES, shares, successes)))

@@ -40,6 +40,7 @@ def to_win(forest: Forest) -> NDArray[np.float64]:
     n = forest.size
     cost = np.where(forest.won[:n], 0.0, np.inf)
     weights = np.array(tier_weights(forest.tiers))
+    # From the last step back: a history's cost is its best child's plus the step to it.
     for step in range(int(forest.step[:n].max(initial=0)), -1, -1):
         rows = np.flatnonzero((forest.step[:n] == step) & ~forest.done[:n])
         if len(rows):
@@ -58,5 +59,6 @@ def by_oracle(forest: Forest) -> Ints:
 def _onward(
     forest: Forest, rows: Ints, cost: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
+    """(len(rows), tiers): cost of the best known win that begins with each tier's step."""
     child = forest.child[rows]
     return np.asarray(np.where(child == UNKNOWN, np.inf, cost[child] + weights))

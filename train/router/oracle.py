@@ -47,6 +47,8 @@ def search(
     At most `budget` histories are visited. Of histories that cost the same, the longest is
     followed first, so that wins of little cost are found before much has been explored.
     """
+    # The heap holds branches that nobody has followed yet: cost so far, then depth (deepest
+    # first), then the order of arrival, so that histories themselves are never compared.
     order = count()
     heap: list[tuple[float, int, int, Node | None, int]] = [(0.0, 0, next(order), None, 0)]
     came: dict[bytes, tuple[Node, int]] = {}
@@ -54,9 +56,11 @@ def search(
     unknown = math.inf
     visited = 0
     while heap:
+        # The branch of least cost. Whatever else wins costs at least as much.
         cost, _, _, before, tier = heapq.heappop(heap)
         if visited >= budget:
             return Oracle(math.inf, min(cost, unknown), (), visited)
+        # Where the tree ends here, a win may lie beyond: the bound cannot rise above this cost.
         node = root if before is None else follow(before, tier)
         if node is None:
             unknown = min(unknown, cost)
@@ -65,6 +69,7 @@ def search(
             continue
         seen.add(node.key)
         visited += 1
+        # Reached for the first time, hence by a way of least cost.
         if before is not None:
             came[node.key] = (before, tier)
         if node.won:

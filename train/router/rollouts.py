@@ -52,6 +52,7 @@ class Rollouts:
 
         A game of which nothing is known yet is asked for its beginning.
         """
+        # Load what the store has; games of which it has nothing are asked for their beginning.
         fresh = [game for game in games if game.key not in self._index]
         trees = [self.store.load(game) for game in fresh]
         beginnings = [WorkItem(t.game, (), ExplorePlan((), 0)) for t in trees if t.root is None]
@@ -59,6 +60,7 @@ class Rollouts:
         for task, new in self._run(beginnings, "beginnings"):
             known[task.game.key].add(new)
             self._keep(task.game.key, new)
+        # Into the forest in the order of `games`, not of arrival: indices are the same every run.
         for tree in trees:
             self._index[tree.game.key] = self.forest.add_tree(tree)
         return np.array([self._index[game.key] for game in games], np.int64)
@@ -89,12 +91,14 @@ class Rollouts:
 
     def expand(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Make the histories after (row, tier) pairs of the forest known."""
+        # By game, because a worker opens a game once and goes through its histories in turn.
         wanted: dict[int, list[tuple[bytes, int]]] = {}
         for row, tier in pairs:
             game = int(self.forest.game[row])
             wanted.setdefault(game, []).append((self.forest.nodes[row].key, tier))
         tasks = []
         for game, steps in wanted.items():
+            # A worker knows nothing: it gets the histories on the way to those it starts from.
             tree = self.forest.trees[game]
             needed = {n.key: n for key, _ in steps for n in tree.path(tree.nodes[key])}
             tasks.append(WorkItem(tree.game, tuple(needed.values()), Wanted(tuple(steps))))

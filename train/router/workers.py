@@ -69,6 +69,7 @@ class Workers:
             for task in tasks:
                 yield task, self._here(task)
             return
+        # waiting: worker -> (number, item); done: number -> result, until its turn comes
         waiting, done, free = (
             dict[int, tuple[int, WorkItem]](),
             dict[int, tuple[WorkItem, list[Node]]](),
@@ -77,6 +78,7 @@ class Workers:
         source, sent, given = iter(tasks), 0, 0
         exhausted = False
         while True:
+            # Hand out work. One item at a time: games differ in length by a factor of ten.
             while free and not exhausted:
                 following = next(source, None)
                 if following is None:
@@ -87,11 +89,13 @@ class Workers:
                 waiting[worker], sent = (sent, following), sent + 1
             if not waiting:
                 break
+            # Take in whatever is ready.
             for pipe in wait([self._pipes[worker] for worker in waiting]):
                 worker = self._pipes.index(pipe)  # type: ignore[arg-type]
                 number, task = waiting.pop(worker)
                 done[number] = (task, self._result(worker))
                 free.append(worker)
+            # Pass on in the order of the items, so that the store does not depend on scheduling.
             while given in done:
                 yield done.pop(given)
                 given += 1

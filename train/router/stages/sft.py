@@ -91,8 +91,11 @@ def train(forest: Forest, games: Ints, shape: NetworkShape, config: SftConfig) -
     """A supervised network; the same forest, shape and config give the same network."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng([config.seed, 77])
+    # Episodes whose steps are to be labelled: the tree once for each chance of escalating, so
+    # that features of the route take the values that they will have under any router.
     walks = _walks(forest, games, config)
     taken = walks.taken
+    # The network's input scale is fixed by what it will see, dials included.
     net = RouterNet(shape)
     net.fit_normalisation(_with_dials(walks.features, rng)[taken])
     teacher = Teacher(forest, config, np.unique(walks.rows[taken]))
@@ -102,6 +105,7 @@ def train(forest: Forest, games: Ints, shape: NetworkShape, config: SftConfig) -
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=total
     )
+    # Minibatches of whole episodes, because the GRU reads them from the first step on.
     for _ in range(config.epochs):
         order = rng.permutation(episodes)
         for start in range(0, episodes, config.batch_size):
@@ -169,6 +173,11 @@ class Teacher:
 def _loss(
     net: RouterNet, walks: Walks, part: Ints, teacher: Teacher, rng: np.random.Generator
 ) -> Tensor:
+    """Weighted cross-entropy of the episodes `part` (n,), each under a fresh dial.
+
+    Time comes first: features (steps, n, width), rows and taken (steps, n); labels, weights and
+    logits hold the steps that were taken, (taken,) and (taken, tiers).
+    """
     features = _with_dials(walks.features[:, part], rng)
     rows, taken = walks.rows[:, part], walks.taken[:, part]
     logits = net.sequence(torch.from_numpy(features))[torch.from_numpy(taken)]
