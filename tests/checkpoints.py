@@ -13,16 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edge_router.agent.template import CHATML
 from edge_router.convert.tokens import CORPUS
 from edge_router.convert.vocabulary import PATTERNS
 
 VOCABULARY: Final = 1000
 SPECIALS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-CHATML: Final = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 INST: Final = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }}"
     " [/INST]{% else %} {{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"

@@ -21,12 +21,12 @@ from click.testing import CliRunner, Result
 from edge_router.bench.synthetic import SHAPES
 from edge_router.cli.main import main
 from edge_router.convert.f16 import write_f16
-from edge_router.convert.files import require_space
 from edge_router.convert.source import CheckpointSource, open_source
 from edge_router.convert.tiers import quantise_tier
 from edge_router.engine.imatrix import collect, write_imatrix
 from edge_router.engine.ladder import Ladder
 from edge_router.errors import UserError
+from edge_router.files.disk import require_space
 from edge_router.ladders.ladder_file import read_details
 from edge_router.ladders.resolve import find_ladder
 from tests.checkpoints import edit_json, write_checkpoint

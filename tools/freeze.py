@@ -9,13 +9,14 @@ everything these need in turn; whatever else is installed is left out.
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from edge_router.files.whole import write_text
 
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
 ROOT = "edge-router"
@@ -61,9 +62,7 @@ def main() -> None:
         *(line for line in old if line.startswith("#")),
         *(f"{name}=={pins[name]}" for name in sorted(pins)),
     ]
-    new = CONSTRAINTS.with_suffix(".new")
-    new.write_text("\n".join(lines) + "\n", "utf-8")
-    os.replace(new, CONSTRAINTS)
+    write_text(CONSTRAINTS, "\n".join(lines) + "\n")
     print(f"{CONSTRAINTS.name}: {len(pins)} packages")
 
 

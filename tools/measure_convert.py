@@ -27,7 +27,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge_router.bench.synthetic import CHATML, SHAPES, SPECIALS, Shape, byte_level_bpe
+from edge_router.agent.template import CHATML
+from edge_router.bench.synthetic import SHAPES, SPECIALS, Shape, byte_level_bpe
 from edge_router.convert.architecture import expected_shapes
 from edge_router.convert.vocabulary import PATTERNS
 from edge_router.engine.machine import cpu_model, physical_cores

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge_router.bench.loops import ordinary_text
+from edge_router.bench.loops import hold, ordinary_text
 from edge_router.bench.timing import in_turn, seconds
 from edge_router.engine.ladder import Ladder, Tier
 from edge_router.engine.llama import copy_span
@@ -82,11 +82,11 @@ def _tier_cost(ladder: Ladder, tier: Tier, options: CalibrationOptions) -> tuple
     text = ordinary_text(ladder, max(depths) + max(spans))
 
     def read(depth: int, span: int) -> float:
-        _hold(tier, text[:depth])
+        hold(tier, text[:depth])
         return seconds(lambda: _read(tier, text[depth : depth + span]))
 
     def write(depth: int) -> float:
-        _hold(tier, text[:depth])
+        hold(tier, text[:depth])
         return seconds(lambda: _write(tier, options.decode)) / options.decode
 
     work: list[Callable[[], float]] = []
@@ -111,7 +111,7 @@ def _handoff_cost(ladder: Ladder, options: CalibrationOptions) -> tuple[float, f
     low.decode(text, 0)
 
     def copy(span: int) -> float:
-        _hold(ladder.tiers[-1], text[:NEAR])
+        hold(ladder.tiers[-1], text[:NEAR])
         return seconds(lambda: copy_span(low, high, NEAR, NEAR + span))
 
     copied = in_turn([partial(copy, span) for span in options.spans], options.repeats)
@@ -129,13 +129,6 @@ def line(spans: Sequence[int], times: Sequence[float]) -> tuple[float, float]:
     if token < 0:
         call, token = np.sum(1 / y) / np.sum(1 / y**2), 0.0
     return float(call), float(token)
-
-
-def _hold(tier: Tier, text: list[int]) -> None:
-    """Let the tier's context hold exactly `text`."""
-    if tier.context.n_past < len(text):
-        tier.context.decode(text[tier.context.n_past :], tier.context.n_past)
-    tier.context.truncate(len(text))
 
 
 def _read(tier: Tier, tokens: list[int]) -> None:

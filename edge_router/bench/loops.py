@@ -123,3 +123,10 @@ def ordinary_text(ladder: Ladder, tokens: int) -> list[int]:
     """That many tokens of an ordinary text."""
     ids = ladder.vocab.tokenize("You see a countertop 2, a mug 1, and a fridge 1. ")
     return (ids * (tokens // len(ids) + 1))[:tokens]
+
+
+def hold(tier: Tier, text: list[int]) -> None:
+    """Let the tier's context hold exactly `text`, which it may hold a beginning of already."""
+    if tier.context.n_past < len(text):
+        tier.context.decode(text[tier.context.n_past :], tier.context.n_past)
+    tier.context.truncate(len(text))

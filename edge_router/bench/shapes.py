@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,15 +13,14 @@ from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.quantise import QUANTISED_TIERS
 from edge_router.engine.tier import TierSpec
+from edge_router.engine.tier_sizes import estimated_bytes
 from edge_router.errors import UserError
 from edge_router.evaluate.jobs import ladder_fingerprint
+from edge_router.files.disk import free_bytes, gigabytes
 from edge_router.files.folders import cache_folder
 from edge_router.ladders.resolve import resolve
 
 DEFAULT_PRECISIONS: Final = ("q4_k_m", "q8_0")
-# Bits a weight, rounded up, to say beforehand what a file will take.
-_BITS: Final = {"f16": 16.1, "q8_0": 8.6, "q6_k": 6.7, "q5_k_m": 6.0, "q5_k_s": 6.0, "q5_0": 6.0}
-_OTHER_BITS: Final = 5.5
 
 
 @dataclass(frozen=True)
@@ -94,17 +92,10 @@ def _require_room(shape: Shape, folder: Path, precisions: Sequence[str]) -> None
     missing = [name for name, path in paths.items() if not path.is_file()]
     if not missing:
         return
-    bits = sum(_BITS.get(name, _OTHER_BITS) for name in {*missing, "f16"})
-    needed = int(shape.parameters * bits / 8)
-    there = shutil.disk_usage(_existing(folder)).free
+    needed = sum(estimated_bytes(name, shape.parameters) for name in {*missing, "f16"})
+    there = free_bytes(folder.absolute())
     if needed > there:
         raise UserError(
-            f"{shape.name} with random weights needs {needed / 1e9:.1f} GB in {folder}, where"
-            f" {there / 1e9:.1f} GB are free; make room, or set EDGE_ROUTER_HOME to another disk"
+            f"{shape.name} with random weights needs {gigabytes(needed)} in {folder}, where"
+            f" {gigabytes(there)} are free; make room, or set EDGE_ROUTER_HOME to another disk"
         )
-
-
-def _existing(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that is there."""
-    folder = folder.absolute()
-    return next(f for f in (folder, *folder.parents) if f.is_dir())

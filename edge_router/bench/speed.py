@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_router.bench.decisions import decision_figures
 from edge_router.bench.energy import EnergyMeter
-from edge_router.bench.loops import LOOPS, PROMPT_TOKENS, loop_speeds, ordinary_text
+from edge_router.bench.loops import LOOPS, PROMPT_TOKENS, hold, loop_speeds, ordinary_text
 from edge_router.bench.timing import Sample, in_turn, seconds
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.llama import copy_span, raw_decode
@@ -180,11 +180,11 @@ def _handoff(ladder: Ladder, span: int, repeats: int) -> dict[str, Any]:
     low.decode(text)
 
     def copy() -> float:
-        _hold(high, text[:start])
+        hold(high, text[:start])
         return 1000 * seconds(lambda: copy_span(low.context, high.context, start, end))
 
     def compute(tier: Tier) -> float:
-        _hold(tier, text[:start])
+        hold(tier, text[:start])
         return 1000 * seconds(lambda: _read(tier, text[start:]))
 
     copied, on_high, on_low = in_turn([copy, lambda: compute(high), lambda: compute(low)], repeats)
@@ -197,13 +197,6 @@ def _handoff(ladder: Ladder, span: int, repeats: int) -> dict[str, Any]:
         "speedup": on_high.ratio(copied),
         "low_prefill_ms": on_low.plain(),
     }
-
-
-def _hold(tier: Tier, text: list[int]) -> None:
-    """Let the tier's context hold exactly `text`."""
-    if tier.context.n_past < len(text):
-        tier.context.decode(text, 0)
-    tier.context.truncate(len(text))
 
 
 def _read(tier: Tier, tokens: list[int]) -> None:

@@ -11,7 +11,6 @@ that reads and writes any text. Needs the `gguf` package (extra `convert`).
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,19 +21,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_router.agent.template import CHATML
 from edge_router.engine.imatrix import ImportanceMatrix
 from edge_router.engine.quantise import NEEDS_IMPORTANCE, quantise
 from edge_router.errors import UserError
+from edge_router.files.whole import remove_leftovers, whole
 from edge_router.work.pool import Backend, Crash, Crew
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
-CHATML: Final = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 SPECIALS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 # Normal numbers are drawn once and read again from ever new places: drawing 600
 # million takes most of a minute. The length is a prime, so that no two rows of
@@ -119,8 +115,7 @@ def write_ladder(
                 tell(f"{jobs[index].tier}: {result:.0f} s")
     finally:
         for _, path in missing:
-            for partial in folder.glob(f".{path.name}.*.partial"):
-                partial.unlink()
+            remove_leftovers(path)
     if "f16" not in tiers:
         full.unlink()
     return paths
@@ -160,8 +155,7 @@ def write_f16(shape: Shape, path: Path, *, seed: int = 0) -> Path:
         raise UserError(
             "writing a GGUF needs the gguf package: run: pip install 'edge-router[convert]'"
         ) from error
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with whole(path) as partial:
         writer = GGUFWriter(partial, shape.architecture)
         _write_metadata(writer, shape)
         for name, dims in _tensor_shapes(shape):
@@ -173,9 +167,6 @@ def write_f16(shape: Shape, path: Path, *, seed: int = 0) -> Path:
         for tensor in _weights(shape, seed):
             writer.write_tensor_data(tensor)
         writer.close()
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -70,7 +70,7 @@ def list_models(as_json: bool) -> None:
 
 
 def _sizes(ladder: LadderFile) -> str:
-    from edge_router.convert.files import gigabytes
+    from edge_router.files.disk import gigabytes
     from edge_router.ladders.resolve import gguf_bytes
 
     return ", ".join(
@@ -80,7 +80,7 @@ def _sizes(ladder: LadderFile) -> str:
 
 
 def _row(model: CatalogueModel) -> tuple[str, ...]:
-    from edge_router.convert.files import gigabytes
+    from edge_router.files.disk import gigabytes
 
     memory = gigabytes(model.pair_memory_bytes(*PAIR))
     parameters = f"{model.parameters / 1e9:.2f}e9"
@@ -121,7 +121,7 @@ def show(model: str, verify: bool, as_json: bool) -> None:
 
 
 def _about(model: CatalogueModel) -> str:
-    from edge_router.convert.files import gigabytes
+    from edge_router.files.disk import gigabytes
 
     rows = {
         "model": model.name,
@@ -255,6 +255,6 @@ def _remove(folder: Path) -> None:
 
 
 def _held(folder: Path) -> str:
-    from edge_router.convert.files import gigabytes
+    from edge_router.files.disk import gigabytes
 
     return gigabytes(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))

@@ -20,7 +20,6 @@ from typing import Final, Protocol
 
 from edge_router.agent.styles import style_for
 from edge_router.convert.describe import describe
-from edge_router.convert.files import Record, make_folder, require_space, temporary, whole
 from edge_router.convert.importance import (
     importance_key,
     make_importance,
@@ -37,6 +36,8 @@ from edge_router.engine.imatrix import write_imatrix
 from edge_router.engine.quantise import QUANTISED_TIERS
 from edge_router.engine.tier_sizes import estimated_bytes
 from edge_router.errors import UserError
+from edge_router.files.disk import make_folder, require_space
+from edge_router.files.whole import Record, temporary, whole
 
 DEFAULT_TIERS: Final = "q3_k_m,q4_k_m,q8_0"
 

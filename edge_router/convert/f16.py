@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.convert.architecture import MOSTLY_F16, PlannedTensor
-from edge_router.convert.files import Record, whole
 from edge_router.errors import UserError
+from edge_router.files.whole import Record, whole
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter

@@ -21,13 +21,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_router.convert.files import PARTIAL, whole, writing
 from edge_router.convert.verify import Fidelity
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.quantise import Fallback
 from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
+from edge_router.files.whole import PARTIAL, write_text, writing
 from edge_router.ladders.ladder_file import LADDER_FILE
 
 JOURNAL = ".convert.json"
@@ -146,8 +146,7 @@ class Journal:
             "tiers": [asdict(t) for t in self.tiers.values()],
             "intermediates": [asdict(i) for i in self.intermediates.values()],
         }
-        with whole(self.folder / JOURNAL) as partial:
-            partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        write_text(self.folder / JOURNAL, json.dumps(data, indent=1) + "\n")
 
 
 def _damaged(path: Path) -> bool:

@@ -26,13 +26,13 @@ from edge_router.convert.architecture import (
 from edge_router.convert.card import write_card
 from edge_router.convert.checkpoint import Advance, Checkpoint, cached_repo, hash_file
 from edge_router.convert.f16 import write_f16
-from edge_router.convert.files import Record
 from edge_router.convert.tokens import check_vocabulary
 from edge_router.convert.vocabulary import Vocabulary, load_tokenizer, read_vocabulary
 from edge_router.engine.gguf_file import FLOAT_TYPES, GgufHeader, is_gguf, read_header
 from edge_router.engine.trial import require_tried
 from edge_router.errors import UserError
 from edge_router.files.paths import is_folder, why_no_file
+from edge_router.files.whole import Record
 from edge_router.parts import load_part
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_router.convert.files import disk_full, whole, writing
 from edge_router.engine.imatrix import read_imatrix
 from edge_router.engine.quantise import Fallback, quantise
 from edge_router.errors import UserError
+from edge_router.files.whole import disk_full, temporary, whole, writing
 from edge_router.work.children import python_module
 
 _POLL_SECONDS = 0.1
@@ -88,7 +88,7 @@ def _in_a_child(
         start_new_session=True,  # Ctrl-C is ours to pass on
     )
     os.close(lifeline)
-    partial = written.with_name(f".{written.name}.{child.pid}.partial")
+    partial = temporary(written, child.pid)
     try:
         while True:
             try:
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str]) -> int:
     """Do what the parent's JSON says and reply in JSON."""
     order = json.loads(arguments[0])
     target, written = Path(order["target"]), Path(order["written"])
-    partial = written.with_name(f".{written.name}.{os.getpid()}.partial")
+    partial = temporary(written)
     _end_with_parent(order["lifeline"], partial)
     try:
         with writing(target):

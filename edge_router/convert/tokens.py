@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from edge_router.convert.agreement import Read, parting, remarks
-from edge_router.convert.files import TEMPORARY, writing
 from edge_router.convert.vocabulary import (
     CONTROL,
     Vocabulary,
@@ -24,6 +23,7 @@ from edge_router.convert.vocabulary import (
 )
 from edge_router.engine.llama import LlamaModel
 from edge_router.errors import UserError
+from edge_router.files.whole import TEMPORARY, writing
 
 # Every line stands for a way in which tokenizers differ. All of it is in Unicode's composed
 # form: Qwen's tokenizers compose text first (NFC), and llama.cpp does not.

@@ -19,6 +19,7 @@ from edge_router.engine.tier_spec import TierSpec
 from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
 from edge_router.files.folders import cache_folder, if_any
+from edge_router.files.whole import write_text
 
 _PIECE = 1 << 20
 
@@ -78,8 +79,6 @@ def _read(note: Path, facts: list[list[int]]) -> str:
 
 
 def _write(note: Path, facts: list[list[int]], digest: str) -> None:
-    partial = note.with_name(f".{note.name}.{os.getpid()}.partial")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UserError):
         note.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"facts": facts, "sha256": digest}), encoding="utf-8")
-        os.replace(partial, note)
+        write_text(note, json.dumps({"facts": facts, "sha256": digest}), durable=False)

@@ -14,7 +14,6 @@ writes and reads the same), so one made elsewhere serves as well.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from edge_router.engine.llama import LlamaContext, LlamaModel
 from edge_router.engine.llama_quantise import ColumnSquares
 from edge_router.errors import UserError
+from edge_router.files.whole import whole
 
 _SUM: Final = ".in_sum2"
 _COUNT: Final = ".counts"
@@ -74,11 +74,10 @@ def collect(
 
 
 def write_imatrix(matrix: ImportanceMatrix, path: Path) -> None:
-    """Write `path` in llama.cpp's form; it appears when it is whole."""
+    """Write `path` in llama.cpp's form; it appears when it is whole. Raises `UserError`."""
     from gguf import GGUFWriter
 
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with whole(path) as partial:
         writer = GGUFWriter(partial, arch="", use_temp_file=False)
         writer.kv_data[0].pop("general.architecture", None)
         writer.add_type("imatrix")
@@ -93,11 +92,6 @@ def write_imatrix(matrix: ImportanceMatrix, path: Path) -> None:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_imatrix(path: Path) -> ImportanceMatrix:

@@ -37,6 +37,7 @@ from edge_router.engine.llama import (
 from edge_router.engine.same_text import require_same_text
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest, KvMode, Tier, TierSpec, common_prefix
+from edge_router.engine.tier_spec import DEFAULT_CONTEXT
 from edge_router.engine.trial import require_tried
 from edge_router.errors import UserError
 
@@ -57,14 +58,11 @@ _REPACKED = frozenset(
 )
 
 
-MAX_DEFAULT_CONTEXT = 4096
-
-
 def default_context(specs: Sequence[TierSpec]) -> int:
     """What the model was trained for, but no more than an episode needs."""
     header = read_header(specs[0].path)
     trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
-    return min(int(trained), MAX_DEFAULT_CONTEXT) if trained else MAX_DEFAULT_CONTEXT
+    return min(int(trained), DEFAULT_CONTEXT) if trained else DEFAULT_CONTEXT
 
 
 class Ladder:
@@ -86,7 +84,7 @@ class Ladder:
         specs: Iterable[TierSpec],
         *,
         kv: KvMode | str = "handoff",
-        n_ctx: int = 4096,
+        n_ctx: int = DEFAULT_CONTEXT,
         n_threads: int | None = None,
         thread_limit: int | None = None,
         n_gpu_layers: int = 0,

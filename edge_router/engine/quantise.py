@@ -7,7 +7,6 @@ With an importance matrix (`engine.imatrix`) the columns that matter are kept be
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from edge_router.engine.imatrix import ImportanceMatrix
 from edge_router.engine.llama_quantise import run_quantise
 from edge_router.engine.machine import physical_cores
 from edge_router.errors import UserError
+from edge_router.files.whole import whole
 
 # precision -> llama.cpp's file type
 QUANTISED_TIERS: Final = {
@@ -106,9 +106,8 @@ def quantise(
     read_header(source)
     if not target.parent.is_dir():
         raise UserError(f"{target} cannot be written: the folder {target.parent} does not exist")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     started = time.perf_counter()
-    try:
+    with whole(target) as partial:
         lines = run_quantise(
             source,
             partial,
@@ -116,9 +115,6 @@ def quantise(
             threads or physical_cores(),
             importance.means if importance else None,
         )
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     return QuantiseReport(
         path=target,
         tier=tier,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+DEFAULT_CONTEXT: Final = 4096  # tokens: what an episode needs
 
 
 @dataclass(frozen=True)

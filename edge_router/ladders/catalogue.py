@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from edge_router.engine.tier_sizes import estimated_bytes
+from edge_router.engine.tier_spec import DEFAULT_CONTEXT
 
 FILE: Final = "catalogue.toml"
-CONTEXT: Final = 4096  # tokens for which memory is given
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class CatalogueModel:
         return estimated_bytes(tier, self.parameters)
 
     def pair_memory_bytes(self, low: str, high: str) -> int:
-        """Weights of two tiers, and a KV cache of `CONTEXT` tokens in F16 for each."""
-        cache_bytes = 2 * 2 * self.layers * self.kv_heads * self.head_width * CONTEXT
+        """Weights of two tiers, and a KV cache of `DEFAULT_CONTEXT` tokens in F16 for each."""
+        cache_bytes = 2 * 2 * self.layers * self.kv_heads * self.head_width * DEFAULT_CONTEXT
         return self.tier_bytes(low) + self.tier_bytes(high) + 2 * cache_bytes
 
 

@@ -25,6 +25,7 @@ from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
 from edge_router.files.folders import data_folder, if_any
 from edge_router.files.plain_data import NotUnderstoodError, from_plain
+from edge_router.files.whole import write_text, writing
 
 SCHEMA: Final = "edge-router/costs/2"
 _BEFORE: Final = "edge-router/costs/1"  # it called prefilling reading and decoding writing
@@ -143,16 +144,9 @@ def profile_path(model: str, ladder: str = "") -> Path:
 def save_profile(profile: CostProfile) -> Path:
     """Store the profile, in place of an older one of the same ladder. Raises UserError."""
     path = profile_path(profile.model, profile.ladder)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(
-            json.dumps({"schema": SCHEMA, **asdict(profile)}, indent=2) + "\n", encoding="utf-8"
-        )
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"the profile {path} cannot be written: {error.strerror}") from error
+    write_text(path, json.dumps({"schema": SCHEMA, **asdict(profile)}, indent=2) + "\n")
     return path
 
 

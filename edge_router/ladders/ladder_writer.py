@@ -9,7 +9,6 @@ that it named: a router is trained for weights, and these are the same.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any
 
 import tomlkit
 
-from edge_router.errors import UserError
+from edge_router.files.whole import write_text, writing
 from edge_router.ladders.ladder_file import LADDER_FILE, read_ladder
 
 Facts = Mapping[str, str | int | float]
@@ -107,11 +106,6 @@ def _entry(tier: TierEntry) -> Any:
 
 
 def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(tomlkit.dumps(document), encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_text(path, tomlkit.dumps(document))

@@ -25,6 +25,7 @@ from typing import Any, Final
 from edge_router import __version__
 from edge_router.errors import UserError
 from edge_router.files.data_files import read_json, require_regular_or_new
+from edge_router.files.whole import write_text
 from edge_router.results.machine import machine_details
 
 SCHEMA: Final = "edge-router/bench/2"
@@ -128,17 +129,6 @@ def flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return cells
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or none. Raises UserError when it cannot be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
-
-
 def require_writable(path: Path) -> None:
     """Raise UserError before a long run when its results could not be written."""
     require_regular_or_new(path, "the file")
@@ -146,7 +136,3 @@ def require_writable(path: Path) -> None:
         raise UserError(f"{path} cannot be written: make the folder {path.parent} first")
     if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
         raise UserError(f"{path} cannot be written: permission denied")
-
-
-def unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path} cannot be written: {error.strerror or error}")

@@ -6,15 +6,15 @@ import rules do without it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from edge_router.agent.events import STAGES
 from edge_router.errors import UserError
+from edge_router.files.whole import whole
 from edge_router.results.figures import threads_in_words
-from edge_router.results.file import damage_named, unwritable
+from edge_router.results.file import damage_named
 
 Data = Mapping[str, Any]
 # Okabe and Ito's colours, distinct for everybody.
@@ -43,16 +43,9 @@ def plot(data: Data, path: Path) -> None:
     if draw is None:
         raise UserError(f"there is no picture of {data.get('kind')!r} results")
     figure: Any = Figure(layout="constrained")
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        with damage_named(f"the {data.get('kind')} results"):
-            draw(data, figure)
-            figure.savefig(partial, dpi=150)
-        os.replace(partial, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as partial, damage_named(f"the {data.get('kind')} results"):
+        draw(data, figure)
+        figure.savefig(partial, dpi=150, format=path.suffix.removeprefix("."))
 
 
 # -- policies -----------------------------------------------------------------------------------

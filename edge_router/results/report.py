@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_router.errors import UserError
-from edge_router.results.file import damage_named, read_results, write_text
+from edge_router.files.whole import write_text
+from edge_router.results.file import damage_named, read_results
 from edge_router.results.views import notes_of, sheets_of
 from edge_router.screen.printable import one_line, shortened
 from edge_router.screen.tables import Sheet

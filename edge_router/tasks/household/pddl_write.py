@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from edge_router.files.whole import write_text
 from edge_router.tasks.household.world import (
     Goal,
     Item,
@@ -116,15 +115,7 @@ def _package_text(name: str) -> str:
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> Path:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(data, stream)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_text(path, json.dumps(data), durable=False)  # thousands of games are drawn in a row
     return path
 
 

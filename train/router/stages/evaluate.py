@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from edge_router.errors import UserError
+from edge_router.files.whole import write_text
 from edge_router.ladders.costs import CostProfile
-from edge_router.results.file import write_text
 from edge_router.router.feature_table import ALL_NAMES, feature
 from edge_router.router.registry import RouterKind, kinds, make_router
 from edge_router.router.spec import RouterSpec

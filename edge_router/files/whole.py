@@ -1,0 +1,88 @@
+"""Write files that appear only when they are whole, and say in a sentence why one cannot be.
+
+with whole(path) as partial:        # any writer: it is given the name to write under
+    writer.save(partial)
+write_text(path, "...")             # a text
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from edge_router.errors import UserError
+
+TEMPORARY: Final = ".edge-router."  # how the name of every temporary file begins
+PARTIAL: Final = ".*edge-router.*.partial"  # what an interruption may leave behind
+
+Record = Callable[[Path], None]
+
+
+@contextmanager
+def whole(
+    target: Path, record: Record = lambda partial: None, *, durable: bool = True
+) -> Iterator[Path]:
+    """A temporary path beside `target` that takes its place at the end, or vanishes.
+
+    `record` is given the finished file before it gets its name, so that a file under its name
+    is always one that is known. `durable` waits until the disk has the file, which a loss of
+    power would otherwise leave empty; what is cheap to make again does without.
+    Raises `UserError` that names `target` when the system refuses to write.
+    """
+    partial = temporary(target)
+    try:
+        with writing(target):
+            yield partial
+            if durable:
+                with partial.open("rb") as file:
+                    os.fsync(file.fileno())
+            record(partial)
+            os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str, *, durable: bool = True) -> None:
+    """Write `text` as UTF-8, whole or not at all. Raises `UserError`."""
+    with whole(target, durable=durable) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def temporary(target: Path, process: int | None = None) -> Path:
+    """Where a process (this one, or the one of that number) writes `target` until it is whole."""
+    return target.with_name(f"{TEMPORARY}{target.name}.{process or os.getpid()}.partial")
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what ended processes wrote of `target`; none may be at it now."""
+    for left in target.parent.glob(f"{TEMPORARY}{glob.escape(target.name)}.*.partial"):
+        left.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn a refused write into a `UserError` that names `target`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC or "requested and" in str(error):  # numpy gives no number
+            raise disk_full(target) from error
+        raise unwritable(target, error) from error
+
+
+def disk_full(target: Path) -> UserError:
+    """What is said when no room is left."""
+    return UserError(
+        f"{target} cannot be written: the disk is full; what was finished is kept, so make room "
+        "and run the command again"
+    )
+
+
+def unwritable(target: Path, error: OSError) -> UserError:
+    """What is said of any other refusal."""
+    return UserError(f"{target} cannot be written: {error.strerror or error}")
