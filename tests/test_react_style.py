@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from edge_router.agent.styles import ReactStyle, style_for
-from edge_router.agent.template import ChatTemplate
+from edge_router.agent.template import CHATML, ChatTemplate
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game_files import split_games
 from edge_router.tasks.alfworld.react_prompt import examples, kind_of_task, opening_messages
 from edge_router.tasks.household.world import TASK_KINDS
 from edge_router.tasks.parse import parse_step
 from edge_router.tasks.protocol import REFUSED, Opening
-from tests.checkpoints import CHATML, INST
+from tests.checkpoints import INST
 
 ROOM = "You are in the middle of a room. Looking quickly around you, you see a desk 1, and a bed 1."
 

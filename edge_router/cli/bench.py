@@ -1,22 +1,28 @@
-"""`edge-router bench`, `calibrate`, `doctor` and `report`: options here, work in `bench`."""
+"""`edge-router bench`: what routing buys, how far tiers are apart, how fast they are."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_router.cli.config import yields_to
+from edge_router.cli.options import (
+    Command,
+    LadderChoice,
+    SubjectChoice,
+    ladder_options,
+    output_options,
+    subject_options,
+)
 from edge_router.cli.types import (
     CONTEXT,
     COUNT,
     FILE,
     JOBS,
     KV,
-    MODEL,
     REAL,
     ROUTER,
     SEED,
@@ -27,87 +33,53 @@ from edge_router.cli.types import (
     thread_numbers,
 )
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def output_options(command: Command) -> Command:
-    """--json, --csv, --markdown and --plot."""
-    for option in (
-        click.option("--plot", type=FILE, help="Draw the results into this .png or .svg file."),
-        click.option("--markdown", is_flag=True, help="Print the tables as Markdown."),
-        click.option("--full", is_flag=True, help="Print all tables, not only the summary."),
-        click.option("--csv", type=FILE, help="Write the numbers to this CSV file."),
-        click.option("--json", type=FILE, help="Write the results to this file, for report."),
-    ):
-        command = option(command)
-    return command
-
-
-def ladder_options(command: Command) -> Command:
-    """--model and --tier."""
-    for option in (
-        click.option(
-            "--tier",
-            "tiers",
-            type=TEXT,
-            callback=yields_to("model", "shape"),
-            multiple=True,
-            metavar="NAME=PATH",
-            help="A tier's GGUF; once per tier, low to high, instead of --model.",
-        ),
-        click.option(
-            "--model",
-            type=MODEL,
-            callback=yields_to("tiers", "shape"),
-            help="Embedded model or a folder with ladder.toml.  [household]",
-        ),
-    ):
-        command = option(command)
-    return command
+if TYPE_CHECKING:
+    from edge_router.results.outputs import Outputs
 
 
 def game_options(command: Command) -> Command:
     """Which games, where they run, and where their results are kept."""
-    for option in (
-        click.option(
-            "--play-crashed-again", is_flag=True, help="Play games anew that the engine crashed on."
-        ),
-        click.option("--store", type=FILE, help="Keep results in this file.  [the user's cache]"),
-        click.option(
-            "--dask", metavar="ADDRESS", help="Play on this dask cluster (tcp://host:8786)."
-        ),
-        click.option("--threads", type=THREADS, help="CPU threads a game.  [follows the machine]"),
-        click.option(
-            "--jobs",
-            type=JOBS,
-            default=1,
-            show_default=True,
-            help="Games to play at once.",
-        ),
-        click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
-        click.option("--seed", type=SEED, default=0, show_default=True),
-        click.option("--max-steps", type=STEPS, default=50, show_default=True),
-        click.option(
-            "--games",
-            type=COUNT,
-            metavar="N",
-            help="Only N games, spread evenly over the task types.  [all]",
-        ),
-        click.option(
-            "--folder",
-            type=FILE,
-            callback=yields_to("split"),
-            help="A folder of games instead of a split.",
-        ),
-        click.option(
-            "--split",
-            type=SPLIT,
-            callback=yields_to("folder"),
-            help="generated, train, valid_seen or valid_unseen, as for play.",
-        ),
-    ):
+    for option in reversed(_GAME_OPTIONS):
         command = option(command)
     return command
+
+
+_GAME_OPTIONS = (
+    click.option(
+        "--split",
+        type=SPLIT,
+        callback=yields_to("folder"),
+        help="generated, train, valid_seen or valid_unseen, as for play.",
+    ),
+    click.option(
+        "--folder",
+        type=FILE,
+        callback=yields_to("split"),
+        help="A folder of games instead of a split.",
+    ),
+    click.option(
+        "--games",
+        type=COUNT,
+        metavar="N",
+        help="Only N games, spread evenly over the task types.  [all]",
+    ),
+    click.option("--max-steps", type=STEPS, default=50, show_default=True),
+    click.option("--seed", type=SEED, default=0, show_default=True),
+    click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
+    click.option(
+        "--jobs",
+        type=JOBS,
+        default=1,
+        show_default=True,
+        help="Games to play at once.",
+    ),
+    click.option("--threads", type=THREADS, help="CPU threads a game.  [follows the machine]"),
+    click.option("--dask", metavar="ADDRESS", help="Play on this dask cluster (tcp://host:8786)."),
+    click.option("--store", type=FILE, help="Keep results in this file.  [the user's cache]"),
+    click.option(
+        "--play-crashed-again", is_flag=True, help="Play games anew that the engine crashed on."
+    ),
+)
 
 
 @click.group()
@@ -117,7 +89,7 @@ def bench() -> None:
 
 @bench.command()
 @game_options
-@ladder_options
+@ladder_options()
 @click.option(
     "--routers",
     type=ROUTER,
@@ -146,11 +118,8 @@ def bench() -> None:
 @click.option("--traces", type=FILE, help="Keep every episode's trace in this folder, for replay.")
 @output_options
 def policies(
-    json: Path | None,
-    csv: Path | None,
-    plot: Path | None,
-    markdown: bool,
-    full: bool,
+    ladder: LadderChoice,
+    outputs: Outputs,
     **options: Any,
 ) -> None:
     """Play games under many routers and compare success and cost.
@@ -167,22 +136,17 @@ def policies(
     edge-router bench policies --games 30 --json p.json --plot p.png
     """
     from edge_router.evaluate.run_policies import PolicyOptions, run_policies
-    from edge_router.results.outputs import Outputs
 
-    outputs = Outputs(json, csv, plot, markdown, full)
-    sys.exit(run_policies(PolicyOptions(**options), outputs))
+    sys.exit(run_policies(PolicyOptions(**asdict(ladder), **options), outputs))
 
 
 @bench.command("tiers")
 @game_options
-@ladder_options
+@ladder_options()
 @output_options
 def compare_tiers(
-    json: Path | None,
-    csv: Path | None,
-    plot: Path | None,
-    markdown: bool,
-    full: bool,
+    ladder: LadderChoice,
+    outputs: Outputs,
     **options: Any,
 ) -> None:
     """Play each tier alone and measure how far it is from the high tier.
@@ -196,39 +160,12 @@ def compare_tiers(
     """
     from edge_router.evaluate.run_policies import PolicyOptions
     from edge_router.evaluate.run_tiers import run_tiers
-    from edge_router.results.outputs import Outputs
 
-    sys.exit(run_tiers(PolicyOptions(**options), Outputs(json, csv, plot, markdown, full)))
-
-
-def subject_options(command: Command) -> Command:
-    """--model, --tier, or --shape with --precisions; and -r."""
-    for option in (
-        click.option(
-            "-r",
-            "--repeats",
-            type=COUNT,
-            default=5,
-            show_default=True,
-            help="Repeats, after a warm-up.",
-        ),
-        click.option(
-            "--precisions", help="The shape's tiers, low to high, by commas.  [q4_k_m,q8_0]"
-        ),
-        click.option(
-            "--shape",
-            callback=yields_to("model", "tiers"),
-            metavar="NAME",
-            help="Random weights of this model's shape, made once, instead of a model: "
-            "qwen3-0.6b, qwen3-1.7b, qwen3-4b, llama-3.2-1b.",
-        ),
-    ):
-        command = option(command)
-    return ladder_options(command)
+    sys.exit(run_tiers(PolicyOptions(**asdict(ladder), **options), outputs))
 
 
 @bench.command()
-@subject_options
+@subject_options()
 @click.option(
     "-t",
     "--threads",
@@ -257,17 +194,10 @@ def subject_options(command: Command) -> Command:
 )
 @output_options
 def speed(
-    model: str | None,
-    tiers: tuple[str, ...],
-    shape: str | None,
-    precisions: str | None,
+    subject: SubjectChoice,
     spans: str,
     threads: tuple[int, ...],
-    json: Path | None,
-    csv: Path | None,
-    plot: Path | None,
-    markdown: bool,
-    full: bool,
+    outputs: Outputs,
     **options: Any,
 ) -> None:
     """Measure each tier's speed, loading and memory, handoff and routing.
@@ -284,7 +214,6 @@ def speed(
     """
     from edge_router.bench.run_speed import run_speed
     from edge_router.bench.speed import SpeedOptions
-    from edge_router.results.outputs import Outputs
 
     wanted = SpeedOptions(
         spans=_numbers("--spans", spans),
@@ -292,74 +221,13 @@ def speed(
         sweep=threads if len(threads) > 1 else (),
         **options,
     )
-    outputs = Outputs(json, csv, plot, markdown, full)
+    model, tiers, shape, precisions = (
+        subject.model,
+        subject.tiers,
+        subject.shape,
+        subject.precisions,
+    )
     sys.exit(run_speed(model, tiers, shape, precisions, wanted, outputs))
-
-
-@click.command()
-@subject_options
-@click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]")
-@output_options
-def calibrate(
-    model: str | None,
-    tiers: tuple[str, ...],
-    shape: str | None,
-    precisions: str | None,
-    json: Path | None,
-    csv: Path | None,
-    plot: Path | None,
-    markdown: bool,
-    full: bool,
-    **options: Any,
-) -> None:
-    """Measure what each tier costs here and keep it for routers and reports.
-
-    Cost is seconds on this machine, not bits: seconds to read and to write a token
-    on each tier and to hand a token over. Says which tiers are worth having. A
-    profile is kept for each ladder; one of a --shape goes by its name, for
-    bench policies --costs NAME.
-
-    \b
-    edge-router calibrate
-    edge-router calibrate --shape qwen3-1.7b --precisions iq1_s,q8_0
-    """
-    from edge_router.bench.calibrate import CalibrationOptions
-    from edge_router.bench.run_calibrate import run_calibrate
-    from edge_router.results.outputs import Outputs
-
-    outputs = Outputs(json, csv, plot, markdown, full)
-    wanted = CalibrationOptions(**options)
-    sys.exit(run_calibrate(model, tiers, shape, precisions, wanted, outputs))
-
-
-@click.command()
-@ladder_options
-@click.option("--json", "as_json", is_flag=True, help="The findings as JSON on stdout.")
-def doctor(model: str | None, tiers: tuple[str, ...], as_json: bool) -> None:
-    """Look at build, machine, ladder and games, with advice for each problem.
-
-    The exit code is 1 when something stands in the way of playing.
-    """
-    from edge_router.bench.run_doctor import run_doctor
-
-    sys.exit(run_doctor(model, tiers, as_json=as_json))
-
-
-@click.command()
-@click.argument("folder", type=FILE)
-@click.option("--out", type=FILE, help="The page to write.  [FOLDER/report.html]")
-def report(folder: Path, out: Path | None) -> None:
-    """Put the results of a folder into one self-contained HTML page.
-
-    FOLDER holds files that bench and calibrate wrote with --json.
-
-    \b
-    edge-router bench policies --json results/policies.json
-    edge-router report results
-    """
-    from edge_router.results.run_report import run_report
-
-    sys.exit(run_report(folder, out))
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

@@ -1,45 +1,147 @@
-"""Options of `play` and `replay`."""
+"""Groups of options that commands share; each group reaches its command as one value.
+
+@ladder_options()
+def command(ladder: LadderChoice, **options: Any) -> None: ...
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import Any
 
 import click
 
 from edge_router.cli.config import yields_to
-from edge_router.cli.types import (
-    CONTEXT,
-    FILE,
-    GAME,
-    KV,
-    LAYERS,
-    MODEL,
-    PACE,
-    REAL,
-    ROUTER,
-    SEED,
-    SHARE,
-    SPEED,
-    SPLIT,
-    STEPS,
-    TASK,
-    TEXT,
-    THREADS,
-)
+from edge_router.cli.types import COUNT, FILE, MODEL, PACE, TEXT
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 
 
-def _together(options: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+def group(name: str, kind: Callable[[], type[Any]], *options: Decorator) -> Decorator:
+    """A decorator that adds `options` and hands their values over as the one argument `name`.
+
+    `kind` returns the dataclass that carries them, whose fields have the options' names. It is
+    called when a command runs, so that `--help` loads nothing for it.
+    """
+
     def decorate(command: Command) -> Command:
+        @wraps(command)
+        def carrying(**given: Any) -> Any:
+            carrier = kind()
+            given[name] = carrier(**{f.name: given.pop(f.name) for f in fields(carrier)})
+            return command(**given)
+
+        decorated: Command = carrying
         for option in reversed(options):
-            command = option(command)
-        return command
+            decorated = option(decorated)
+        return decorated
 
     return decorate
 
 
+@dataclass(frozen=True)
+class LadderChoice:
+    """Which ladder: a model by name or folder, or NAME=PATH a tier; neither is the embedded one."""
+
+    model: str | None
+    tiers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SubjectChoice(LadderChoice):
+    """Which ladder is measured; a shape has random weights."""
+
+    shape: str | None
+    precisions: str | None
+
+
+def _ladder_options(*others: str) -> list[Decorator]:
+    return [
+        click.option(
+            "--model",
+            type=MODEL,
+            callback=yields_to("tiers", *others),
+            help="A model by name (see models list) or a folder with ladder.toml.  [household]",
+        ),
+        click.option(
+            "--tier",
+            "tiers",
+            type=TEXT,
+            callback=yields_to("model", *others),
+            multiple=True,
+            metavar="NAME=PATH",
+            help="A tier's GGUF; once per tier, low to high, instead of --model.",
+        ),
+    ]
+
+
+def ladder_options() -> Decorator:
+    """--model and --tier, as `ladder`."""
+    return group("ladder", lambda: LadderChoice, *_ladder_options())
+
+
+def subject_options() -> Decorator:
+    """--model, --tier, or --shape with --precisions, as `subject`; and -r."""
+    own: list[Decorator] = [
+        click.option(
+            "--shape",
+            callback=yields_to("model", "tiers"),
+            metavar="NAME",
+            help="Random weights of this model's shape, made once, instead of a model: "
+            "qwen3-0.6b, qwen3-1.7b, qwen3-4b, llama-3.2-1b.",
+        ),
+        click.option(
+            "--precisions", help="The shape's tiers, low to high, by commas.  [q4_k_m,q8_0]"
+        ),
+        click.option(
+            "-r",
+            "--repeats",
+            type=COUNT,
+            default=5,
+            show_default=True,
+            help="Repeats, after a warm-up.",
+        ),
+    ]
+    *own, repeats = own
+    decorate = group("subject", lambda: SubjectChoice, *_ladder_options("shape"), *own)
+    return lambda command: decorate(repeats(command))
+
+
+def _outputs() -> type[Any]:
+    from edge_router.results.outputs import Outputs
+
+    return Outputs
+
+
+output_options = group(
+    "outputs",
+    _outputs,
+    click.option("--json", type=FILE, help="Write the results to this file, for report."),
+    click.option("--csv", type=FILE, help="Write the numbers to this CSV file."),
+    click.option("--full", is_flag=True, help="Print all tables, not only the summary."),
+    click.option("--markdown", is_flag=True, help="Print the tables as Markdown."),
+    click.option("--plot", type=FILE, help="Draw the results into this .png or .svg file."),
+)
+
+
+@dataclass(frozen=True)
+class Display:
+    """How a run is shown: as JSON, as text, or in the app at some pace."""
+
+    as_json: bool
+    plain: bool
+    pace: float | None
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a step on stdout."
+)
+plain_option = click.option(
+    "--plain", is_flag=True, help="Print the run instead of opening the app."
+)
 pace_option = click.option(
     "--pace",
     type=PACE,
@@ -47,104 +149,4 @@ pace_option = click.option(
     help="How long the app shows a step at least; 0 is full speed.  [1.5]",
 )
 
-play_options = _together(
-    [
-        click.option(
-            "--task", type=TASK, default="alfworld", show_default=True, help="The task to play."
-        ),
-        click.option(
-            "--split",
-            type=SPLIT,
-            callback=yields_to("games"),
-            help="generated (ours, the default), or train, valid_seen, valid_unseen of the "
-            "official games in ALFWORLD_DATA (then valid_seen is the default).",
-        ),
-        click.option(
-            "--games",
-            type=FILE,
-            callback=yields_to("split"),
-            help="A folder of games instead of a split.",
-        ),
-        click.option(
-            "--game",
-            type=GAME,
-            help="INDEX, ID (or its start), or random.  [a game that shows routing, else 0]",
-        ),
-        click.option(
-            "--model",
-            type=MODEL,
-            callback=yields_to("tiers"),
-            help="A model by name (see models list) or a folder with ladder.toml.  [household]",
-        ),
-        click.option(
-            "--tier",
-            "tiers",
-            type=TEXT,
-            callback=yields_to("model"),
-            multiple=True,
-            metavar="NAME=PATH",
-            help="A tier's GGUF; once per tier, low to high, instead of --model.",
-        ),
-        click.option(
-            "--router",
-            type=ROUTER,
-            default="auto",
-            show_default=True,
-            help="low, high, tier:NAME, random:P, retry, entropy:T, margin:T, draft:P or "
-            "onnx:PATH; auto is what the model's ladder.toml suggests.",
-        ),
-        click.option(
-            "--dial",
-            type=SHARE,
-            callback=yields_to("budget"),
-            show_default="0.5",
-            help="Cost (0) or quality (1); 0.5 leaves thresholds as given.",
-        ),
-        click.option(
-            "--budget",
-            type=SHARE,
-            callback=yields_to("dial"),
-            metavar="SHARE",
-            help="Escalate about this share of the steps (0.15), instead of --dial.",
-        ),
-        click.option(
-            "--kv",
-            type=KV,
-            default="handoff",
-            show_default=True,
-            help="How a higher tier gets its KV cache: handoff, handoff:N or exact.",
-        ),
-        click.option("--max-steps", type=STEPS, default=50, show_default=True),
-        click.option("--seed", type=SEED, default=0, show_default=True),
-        click.option("--temperature", type=REAL, default=0.0, show_default="greedy"),
-        click.option("--top-p", type=REAL, default=1.0, show_default=True),
-        click.option("--min-p", type=REAL, default=0.0, show_default=True),
-        click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands."),
-        click.option("--trace", type=FILE, help="Record the episode in this JSONL file."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
-        click.option("--plain", is_flag=True, help="Print the run instead of opening the app."),
-        pace_option,
-        click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
-        click.option(
-            "--gpu-layers",
-            type=LAYERS,
-            default=0,
-            show_default=True,
-            help="Layers on Metal or CUDA, -1 for all; only in a build that has it.",
-        ),
-        click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
-    ]
-)
-
-replay_options = _together(
-    [
-        click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE [FILE2]"),
-        click.option("--speed", type=SPEED, help="1 is the original pace."),
-        click.option(
-            "--step", is_flag=True, help="Wait for Enter (in the app: n) before each step."
-        ),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object a step on stdout."),
-        click.option("--plain", is_flag=True, help="Print the run instead of opening the app."),
-        pace_option,
-    ]
-)
+display_options = group("display", lambda: Display, json_option, plain_option, pace_option)

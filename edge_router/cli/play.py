@@ -7,95 +7,261 @@ episode, printed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from edge_router.agent.episode import Options
-from edge_router.agent.listeners.output import opens_app, stdout_printer
-from edge_router.agent.listeners.slowness import profile_of
-from edge_router.agent.session import Session
-from edge_router.engine.ladder import Ladder, default_context
-from edge_router.engine.sampling import Sampler
-from edge_router.engine.tier import KvMode
+from edge_router.cli.config import yields_to
+from edge_router.cli.options import Display, LadderChoice, display_options, group, ladder_options
+from edge_router.cli.types import (
+    CONTEXT,
+    FILE,
+    GAME,
+    KV,
+    LAYERS,
+    REAL,
+    ROUTER,
+    SEED,
+    SHARE,
+    SPLIT,
+    STEPS,
+    TASK,
+    THREADS,
+)
 from edge_router.errors import UserError
-from edge_router.ladders.resolve import resolve, router_for
-from edge_router.parts import load_part
-from edge_router.router.base import Router
-from edge_router.tasks.alfworld.game import AlfworldGame
-from edge_router.tasks.alfworld.game_files import default_game, games_of, pick
-from edge_router.tasks.protocol import TASKS
 
-DEFAULT_DIAL = 0.5
+if TYPE_CHECKING:
+    from edge_router.router.base import Router
+
+DEFAULT_DIAL: Final = 0.5
+
+
+@dataclass(frozen=True)
+class GameChoice:
+    """Which game is played."""
+
+    task: str
+    split: str | None
+    games: Path | None
+    game: str | None
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Who chooses the tiers, how much is escalated, and how KV is handed over."""
+
+    router: str
+    dial: float | None
+    budget: float | None
+    kv: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How long an episode lasts and how its text is sampled."""
+
+    max_steps: int
+    seed: int
+    temperature: float
+    top_p: float
+    min_p: float
+    constrain: bool
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the models run on; None follows the machine and the model."""
+
+    threads: int | None
+    gpu_layers: int
+    ctx: int | None
+
+
+game_options = group(
+    "chosen",
+    lambda: GameChoice,
+    click.option(
+        "--task", type=TASK, default="alfworld", show_default=True, help="The task to play."
+    ),
+    click.option(
+        "--split",
+        type=SPLIT,
+        callback=yields_to("games"),
+        help="generated (ours, the default), or train, valid_seen, valid_unseen of the "
+        "official games in ALFWORLD_DATA (then valid_seen is the default).",
+    ),
+    click.option(
+        "--games",
+        type=FILE,
+        callback=yields_to("split"),
+        help="A folder of games instead of a split.",
+    ),
+    click.option(
+        "--game",
+        type=GAME,
+        help="INDEX, ID (or its start), or random.  [a game that shows routing, else 0]",
+    ),
+)
+routing_options = group(
+    "routing",
+    lambda: Routing,
+    click.option(
+        "--router",
+        type=ROUTER,
+        default="auto",
+        show_default=True,
+        help="low, high, tier:NAME, random:P, retry, entropy:T, margin:T, draft:P or "
+        "onnx:PATH; auto is what the model's ladder.toml suggests.",
+    ),
+    click.option(
+        "--dial",
+        type=SHARE,
+        callback=yields_to("budget"),
+        show_default="0.5",
+        help="Cost (0) or quality (1); 0.5 leaves thresholds as given.",
+    ),
+    click.option(
+        "--budget",
+        type=SHARE,
+        callback=yields_to("dial"),
+        metavar="SHARE",
+        help="Escalate about this share of the steps (0.15), instead of --dial.",
+    ),
+    click.option(
+        "--kv",
+        type=KV,
+        default="handoff",
+        show_default=True,
+        help="How a higher tier gets its KV cache: handoff, handoff:N or exact.",
+    ),
+)
+sampling_options = group(
+    "sampling",
+    lambda: Sampling,
+    click.option("--max-steps", type=STEPS, default=50, show_default=True),
+    click.option("--seed", type=SEED, default=0, show_default=True),
+    click.option("--temperature", type=REAL, default=0.0, show_default="greedy"),
+    click.option("--top-p", type=REAL, default=1.0, show_default=True),
+    click.option("--min-p", type=REAL, default=0.0, show_default=True),
+    click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands."),
+)
+machine_options = group(
+    "machine",
+    lambda: Machine,
+    click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
+    click.option(
+        "--gpu-layers",
+        type=LAYERS,
+        default=0,
+        show_default=True,
+        help="Layers on Metal or CUDA, -1 for all; only in a build that has it.",
+    ),
+    click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
+)
+
+
+@click.command()
+@game_options
+@ladder_options()
+@routing_options
+@sampling_options
+@click.option("--trace", type=FILE, help="Record the episode in this JSONL file.")
+@display_options
+@machine_options
+def play(
+    chosen: GameChoice,
+    ladder: LadderChoice,
+    routing: Routing,
+    sampling: Sampling,
+    trace: Path | None,
+    display: Display,
+    machine: Machine,
+) -> None:
+    """Play an episode and watch which precision writes each step, and why.
+
+    On a terminal this opens an app with keys for everything (? shows them);
+    --plain, --json, or output that goes elsewhere get the run as text.
+    Each step shows which tier wrote it and why, and where its time went:
+    prefill (the low tier reads what is new), route, handoff, catch-up
+    (what the chosen tier reads itself) and decode. The exit code is 0 whether
+    the game is won or lost, 2 for bad input, 130 after Ctrl-C.
+
+    \b
+    edge-router play --task alfworld --game random --seed 3
+    edge-router play --router entropy:0.3 --kv handoff:16
+    edge-router play --tier low=small.gguf --tier high=big.gguf --json
+    edge-router play --plain
+    """
+    sys.exit(run(chosen, ladder, routing, sampling, trace, display, machine))
 
 
 def run(
-    *,
-    task: str,
-    split: str | None,
-    games: Path | None,
-    game: str | None,
-    model: str | None,
-    tiers: Sequence[str],
-    router: str,
-    dial: float | None,
-    budget: float | None,
-    kv: str,
-    max_steps: int,
-    seed: int,
-    temperature: float,
-    top_p: float,
-    min_p: float,
-    constrain: bool,
+    chosen: GameChoice,
+    ladder: LadderChoice,
+    routing: Routing,
+    sampling: Sampling,
     trace: Path | None,
-    as_json: bool,
-    plain: bool,
-    pace: float | None,
-    threads: int | None,
-    gpu_layers: int,
-    ctx: int | None,
+    display: Display,
+    machine: Machine,
 ) -> int:
     """Play and return the exit code. Everything that can be wrong is checked before loading."""
-    if task not in TASKS:
-        raise UserError(f"there is no task {task!r}; tasks are {', '.join(TASKS)}")
-    mode = KvMode.parse(kv)
-    Sampler(temperature, top_p=top_p, min_p=min_p, seed=seed)  # refuses what is out of range
-    chosen = resolve(model, tiers)
-    chosen_router, specs = router_for(chosen, router), chosen.tiers
-    setting = _dial(chosen_router, dial, budget)
-    context = ctx if ctx is not None else default_context(specs)
-    chosen_router.reset(tuple(spec.name for spec in specs), seed)
-    in_app = opens_app(as_json=as_json, plain=plain)
+    from edge_router.agent.episode import Options
+    from edge_router.agent.listeners.output import opens_app, stdout_printer
+    from edge_router.agent.listeners.slowness import profile_of
+    from edge_router.agent.session import Session
+    from edge_router.engine.ladder import Ladder, default_context
+    from edge_router.engine.sampling import Sampler
+    from edge_router.engine.tier import KvMode
+    from edge_router.ladders.resolve import resolve, router_for
+    from edge_router.parts import load_part
+    from edge_router.tasks.alfworld.game import AlfworldGame
+    from edge_router.tasks.alfworld.game_files import default_game, games_of, pick
+    from edge_router.tasks.protocol import TASKS
+
+    if chosen.task not in TASKS:
+        raise UserError(f"there is no task {chosen.task!r}; tasks are {', '.join(TASKS)}")
+    mode = KvMode.parse(routing.kv)
+    Sampler(
+        sampling.temperature, top_p=sampling.top_p, min_p=sampling.min_p, seed=sampling.seed
+    )  # refuses what is out of range
+    found = resolve(ladder.model, ladder.tiers)
+    router, specs = router_for(found, routing.router), found.tiers
+    setting = _dial(router, routing.dial, routing.budget)
+    context = machine.ctx if machine.ctx is not None else default_context(specs)
+    router.reset(tuple(spec.name for spec in specs), sampling.seed)
+    in_app = opens_app(as_json=display.as_json, plain=display.plain)
     options = Options(
-        max_steps=max_steps,
-        seed=seed,
-        temperature=temperature,
-        top_p=top_p,
-        min_p=min_p,
+        **asdict(sampling),
         dial=setting,
-        constrain=constrain,
-        prompt=chosen.prompt,
+        prompt=found.prompt,
         fingerprints=trace is not None or in_app,
     )
-    looked = games_of(games, split)
-    found = list(looked.games)
-    first = pick(found, default_game(found) if game is None else game, seed)
-    if games is not None and looked.note and not in_app:
+    looked = games_of(chosen.games, chosen.split)
+    games = list(looked.games)
+    asked = default_game(games) if chosen.game is None else chosen.game
+    first = pick(games, asked, sampling.seed)
+    if chosen.games is not None and looked.note and not in_app:
         click.echo(f"edge-router: {looked.note}", err=True)
     AlfworldGame(first.path)  # refuses a damaged file
     load = partial(
-        Ladder.load, specs, kv=mode, n_ctx=context, n_threads=threads, n_gpu_layers=gpu_layers
+        Ladder.load,
+        specs,
+        kv=mode,
+        n_ctx=context,
+        n_threads=machine.threads,
+        n_gpu_layers=machine.gpu_layers,
     )
-    before = profile_of(chosen.name)
+    before = profile_of(found.name)
     say = _nothing if in_app else _say_on_stderr
-    with Session(found, load, chosen_router, options, trace, say) as session:
+    with Session(games, load, router, options, trace, say) as session:
         if in_app:
             app = load_part("tui.apps.commands", extra="tui")
-            paced = {} if pace is None else {"pace": pace}
+            paced = {} if display.pace is None else {"pace": display.pace}
             return int(app.play(session, first, profile=before, **paced))
-        finished = session.play(first, [stdout_printer(as_json=as_json, profile=before)])
+        finished = session.play(first, [stdout_printer(as_json=display.as_json, profile=before)])
     return 130 if finished.reason == "interrupted" else 0
 
 

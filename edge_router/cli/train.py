@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import click
 
-from edge_router.cli.config import yields_to
-from edge_router.cli.types import COUNT, FILE, JOBS, KV, MODEL, SEED, TASK, TEXT
+from edge_router.cli.options import LadderChoice, ladder_options
+from edge_router.cli.types import COUNT, FILE, JOBS, KV, SEED, TASK, TEXT
 from edge_router.parts import load_part
 
 STAGES = ("collect", "sft", "grpo", "export", "evaluate")
@@ -20,21 +21,7 @@ def train() -> None:
 
 
 @train.command()
-@click.option(
-    "--model",
-    type=MODEL,
-    callback=yields_to("tiers"),
-    help="Embedded model or a folder with ladder.toml.  [household]",
-)
-@click.option(
-    "--tier",
-    "tiers",
-    type=TEXT,
-    callback=yields_to("model"),
-    multiple=True,
-    metavar="NAME=PATH",
-    help="A tier's GGUF; once per tier, low to high, instead of --model.",
-)
+@ladder_options()
 @click.option(
     "--task", type=TASK, default="alfworld", show_default=True, help="The task to train on."
 )
@@ -108,7 +95,7 @@ def train() -> None:
     show_default=True,
     help="Evaluate on valid_seen too, where ALFWORLD_DATA has it.",
 )
-def router(**options: Any) -> None:
+def router(ladder: LadderChoice, **options: Any) -> None:
     """Train a router: explore, supervise, improve, export, compare.
 
     collect plays games with every tier and keeps each history; sft teaches
@@ -123,4 +110,4 @@ def router(**options: Any) -> None:
     edge-router train router --tier low=a.gguf --tier high=b.gguf --games my-games
     """
     part = load_part("train.router.commands", extra="train")
-    sys.exit(part.run(**options))
+    sys.exit(part.run(**asdict(ladder), **options))

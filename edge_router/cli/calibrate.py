@@ -1,0 +1,47 @@
+"""`edge-router calibrate`: what each tier costs on this machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_router.cli.options import SubjectChoice, output_options, subject_options
+from edge_router.cli.types import THREADS
+
+if TYPE_CHECKING:
+    from edge_router.results.outputs import Outputs
+
+
+@click.command()
+@subject_options()
+@click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]")
+@output_options
+def calibrate(
+    subject: SubjectChoice,
+    outputs: Outputs,
+    **options: Any,
+) -> None:
+    """Measure what each tier costs here and keep it for routers and reports.
+
+    Cost is seconds on this machine, not bits: seconds to read and to write a token
+    on each tier and to hand a token over. Says which tiers are worth having. A
+    profile is kept for each ladder; one of a --shape goes by its name, for
+    bench policies --costs NAME.
+
+    \b
+    edge-router calibrate
+    edge-router calibrate --shape qwen3-1.7b --precisions iq1_s,q8_0
+    """
+    from edge_router.bench.calibrate import CalibrationOptions
+    from edge_router.bench.run_calibrate import run_calibrate
+
+    wanted = CalibrationOptions(**options)
+    model, tiers, shape, precisions = (
+        subject.model,
+        subject.tiers,
+        subject.shape,
+        subject.precisions,
+    )
+    sys.exit(run_calibrate(model, tiers, shape, precisions, wanted, outputs))
