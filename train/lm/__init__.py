@@ -6,8 +6,11 @@ vocabulary      entities as single tokens
 episodes        expert play with mistakes and recoveries, as token sequences
 batches         an endless resumable stream of them
 model           a small Qwen3 in PyTorch
-train           imitation
+checkpoint      what a run is made of, and the model of its last checkpoint
 rollout         let the model play in the simulator
+threads         PyTorch's threads, which follow the machine
+train           imitation
+corrections     the model plays, the expert corrects it (DAgger)
 export          GGUF tiers and ladder.toml
 reference       the same weights in transformers, for comparison
 plot            learning curves

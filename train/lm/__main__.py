@@ -1,6 +1,6 @@
 """`make lm`: train the embedded model and build its tiers.
 
-    python -m train.lm --run runs/lm [--steps N] [--out models]
+    python -m train.lm --run runs/lm [--steps N] [--threads N] [--out models]
 
 Each stage can be run alone (`train.lm.train`, `.plot`, `.export`). A run that
 was interrupted goes on where it was.
@@ -23,10 +23,12 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/lm"), help="folder of the run")
     parser.add_argument("--out", type=Path, default=Path("models"), help="the ladders' folder")
     parser.add_argument("--steps", type=int, default=LmConfig().steps)
+    parser.add_argument("--threads", type=int, help="of PyTorch; by default as the machine allows")
     args = parser.parse_args()
     run = ["--run", str(args.run)]
+    threads = [] if args.threads is None else ["--threads", str(args.threads)]
     for stage in (
-        ["train.lm.train", *run, "--steps", str(args.steps)],
+        ["train.lm.train", *run, "--steps", str(args.steps), *threads],
         ["train.lm.plot", *run, "--out", str(args.out / "household" / "learning.png")],
         ["train.lm.export", *run, "--out", str(args.out)],
     ):
