@@ -87,7 +87,7 @@ def test_a_table_has_every_row_and_the_same_command_plays_nothing_again(
     assert rows["low"]["share"]["q4_k_m"]["value"] == 1.0
     assert rows["high"]["share"]["q8_0"]["value"] == 1.0
     assert rows["alone:q8_0"]["share"]["q8_0"]["value"] == 1.0
-    # a lone tier reads each token once, a ladder's dearest tier the prompt's last one once more
+    # a lone tier reads each token once, a ladder's high tier the prompt's last one once more
     assert (
         rows["alone:q8_0"]["prefilled_tokens"]["value"] == rows["low"]["prefilled_tokens"]["value"]
     )

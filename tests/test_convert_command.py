@@ -78,7 +78,7 @@ def test_a_checkpoint_becomes_a_ladder_that_plays(checkpoint: Path, tmp_path: Pa
     assert result.exit_code == 0, result.output
     assert f"edge-router play --model {out}" in result.stdout
     ladder = find_ladder(str(out))
-    assert [t.name for t in ladder.tiers] == ["q3_k_m", "q4_k_m", "q8_0"]  # cheapest first
+    assert [t.name for t in ladder.tiers] == ["q3_k_m", "q4_k_m", "q8_0"]  # low to high
     assert (ladder.name, ladder.prompt) == ("tiny-qwen3", "react")
     assert set(files(out)) == {"ladder.toml", *(t.path.name for t in ladder.tiers)}
     details = read_details(out)

@@ -35,10 +35,10 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_step_costs_reading_handing_over_and_writing() -> None:
-    cheap = PROFILE.step_seconds("q4_k_m", StepTokens(prefill=55, decode=10, prompt_tokens=55))
-    assert cheap == pytest.approx((0.02 + 0.09 / 2) + 10 * 0.016)
-    dear = PROFILE.step_seconds("q8_0", StepTokens(prefill=10, handoff=40, catchup=1, decode=10))
-    assert dear == pytest.approx(0.02 + (0.001 + 0.004) + 0.04 + 0.4)
+    low = PROFILE.step_seconds("q4_k_m", StepTokens(prefill=55, decode=10, prompt_tokens=55))
+    assert low == pytest.approx((0.02 + 0.09 / 2) + 10 * 0.016)
+    high = PROFILE.step_seconds("q8_0", StepTokens(prefill=10, handoff=40, catchup=1, decode=10))
+    assert high == pytest.approx(0.02 + (0.001 + 0.004) + 0.04 + 0.4)
 
 
 def test_a_draft_that_was_not_kept_is_paid_for_as_well() -> None:

@@ -33,11 +33,11 @@ TEXT = "You are in the middle of a room. You see a fridge 1, and a countertop 2.
 
 @pytest.fixture
 def contexts(tiny_paths: dict[str, Path]) -> Iterator[tuple[LlamaContext, LlamaContext]]:
-    """A cheap and a dear context of 256 tokens, batches of 32."""
+    """A low and a high tier's context of 256 tokens, batches of 32."""
     models = [LlamaModel.load(tiny_paths[t]) for t in ("q4_k_m", "q8_0")]
-    cheap, dear = (LlamaContext(m, n_ctx=256, n_threads=1, n_batch=32) for m in models)
-    yield cheap, dear
-    for context in (cheap, dear):
+    low, high = (LlamaContext(m, n_ctx=256, n_threads=1, n_batch=32) for m in models)
+    yield low, high
+    for context in (low, high):
         context.close()
         context.model.close()
 
@@ -178,38 +178,38 @@ def test_an_interrupted_decode_leaves_a_usable_cache(
 def test_a_span_copy_equals_a_full_copy_bit_for_bit(
     contexts: tuple[LlamaContext, LlamaContext],
 ) -> None:
-    cheap, dear = contexts
-    ids = (cheap.model.tokenize(TEXT) * 4)[:200]
-    cheap.decode(ids, 0)
+    low, high = contexts
+    ids = (low.model.tokenize(TEXT) * 4)[:200]
+    low.decode(ids, 0)
     for p0, p1 in [(0, 30), (30, 31), (31, 199)]:  # the last takes several pieces
-        copy_span(cheap, dear, p0, p1)
-    cheap.truncate(199)
-    spans = dear.state()
-    dear.decode(ids[199:], 199)
-    span_logits = dear.logits().copy()
-    copy_all(cheap, dear)
-    assert dear.state() == spans == cheap.state()
-    dear.decode(ids[199:], 199)
-    assert (dear.logits() == span_logits).all()
+        copy_span(low, high, p0, p1)
+    low.truncate(199)
+    spans = high.state()
+    high.decode(ids[199:], 199)
+    span_logits = high.logits().copy()
+    copy_all(low, high)
+    assert high.state() == spans == low.state()
+    high.decode(ids[199:], 199)
+    assert (high.logits() == span_logits).all()
 
 
 def test_an_exported_span_can_be_imported_later(
     contexts: tuple[LlamaContext, LlamaContext],
 ) -> None:
-    cheap, dear = contexts
-    ids = cheap.model.tokenize(TEXT)
-    cheap.decode(ids, 0)
-    first, second = cheap.export_span(0, 12), cheap.export_span(12, 20)
-    cheap.truncate(20)
-    expected = cheap.state()
-    cheap.truncate(0)
-    dear.import_span(first, 0, 12)
-    dear.import_span(second, 12, 20)
-    assert dear.state() == expected
+    low, high = contexts
+    ids = low.model.tokenize(TEXT)
+    low.decode(ids, 0)
+    first, second = low.export_span(0, 12), low.export_span(12, 20)
+    low.truncate(20)
+    expected = low.state()
+    low.truncate(0)
+    high.import_span(first, 0, 12)
+    high.import_span(second, 12, 20)
+    assert high.state() == expected
     with pytest.raises(ValueError, match="cannot follow"):
-        dear.import_span(second, 12, 20)
+        high.import_span(second, 12, 20)
     with pytest.raises(ValueError, match="no span"):
-        dear.export_span(12, 21)
+        high.export_span(12, 21)
 
 
 def test_kv_of_another_shape_is_an_error(
@@ -217,10 +217,10 @@ def test_kv_of_another_shape_is_an_error(
 ) -> None:
     deeper = LlamaModel.load(write_tiny(tmp_path, replace(TINY_QWEN3, layers=3)))
     other = LlamaContext(deeper, n_ctx=256, n_threads=1)
-    cheap = contexts[0]
-    cheap.decode([1, 2, 3], 0)
+    low = contexts[0]
+    low.decode([1, 2, 3], 0)
     with pytest.raises(EngineError, match="cannot take over the KV"):
-        copy_span(cheap, other, 0, 3)
+        copy_span(low, other, 0, 3)
 
 
 def test_the_bare_loop_fills_the_cache_like_decode(

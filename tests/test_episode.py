@@ -283,7 +283,7 @@ def test_the_router_learns_what_happened_before(paths: dict[str, Path], game: Al
 
 
 class AtDraft(Turns):
-    """Asked when the cheapest tier has written the step on trial."""
+    """Asked when the low tier has drafted the step."""
 
     decide_at: DecideAt = "draft"
 

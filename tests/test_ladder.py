@@ -126,7 +126,7 @@ def test_a_step_depends_on_the_text_and_not_on_who_wrote_it(
 
 
 def test_without_reread_who_wrote_it_shows_as_rounding_only(make_ladder: LadderMaker) -> None:
-    # The cheapest tier decoded its own step token by token and reads another tier's as a
+    # The low tier decoded its own step token by token and reads another tier's as a
     # batch; kernels may round that differently. Measured at a standard deviation of the
     # logits of 2: nothing on one thread, with flash attention at most 0.09.
     by_low, by_high = (next_logits(make_ladder(), w, 2) for w in (0, 2))

@@ -107,9 +107,9 @@ def test_transformers_and_llama_cpp_compute_what_we_compute(tmp_path: Path) -> N
 def test_transformers_and_llama_cpp_write_the_same_text_with_the_shipped_weights(
     tmp_path: Path,
 ) -> None:
-    dearest = find_ladder("household").tiers[-1].path
-    layers = int(LlamaModel.load(dearest).n_layer)
-    model = read_gguf(dearest, LmShape(layers=layers))
+    high = find_ladder("household").tiers[-1].path
+    layers = int(LlamaModel.load(high).n_layer)
+    model = read_gguf(high, LmShape(layers=layers))
     write_gguf(model, tmp_path / "f16.gguf")
     steps = written_steps(tmp_path / "f16.gguf", 200)
     assert sum(len(written) for _, written in steps) > 1000

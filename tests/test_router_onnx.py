@@ -56,7 +56,7 @@ def write(
 
 
 def single(path: Path, meta: dict[str, str] | None = None, **shapes: Any) -> str:
-    """sigmoid(entropy - 1): one probability of needing the dearest tier."""
+    """sigmoid(entropy - 1): one probability of escalating to the high tier."""
     weights = np.zeros((len(NAMES), 1))
     weights[NAMES.index("entropy")] = 1.0
     nodes = [
@@ -102,25 +102,25 @@ def test_one_probability_chooses_the_cheapest_or_the_dearest(tmp_path: Path) -> 
         unsure = router.decide(features(entropy=2.0))
         assert unsure.tier == len(tiers) - 1
         assert unsure.probability == pytest.approx(0.7310586)
-        assert unsure.reason == "p(dearer) 0.73 >= 0.50"
+        assert unsure.reason == "p(escalate) 0.73 >= 0.50"
         sure = router.decide(features(entropy=0.0, margin=5.0))
-        assert (sure.tier, sure.reason) == (0, "p(dearer) 0.27 < 0.50")
+        assert (sure.tier, sure.reason) == (0, "p(escalate) 0.27 < 0.50")
     assert str(router.spec) == f"onnx:{tmp_path / 'r.onnx'}"
 
 
 def test_the_files_own_threshold_counts(tmp_path: Path) -> None:
     router = make_router(single(tmp_path / "r.onnx", META | {"edge_router.threshold": "0.9"}))
     router.reset(TWO, 0)
-    assert router.decide(features(entropy=2.0)).reason == "p(dearer) 0.73 < 0.90"
+    assert router.decide(features(entropy=2.0)).reason == "p(escalate) 0.73 < 0.90"
     assert router.decide(features(entropy=2.0)).tier == 0
 
 
 @pytest.mark.parametrize(
     ("probabilities", "tier", "reason"),
     [
-        ([0.6, 0.3, 0.1], 0, "p(dearer) 0.40 < 0.50"),
-        ([0.3, 0.4, 0.3], 1, "p(dearer) 0.70 >= 0.50"),
-        ([0.3, 0.1, 0.6], 2, "p(dearer) 0.60 >= 0.50"),
+        ([0.6, 0.3, 0.1], 0, "p(escalate) 0.40 < 0.50"),
+        ([0.3, 0.4, 0.3], 1, "p(escalate) 0.70 >= 0.50"),
+        ([0.3, 0.1, 0.6], 2, "p(escalate) 0.60 >= 0.50"),
     ],
 )
 def test_a_probability_for_each_tier_chooses_the_cheapest_that_will_do(

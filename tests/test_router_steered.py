@@ -28,7 +28,7 @@ def steered(spec: str) -> SteeredRouter:
 
 
 class Counting(Router):
-    """A router with a state: it takes the dearest tier every third time it is asked."""
+    """A router with a state: it takes the high tier every third time it is asked."""
 
     spec = RouterSpec("counting")
 
@@ -89,9 +89,9 @@ def test_the_ends_of_the_dial_are_always_cheapest_and_always_dearest(spec: str) 
 def test_more_quality_is_never_a_cheaper_tier(spec: str, doubt: float, a: float, b: float) -> None:
     router, low, high = steered(spec), min(a, b), max(a, b)
     step = {"entropy": doubt, "margin": 1 - doubt}
-    cheaper = router.decide(features(dial=low, **step))
-    dearer = router.decide(features(dial=high, **step))
-    assert cheaper.tier <= dearer.tier
+    lower = router.decide(features(dial=low, **step))
+    higher = router.decide(features(dial=high, **step))
+    assert lower.tier <= higher.tier
 
 
 def test_it_says_whether_the_dial_does_anything() -> None:

@@ -128,8 +128,8 @@ def test_units_suit_their_size() -> None:
         (routed(tier_index=2, decide_at="draft"), "the router doubts the low tier's draft"),
         (routed(tier_index=2, decide_at="draft", forced=True), "you forced it"),
         (routed(tier_index=2, forced=True), "you forced it"),
-        (routed(score=None, thresholds=(), reason="always the cheapest"),
-         "the router always takes the cheapest"),
+        (routed(score=None, thresholds=(), reason="always the low tier"),
+         "the router always takes the low tier"),
         (routed(score=None, thresholds=(), reason="the last command was refused", tier_index=2),
          "the last command was refused"),
     ],
@@ -141,7 +141,7 @@ def test_a_decision_has_a_reason_anyone_can_read(decision: Routed, said: str) ->
 def test_a_router_that_reads_the_draft_tells_of_the_draft_and_not_of_the_next_token() -> None:
     chances = {"p1": 0.95, "p2": 0.05, "draft_min_p": 0.41, "action_min_p": 0.9998}
     decided = routed(
-        tier="q8_0", tier_index=2, score=0.99, thresholds=(0.5,), reason="p(dearer) 0.99 >= 0.50",
+        tier="q8_0", tier_index=2, score=0.99, thresholds=(0.5,), reason="p(escalate) 0.99 >= 0.50",
         decide_at="draft", draft="bring soap\n> go to sofa 1", features=chances,
     )  # fmt: skip
     s = Screenful(episode=episode((STARTED, decided)))

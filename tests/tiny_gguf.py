@@ -15,7 +15,7 @@ from edge_router.engine.quantise import quantise
 
 TINY_QWEN3 = SHAPES["tiny"]
 TINY_LLAMA = replace(TINY_QWEN3, name="tiny-llama", architecture="llama")
-TIERS = ("q3_k_m", "q4_k_m", "q8_0")  # cheapest first
+TIERS = ("q3_k_m", "q4_k_m", "q8_0")  # low to high
 
 
 def write_tiny(folder: Path, shape: Shape = TINY_QWEN3, *, seed: int = 0) -> Path:

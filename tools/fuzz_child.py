@@ -56,8 +56,8 @@ def _outcome(kind: Kind, work: Path) -> tuple[str, str]:
     try:
         kind.read(work)
     except UserError as error:
-        told = str(error)
-        return ("refused", "") if "\n" not in told.strip() else ("traceback", f"lines: {told!r}")
+        said = str(error)
+        return ("refused", "") if "\n" not in said.strip() else ("traceback", f"lines: {said!r}")
     except Exception as error:
         at = traceback.extract_tb(error.__traceback__)[-1]
         ours = [

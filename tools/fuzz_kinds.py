@@ -227,9 +227,9 @@ def _make_results(folder: Path) -> None:
         )
         for router, win in ((LOW, False), (HIGH, True))
     ]
-    told = {"model": "m", "split": "generated", "games": 2, "game_ids": ["a/b", "a/c"]}
+    settings = {"model": "m", "split": "generated", "games": 2, "game_ids": ["a/b", "a/c"]}
     tables = {"policies": summaries(rows, ("low", "high"), None)}
-    write_json(folder / "p.json", results("policies", told, tables, threads=1))
+    write_json(folder / "p.json", results("policies", settings, tables, threads=1))
 
 
 def _read_results(folder: Path) -> None:

@@ -5,7 +5,7 @@
 For each file and each number of busy programs, decode runs on every fixed number of threads
 and with threads that follow the machine, in turn within each repeat. The table tells tokens a
 second (median, and lowest to highest), and the share of the best fixed number that following
-the machine comes to. Then the load changes while one run decodes, and what is told is how
+the machine comes to. Then the load changes while one run decodes, and what is printed is how
 long it took until the speed was 85 % of what it was at the end. Needs the machine for itself.
 """
 

@@ -1,8 +1,8 @@
-"""A conversation whose every answer is routed, as an episode's steps are.
+"""A conversation whose every response is routed, as an episode's steps are.
 
 The messages go through the model's own chat template; the low tier reads them,
-the router decides, and the chosen tier writes. What an earlier answer told the
-router (who wrote it, how sure of it) is remembered as long as the messages go
+the router decides, and the chosen tier writes. What the router knows of
+earlier responses (who wrote them, how sure of them) is remembered as long as the messages go
 on where the last ones ended, and so is the KV cache.
 
     conversation = Conversation(ladder)

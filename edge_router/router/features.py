@@ -64,7 +64,7 @@ def extract(logits: NDArray[np.float32], context: StepContext) -> Features:
 
 def from_measure(measured: Measure, context: StepContext) -> Features:
     """Features of a step whose logits have been measured: `NAMES`."""
-    # The facts are features under their own names, but for the step, which is told as a share.
+    # The facts are features under their own names, but for the step, which is given as a share.
     values = _distribution(measured) | vars(context)
     values["step"] = context.step / max(1, context.max_steps)
     return Features(SCHEMA, NAMES, _OF_THE_PROMPT.row(values), measured)

@@ -38,7 +38,7 @@ class RouterFile:
     session: Any  # onnxruntime.InferenceSession
     metadata: dict[str, str]
     decide_at: DecideAt
-    width: int  # of `probabilities`; 1 where only the highest tier's is told
+    width: int  # of `probabilities`; 1 where only the highest tier's is given
     state_shape: tuple[int, ...]  # () where the network keeps no state
     tiers: tuple[str, ...] | None  # that it was trained for; None where it does not say
     threshold: float
@@ -88,9 +88,9 @@ def _feature_names(path: Path, meta: dict[str, str]) -> tuple[str, ...]:
 def _difference(names: tuple[str, ...]) -> str:
     missing = [name for name in NAMES if name not in names]
     unknown = [name for name in names if name not in ALL_NAMES]
-    told = [f"lacks {', '.join(missing)}"] * bool(missing)
-    told += [f"has unknown {', '.join(unknown)}"] * bool(unknown)
-    return " and ".join(told) or "the same names in another order or more than once"
+    faults = [f"lacks {', '.join(missing)}"] * bool(missing)
+    faults += [f"has unknown {', '.join(unknown)}"] * bool(unknown)
+    return " and ".join(faults) or "the same names in another order or more than once"
 
 
 def _json_names(path: Path, meta: dict[str, str], key: str) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ step comes with a short thought that names the fact it rests on, because the
 embedded language model learns from these thoughts: each action can be looked
 up in the context (the next place is what follows the last searched place in
 the plan). Places visited on other errands are not skipped: a second visit is
-cheaper than a rule that needs the set of visited places. The next step depends
+simpler than a rule that needs the set of visited places. The next step depends
 on the sentences so far alone, so the expert can also say what it would do in
 an episode that somebody else plays.
 
