@@ -15,12 +15,10 @@ from edge_router.evaluate.rows import Row
 from edge_router.evaluate.summary import summaries
 from edge_router.results.file import results
 from edge_router.results.plots import plot
-from edge_router.results.views import sheets_of
+from edge_router.results.views import sheets_of, summary_of
 from edge_router.router.spec import RouterSpec
 from train.router import figures
 from train.router.notes import SCHEMA
-from train.router.show import sheet
-from train.router.table import PolicyResult
 
 TIERS = ("low", "high")
 EVERY_COUNT = pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 100])
@@ -62,15 +60,12 @@ def test_bench_draws_and_tells_them(n: int, tmp_path: Path) -> None:
 
 @EVERY_COUNT
 def test_training_draws_and_tells_them(n: int, tmp_path: Path) -> None:
-    rows = [
-        PolicyResult("always low", "low", None, [False] * n, [5] * n, [0] * n, [0.0] * n, 400),
-        PolicyResult("always high", "high", None, [True] * n, [5] * n, [5] * n, [5.0] * n, 200),
-        *(
-            PolicyResult(name, "onnx:r", 0.5, [True] * n, [5] * n, [0] * n, [0.0] * n, 400)
-            for name in ("SFT, dial 0.5", "SFT + GRPO, dial 0.5")
-        ),
-    ]
-    assert "100.0 %" in sheet(rows, "t", []).markdown()
-    table = {"games": "test", "kv": "handoff", "rows": [row.plain() for row in rows]}
-    (tmp_path / "evaluate.json").write_text(json.dumps({"schema": SCHEMA, "tables": [table]}))
+    names = {"low": "always low", "high": "always high", "retry": "high after a refusal"}
+    rows = [replace(played(router, router != "low", n), traces=()) for router in names]
+    rows = [replace(p, row=replace(p.row, name=names[str(p.row.router)])) for p in rows]
+    table = summaries(rows, TIERS, None, router=rows[-1])
+    data = results("policies", {"model": "m", "split": "test"}, {"policies": table}, threads=1)
+    assert f"{n}/{n}" in summary_of(data)[0].markdown()
+    note = {"schema": SCHEMA, "tables": [{"games": "test", "kv": "handoff", "rows": table}]}
+    (tmp_path / "evaluate.json").write_text(json.dumps(note))
     assert [path.name for path in figures.fronts(tmp_path)] == ["router-front-test-handoff.png"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_router.errors import UserError
+from edge_router.results.figures import escalation_rate
 from train.router import figures
 from train.router.notes import SCHEMA, read_note
 
@@ -27,7 +28,8 @@ def test_an_evaluation_of_version_1_is_read_and_drawn(tmp_path: Path) -> None:
     note = read_note(tmp_path, "evaluate")
     assert note is not None
     (row,) = note["tables"][0]["rows"]
-    assert (row["name"], row["escalation_rate"]) == ("high after a refusal", 0.25)
+    assert (row["row"], row["success"]["low"]) == ("high after a refusal", 0.1)
+    assert escalation_rate(row) == 0.25
     assert [path.name for path in figures.fronts(tmp_path)] == ["router-front-test-handoff.png"]
 
 

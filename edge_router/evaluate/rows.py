@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import edge_router.evaluate.routers  # noqa: F401  # registers what rows may name besides
@@ -38,10 +38,13 @@ class Row:
     router: RouterSpec | None = None  # for matched and retry the one compared with
     kv: str = ""  # "" where no KV is handed over
     dial: float | None = None
+    name: str = ""  # what people call it, where that is not the router's spec
 
     @property
     def label(self) -> str:
         """How a person names the row."""
+        if self.name:
+            return self.name
         if self.router is None:
             return self.how
         router = self.tier or self.router.short
@@ -60,7 +63,8 @@ class Row:
 
     def plain(self) -> dict[str, Any]:
         """The row in results: its router as text."""
-        return asdict(self) | {"router": self.tier or str(self.router or "")}
+        who = {"how": self.how, "router": self.tier or str(self.router or "")}
+        return {**who, "kv": self.kv, "dial": self.dial}
 
 
 def parse_rows(

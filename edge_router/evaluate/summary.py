@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,9 +22,24 @@ def summaries(
     profile: CostProfile | None,
     *,
     reference: PlayedRow | None = None,
+    router: PlayedRow | None = None,
+    profiles: Mapping[str, CostProfile] | None = None,
 ) -> list[dict[str, Any]]:
-    """One object a row; compared with `reference`, or with `high` under the same KV mode."""
-    return [_summary(row, reference or _reference(row, played), tiers, profile) for row in played]
+    """One object a row; compared with `reference`, or with `high` under the same KV mode.
+
+    `router` is the row of a router that is held against all the others, `profiles` are costs by
+    name, for more estimates of the seconds; without them the rows have no such columns.
+    """
+    rows = [_summary(row, reference or _reference(row, played), tiers, profile) for row in played]
+    for row, its in zip(rows, played, strict=True):
+        if router is not None:
+            row["against_router"] = _compared(its, router)
+        if profiles:
+            row["seconds"] = {
+                name: _plain(mean([o.seconds(costs) for o in its.outcomes]))
+                for name, costs in profiles.items()
+            }
+    return rows
 
 
 def _reference(row: PlayedRow, played: Sequence[PlayedRow]) -> PlayedRow | None:
@@ -62,7 +77,7 @@ def _summary(
         "by_step": _by_step(records, tiers),
         "stage_s": {s: _stage_seconds(outcomes, s) for s in STAGES},
         "measured_with": sorted({(a.jobs, a.threads) for a in records}),
-        "measured_on": sorted({a.cpu for a in records}),
+        "measured_on": sorted({a.cpu for a in records if a.cpu}),
         "note": played.note,
     }
 
@@ -91,14 +106,18 @@ def _shares(outcomes: Sequence[Outcome], tiers: Sequence[str]) -> dict[str, Any]
 
 
 def _costs(row: Row, outcomes: Sequence[Outcome], profile: CostProfile | None) -> dict[str, Any]:
-    """Tokens and seconds a game; nothing for the expert, who uses no model."""
+    """Tokens and seconds a game; nothing for the expert, who uses no model.
+
+    Where no step was timed, as in rollouts, there are no measured seconds.
+    """
     if row.how == EXPERT:
         return dict.fromkeys(("decoded_tokens", "prefilled_tokens", "measured_s", "estimated_s"))
     estimated = mean([o.seconds(profile) for o in outcomes]) if profile else None
+    timed = any(o.measured_seconds for o in outcomes)
     return {
         "decoded_tokens": _steps_mean(outcomes, lambda s: s.decode + s.draft),
         "prefilled_tokens": _steps_mean(outcomes, lambda s: s.prefill + s.catchup),
-        "measured_s": _plain(mean([o.measured_seconds for o in outcomes])),
+        "measured_s": _plain(mean([o.measured_seconds for o in outcomes])) if timed else None,
         "estimated_s": _plain(estimated),
     }
 

@@ -17,6 +17,12 @@ def number(estimate: Mapping[str, float] | None, form: str = ".1f", scale: float
     return f"{value:{form}} ({low:{form}}{dash}{high:{form}})"
 
 
+def escalation_rate(row: Mapping[str, Any]) -> float:
+    """The share of a row's steps that the low tier did not write; 0 where no step was played."""
+    low = next(iter(row["share"].values()), None)
+    return 0.0 if low is None else float(1 - low["value"])
+
+
 def threads_in_words(threads: int | None, cores: int | None) -> str:
     """ "2 threads of 4 cores"; 0 threads are those whose number follows the machine."""
     if threads == 0:

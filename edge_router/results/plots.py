@@ -13,7 +13,7 @@ from typing import Any, Final
 from edge_router.agent.events import STAGES
 from edge_router.errors import UserError
 from edge_router.files.whole import whole
-from edge_router.results.figures import threads_in_words
+from edge_router.results.figures import escalation_rate, threads_in_words
 from edge_router.results.file import damage_named
 
 Data = Mapping[str, Any]
@@ -72,10 +72,12 @@ def _policies(data: Data, figure: Any) -> None:
 
 
 def _front(data: Data, rows: Sequence[Data], axes: Any) -> None:
-    cost = "estimated_s" if all(r["estimated_s"] for r in rows) else "measured_s"
+    costs = [key for key in ("estimated_s", "measured_s") if all(r[key] for r in rows)]
+    cost = next(iter(costs), None)
     colours = _colours(rows)
     for row in rows:
-        x, y = row[cost], row["success"]
+        y = row["success"]
+        x = row[cost] if cost else dict.fromkeys(_ENDS, 100 * escalation_rate(row))
         axes.errorbar(
             *(x["value"], 100 * y["value"]),
             xerr=[[x["value"] - x["low"]], [x["high"] - x["value"]]],
@@ -91,13 +93,18 @@ def _front(data: Data, rows: Sequence[Data], axes: Any) -> None:
         if row["how"] == "expert":
             level = 100 * row["success"]["value"]
             axes.axhline(level, color="grey", ls=":", lw=1, label="expert (no model)")
-    measured = "calibrated" if cost == "estimated_s" else "measured"
-    axes.set_xlabel(f"seconds a game ({measured})")
+    axes.set_xlabel(_COSTS[cost])
     axes.set_ylabel("games won, % (95 % intervals)")
     axes.set_title("Success and cost")
     axes.grid(alpha=0.3)
 
 
+_ENDS: Final = ("value", "low", "high")
+_COSTS: Final = {
+    "estimated_s": "seconds a game (calibrated)",
+    "measured_s": "seconds a game (measured)",
+    None: "escalation rate, % of steps",  # rollouts without a cost profile
+}
 _MARKERS: Final = {"play": "o", "alone": "s", "matched": "x", "retry": "^", "oracle": "*"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from edge_router.results.figures import number
+from edge_router.results.figures import escalation_rate, number
 from edge_router.screen.printable import wrapped
 from edge_router.screen.tables import Sheet
 
@@ -17,17 +17,21 @@ def policy_summary(data: Mapping[str, Any]) -> list[Sheet]:
     """One table that fits a terminal: won, escalated, seconds, and how it compares with high."""
     rows: Sequence[Row] = data["tables"]["policies"]
     played = [r for r in rows if r["how"] != "expert"]
-    kind = "estimated" if all(r["estimated_s"] for r in played) else "measured"
-    columns = ("router", "won", "95 %", "escalated %", f"{kind} seconds", "against high")
+    of = next((k for k in ("estimated_s", "measured_s") if all(r[k] for r in played)), "steps")
+    heading = {"estimated_s": "estimated seconds", "measured_s": "measured seconds"}.get(of, of)
+    columns = [*("router", "won", "95 %", "escalated %", heading, "against high")]
+    if _held_against(rows):
+        columns.append("against the router")
     names = names_of(rows)
     cells = [
         (
             *(name, f"{r['won']}/{r['games']}", _percent(r["success"]), _escalated(r)),
-            *(_value(r[f"{kind}_s"], ".2f"), _games_against(r["against_high"])),
+            *(_value(r[of], ".1f" if of == "steps" else ".2f"), _games_against(r["against_high"])),
+            *([_games_against(r["against_router"])] if _held_against(rows) else []),
         )
         for name, r in zip(names, rows, strict=True)
     ]
-    return [Sheet("Games won, and what a game takes", columns, cells)]
+    return [Sheet("Games won, and what a game takes", tuple(columns), cells)]
 
 
 def names_of(rows: Sequence[Row]) -> list[str]:
@@ -36,14 +40,19 @@ def names_of(rows: Sequence[Row]) -> list[str]:
     return [f"{r['row']} ({r['kv']})" if several and r["kv"] else str(r["row"]) for r in rows]
 
 
+def _held_against(rows: Sequence[Row]) -> bool:
+    """Whether the rows are compared with one router, besides the high tier."""
+    return any("against_router" in row for row in rows)
+
+
 def _percent(estimate: Mapping[str, float]) -> str:
     return f"{100 * estimate['low']:.0f}-{100 * estimate['high']:.0f}"
 
 
 def _escalated(row: Row) -> str:
     """The share of the steps that the low tier did not write."""
-    low = next(iter(row["share"].values()), None)
-    return "" if low is None or row["how"] == "alone" else f"{100 * (1 - low['value']):.1f}"
+    unknown = row["how"] == "alone" or next(iter(row["share"].values()), None) is None
+    return "" if unknown else f"{100 * escalation_rate(row):.1f}"
 
 
 def _value(estimate: Mapping[str, float] | None, form: str) -> str:
@@ -81,39 +90,43 @@ def policy_sheets(data: Mapping[str, Any]) -> list[Sheet]:
 
 
 def _success(rows: Sequence[Row]) -> Sheet:
-    columns = (
-        *("router", "kv", "won", "won % (95 %)", "against high, points (95 %)"),
-        *("only it / only high", "p"),
-    )
+    others = ["high", *(["the router"] if _held_against(rows) else [])]
+    columns = [*("router", "kv", "won", "won % (95 %)")]
+    for other in others:
+        columns += [f"against {other}, points (95 %)", f"only it / only {other}", "p"]
     cells = [
         (
-            r["row"],
-            r["kv"],
-            f"{r['won']}/{r['games']}",
-            number(r["success"], scale=100),
-            *_versus(r),
+            *(r["row"], r["kv"], f"{r['won']}/{r['games']}", number(r["success"], scale=100)),
+            *(cell for other in others for cell in _versus(r, other.removeprefix("the "))),
         )
         for r in rows
     ]
-    return Sheet("Games won", columns, cells, 2)
+    return Sheet("Games won", tuple(columns), cells, 2)
 
 
-def _versus(row: Row) -> tuple[str, str, str]:
-    found = row["against_high"]
+def _versus(row: Row, other: str = "high") -> tuple[str, str, str]:
+    found = row[f"against_{other}"]
     if found is None:
         return ("", "", "")
     return (
         number(found["difference"], "+.1f", 100),
         f"{found['only_this']}/{found['only_reference']}",
-        f"{found['p_value']:.3f}",
+        f"{found['p_value']:.2g}",
     )
 
 
 def _cost(rows: Sequence[Row]) -> Sheet:
     tiers = list(rows[0]["share"]) if rows else []
+    profiles = list(rows[0].get("seconds", {})) if rows else []
     columns = (
         *("router", "kv", *(f"% {tier}" for tier in tiers), "steps", "% refused"),
-        *("decoded", "prefilled", "measured s", "estimated s"),
+        *(
+            "decoded",
+            "prefilled",
+            "measured s",
+            "estimated s",
+            *(f"s, {name}" for name in profiles),
+        ),
     )
     cells = [
         (
@@ -121,6 +134,7 @@ def _cost(rows: Sequence[Row]) -> Sheet:
             *(number(r["steps"]), number(r["refused"], ".1f", 100)),
             *(number(r["decoded_tokens"], ".0f"), number(r["prefilled_tokens"], ".0f")),
             *(number(r["measured_s"], ".2f"), number(r["estimated_s"], ".2f")),
+            *(number(r["seconds"][name], ".2f") for name in profiles),
         )
         for r in rows
     ]

@@ -22,8 +22,7 @@ onnx_writer  the router as the file that is shipped
 ship         put that file into its ladder's folder
 front        a router at every escalation rate, as points and as one number
 
-table        every policy on the same games
-show         the same for people
+table        policies walk through rollouts, as rows of the evaluation
 figures      pictures
 plans        the oracle's plans, to be played
 verify       reported episodes once more on the real engine

@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from edge_router.results.figures import escalation_rate
 from train.router.notes import read_note
 from train.router.setting import results_stem
 
@@ -107,22 +108,17 @@ def _front(axis: Axes, rows: list[dict[str, Any]]) -> None:
         ("always", "black", "d", False),
         ("oracle", "black", "*", False),
     ):
-        chosen = sorted(
-            (r for r in rows if r["name"].startswith(prefix)),
-            key=lambda r: float(r["escalation_rate"]),
-        )
+        chosen = sorted((r for r in rows if r["row"].startswith(prefix)), key=escalation_rate)
         if not chosen:
             continue
-        x = [100 * r["escalation_rate"] for r in chosen]
-        y = [100 * r["success"] for r in chosen]
-        spread = [
-            [100 * (r["success"] - r["success_low"]) for r in chosen],
-            [100 * (r["success_high"] - r["success"]) for r in chosen],
-        ]
+        won = [r["success"] for r in chosen]
         axis.errorbar(
-            x,
-            y,
-            yerr=spread,
+            [100 * escalation_rate(r) for r in chosen],
+            [100 * share["value"] for share in won],
+            yerr=[
+                [100 * (share["value"] - share["low"]) for share in won],
+                [100 * (share["high"] - share["value"]) for share in won],
+            ],
             fmt=marker,
             color=colour,
             linestyle="-" if join else "none",

@@ -3,7 +3,7 @@
     {"schema": "edge-router/router-run/2", "ladder": ..., "tiers": [...], "kv": ..., ...}
 
 Notes of version 1 name no schema. They are read as if written today: an
-evaluation's `share_dear` is `escalation_rate` now.
+evaluation's rows have the form of `bench policies` now.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def read_note(folder: Path, stage: str) -> dict[str, Any] | None:
 def _from_version_1(note: dict[str, Any]) -> dict[str, Any]:
     for table in note.get("tables", ()):
         for row in table["rows"]:
-            row["escalation_rate"] = row.pop("share_dear")
-            row["name"] = row["name"].replace("dearest after", "high after")
+            row["row"] = row.pop("name").replace("dearest after", "high after")
+            ends = (row.pop("success"), row.pop("success_low"), row.pop("success_high"))
+            row["success"] = dict(zip(("value", "low", "high"), ends, strict=True))
+            row["share"] = {"low": {"value": 1 - row.pop("share_dear")}}
     return {"schema": SCHEMA, **note}

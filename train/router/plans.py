@@ -13,7 +13,7 @@ from edge_router.evaluate.policies import PLANS
 from edge_router.results.file import write_json
 from train.router.games import FileGame, Game
 from train.router.setting import LadderSetting, results_stem
-from train.router.table import PolicyResult
+from train.router.table import WalkedRow, tiers_of
 
 
 def plans_path(folder: Path, games: str, kv: str) -> Path:
@@ -22,17 +22,21 @@ def plans_path(folder: Path, games: str, kv: str) -> Path:
 
 
 def write_plans(
-    path: Path, setting: LadderSetting, games: Sequence[Game], oracle: PolicyResult
+    path: Path, setting: LadderSetting, games: Sequence[Game], oracle: WalkedRow
 ) -> bool:
     """Write the plans of the games in files that the oracle wins; whether there were such games.
 
     `oracle` is the row of the same games. A game without a win has no plan: the benchmark plays
     it on the low tier.
     """
-    files = [(i, game) for i, game in enumerate(games) if isinstance(game, FileGame)]
+    files = sum(isinstance(game, FileGame) for game in games)
     if not files:
         return False
-    plans = {game.id: list(oracle.plans[i]) for i, game in files if oracle.won[i]}
-    about = {"tiers": list(setting.names), "kv": setting.kv, "games": len(files)}
+    plans = {
+        record.game: list(tiers_of(record, setting.names))
+        for record, game in zip(oracle.records, games, strict=True)
+        if record.won and isinstance(game, FileGame)
+    }
+    about = {"tiers": list(setting.names), "kv": setting.kv, "games": files}
     write_json(path, {"schema": PLANS, **about, "plans": plans})
     return True

@@ -11,17 +11,15 @@ from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.protocol import Reply
 from edge_router.work.progress import Progress
 from train.router.games import FileGame
-from train.router.table import PolicyResult
+from train.router.table import WalkedRow
 
 
-def verify(
-    games: Sequence[FileGame], rows: Sequence[PolicyResult], progress: Progress
-) -> list[str]:
+def verify(games: Sequence[FileGame], rows: Sequence[WalkedRow], progress: Progress) -> list[str]:
     """Every episode of every row, step by step; what differs, as sentences (nothing should)."""
     step = progress("episodes on the real engine", len(games), 0)
     wrong: list[str] = []
     for index, game in enumerate(games):
-        episodes = sorted({row.episodes[index] for row in rows})
+        episodes = sorted({row.actions[index] for row in rows})
         wrong += differences(game.path, game.id, episodes)
         step()
     return wrong

@@ -1,7 +1,8 @@
 """The last stage: compare the router with everything else, on games nobody has tuned on.
 
-Leaves `evaluate.json`, a table and a picture for each set of games and KV mode. Games in files
-are played once more, step by step, on the real engine (`verify`).
+Leaves `evaluate.json`, and for each set of games and KV mode a results file as `bench policies`
+writes it (`evaluate-test-handoff.json`, for `edge-router report`), its tables and a picture.
+Games in files are played once more, step by step, on the real engine (`verify`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,14 @@ from typing import Any
 import numpy as np
 
 from edge_router.errors import UserError
+from edge_router.evaluate.jobs import ladder_fingerprint
+from edge_router.evaluate.policies import PlayedRow
+from edge_router.evaluate.rows import Row
+from edge_router.evaluate.summary import summaries
 from edge_router.files.whole import write_text
 from edge_router.ladders.costs import CostProfile
+from edge_router.results.file import results, write_json
+from edge_router.results.views import sheets_of, summary_of
 from edge_router.router.feature_table import ALL_NAMES, feature
 from edge_router.router.registry import RouterKind, kinds, make_router
 from edge_router.router.spec import RouterSpec
@@ -29,14 +36,14 @@ from train.router.plans import plans_path, write_plans
 from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
 from train.router.run import Run
-from train.router.setting import results_stem
-from train.router.show import default_row, sheet
-from train.router.table import PolicyResult, PolicySpec, compare, oracle_is_beaten
+from train.router.setting import LadderSetting, results_stem
+from train.router.table import DEFAULT_DIAL, WalkedRow, compare, oracle_is_beaten
 from train.router.verify import verify
 
 DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CHANCES = (0.1, 0.2, 0.4)
 OFFICIAL = "valid_seen"
+TRAINED = "SFT + GRPO"  # what the rows of the trained router are called, with the dial
 MATCHED_ON = 300  # select games on which thresholds are fitted to the router's share
 HALVINGS = 7
 
@@ -57,7 +64,7 @@ def evaluate(run: Run, comparison: Comparison) -> None:
     asked = policies(run)
     sets = _official(run) if comparison.official else []
     sets.append(("test", run.sets.test))
-    found: dict[str, Any] = {"policies": [str(a.spec) for a in asked], "tables": []}
+    found: dict[str, Any] = {"policies": [str(row.router) for row in asked], "tables": []}
     replays = []
     for kv in (run.setting.kv, *comparison.kvs):
         for name, games in sets:
@@ -87,7 +94,7 @@ def _official(run: Run) -> list[tuple[str, Sequence[Game]]]:
         return []
 
 
-def policies(run: Run) -> list[PolicySpec]:
+def policies(run: Run) -> list[Row]:
     """Every row of the table; thresholds and chances are set on the select games."""
     router, supervised = run.folder / "router.onnx", run.folder / "sft.onnx"
     if not router.is_file():
@@ -95,20 +102,21 @@ def policies(run: Run) -> list[PolicySpec]:
     ours, first = RouterSpec.trained(router), RouterSpec.trained(supervised)
     share = _share(run, ours)
     names = run.setting.names
-    asked = [PolicySpec(f"always {names[0]}", RouterSpec("low"))]
-    asked += [PolicySpec(f"always {name}", RouterSpec("tier", name)) for name in names[1:-1]]
-    asked += [PolicySpec(f"always {names[-1]}", RouterSpec("high"))]
-    asked += [PolicySpec(f"random {100 * p:g} %", RouterSpec("random", str(p))) for p in CHANCES]
-    asked += [PolicySpec("random, same share", RouterSpec("random", f"{share:.4f}"))]
-    asked += [
-        PolicySpec(f"{kind.name}, same share", matched(run, kind, share))
+    asked = {f"always {names[0]}": RouterSpec("low")}
+    asked |= {f"always {name}": RouterSpec("tier", name) for name in names[1:-1]}
+    asked |= {f"always {names[-1]}": RouterSpec("high")}
+    asked |= {f"random {100 * p:g} %": RouterSpec("random", str(p)) for p in CHANCES}
+    asked |= {"random, same share": RouterSpec("random", f"{share:.4f}")}
+    asked |= {
+        f"{kind.name}, same share": matched(run, kind, share)
         for kind in kinds()
         if kind.score in ALL_NAMES
-    ]
-    asked += [PolicySpec("high after a refusal", RouterSpec("retry"))]
-    asked += [PolicySpec(f"SFT, dial {d:g}", first, d) for d in DIALS]
-    asked += [PolicySpec(f"SFT + GRPO, dial {d:g}", ours, d) for d in DIALS]
-    return asked
+    }
+    asked |= {"high after a refusal": RouterSpec("retry")}
+    rows = [Row("play", spec, name=name) for name, spec in asked.items()]
+    for name, spec in (("SFT", first), (TRAINED, ours)):
+        rows += [Row("play", spec, dial=d, name=f"{name}, dial {d:g}") for d in DIALS]
+    return rows
 
 
 def _share(run: Run, spec: RouterSpec, games: int | None = None) -> float:
@@ -146,36 +154,60 @@ def _table(
     kv: str,
     name: str,
     games: Sequence[Game],
-    asked: Sequence[PolicySpec],
-) -> tuple[dict[str, Any], list[PolicyResult]]:
+    asked: Sequence[Row],
+) -> tuple[dict[str, Any], list[WalkedRow]]:
     setting = replace(run.setting, kv=kv)
     path = run.folder / "rollouts.sqlite"
     with Rollouts(setting, path, run.options.jobs, run.progress) as rollouts:
         rollouts.collect(
             games, ExplorePlan(random=(), search=comparison.search), f"{name}, {kv}: oracle"
         )
-        rows = compare(rollouts, games, asked, dict(comparison.profiles))
-        beaten = oracle_is_beaten(rows, rollouts.forest, rollouts.take(games))
+        rows = compare(rollouts, games, asked)
+        beaten = oracle_is_beaten(rows, setting.names)
     if beaten:
         raise RuntimeError(f"the oracle's bound was beaten: {beaten[:3]}")
-    title = f"{name}, {len(games)} games, kv {kv}"
-    profiles = [profile for profile, _ in comparison.profiles]
-    shown = sheet(rows, title, profiles)
-    write_text(run.folder / f"table-{results_stem(name, kv)}.md", shown.markdown())
-    say(shown.text())
+    data = _results(run, setting, comparison, name, rows)
+    stem = results_stem(name, kv)
+    write_json(run.folder / f"evaluate-{stem}.json", data)
+    write_text(run.folder / f"table-{stem}.md", "\n".join(s.markdown() for s in sheets_of(data)))
+    say(f"{name}, {len(games)} games, kv {kv}")
+    say("\n".join(sheet.text() for sheet in summary_of(data)))
     plans = plans_path(run.folder, name, kv)
     if write_plans(plans, setting, games, rows[-1]):
         run.say(f"the oracle's plans are in {plans}")
-    table = {"games": name, "kv": kv, "rows": [_with_tests(row, rows) for row in rows]}
-    return table, rows
+    return {"games": name, "kv": kv, "rows": data["tables"]["policies"]}, rows
 
 
-def _with_tests(row: PolicyResult, rows: Sequence[PolicyResult]) -> dict[str, Any]:
-    """A row with McNemar's test against always the high tier, and of the router against it."""
-    high = next(r for r in rows if r.spec == "high")
-    ours = default_row(rows)
-    return {
-        **row.plain(),
-        "against_high": dict(zip(("more", "fewer", "p"), row.against(high), strict=True)),
-        "router_against_it": dict(zip(("more", "fewer", "p"), ours.against(row), strict=True)),
+def _results(
+    run: Run, setting: LadderSetting, comparison: Comparison, name: str, rows: Sequence[WalkedRow]
+) -> dict[str, Any]:
+    """The rows as a results file of the kind "policies", each held against the trained router."""
+    profiles = dict(comparison.profiles)
+    played = [row.played for row in rows]
+    table = summaries(
+        played,
+        setting.names,
+        next(iter(profiles.values()), None),
+        router=default_row(played),
+        profiles=profiles,
+    )
+    settings = {
+        "model": "/".join(setting.names),
+        "tiers": {spec.name: spec.path.name for spec in setting.tiers},
+        "ladder": ladder_fingerprint(setting.tiers),
+        "split": name,
+        "games": len(rows[0].records),
+        "game_ids": [record.game for record in rows[0].records],
+        "max_steps": setting.max_steps,
+        "temperature": 0.0,
+        "n_ctx": setting.n_ctx,
+        "jobs": run.options.jobs,
+        "costs": next(iter(profiles), None),
     }
+    return results("policies", settings, {"policies": table}, threads=setting.threads)
+
+
+def default_row(rows: Sequence[PlayedRow]) -> PlayedRow:
+    """The trained router at the dial that users start with."""
+    wanted = f"{TRAINED}, dial {DEFAULT_DIAL:g}"
+    return next(row for row in rows if row.row.label == wanted)
