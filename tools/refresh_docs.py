@@ -7,12 +7,14 @@ is run by `make docs`. Between the markers
     <!-- help: edge-router play -->
     <!-- end help -->
 
-it puts the output of `edge-router play --help`. tests/test_docs.py fails when
-a block is not what the command prints.
+it puts the output of `edge-router play --help`; between `<!-- routers -->` or
+`<!-- features -->` and their ends, tables of what the code declares.
+tests/test_docs.py fails when a block is stale.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -22,9 +24,16 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from edge_router.router.feature_table import FEATURES, Feature
+from edge_router.router.registry import kinds
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 BLOCK: Final = re.compile(
     r"(?P<open><!-- help: edge-router(?P<args>[^>]*?) -->\n).*?(?P<close><!-- end help -->)",
+    re.DOTALL,
+)
+TABLE: Final = re.compile(
+    r"(?P<open><!-- (?P<what>routers|features) -->\n).*?(?P<close><!-- end (?P=what) -->)",
     re.DOTALL,
 )
 WIDTH: Final = 88
@@ -57,7 +66,33 @@ def refreshed(markdown: str) -> str:
     def fill(block: re.Match[str]) -> str:
         return f"{block['open']}```text\n{help_text(block['args'].strip())}\n```\n{block['close']}"
 
-    return BLOCK.sub(fill, markdown)
+    tables = {"routers": routers_table, "features": features_table}
+    filled = BLOCK.sub(fill, markdown)
+    return TABLE.sub(lambda m: f"{m['open']}{tables[m['what']]()}\n{m['close']}", filled)
+
+
+def routers_table() -> str:
+    """Every kind of router, as the registry has it."""
+    rows = [f"| `{kind.written}` | {kind.doc} |" for kind in kinds()]
+    auto = "what the model's `ladder.toml` suggests; for the embedded model its trained router"
+    return "\n".join(
+        ["| `--router` | picks |", "|---|---|", f"| `auto` (default) | {auto} |", *rows]
+    )
+
+
+def features_table() -> str:
+    """Every feature, as the table of features has it."""
+    rows = [f"| `{f.name}` | {f.doc} | {f.unit} | {_scale(f)} |" for f in FEATURES]
+    return "\n".join(["| feature | what | unit | read as |", "|---|---|---|---|", *rows])
+
+
+def _scale(f: Feature) -> str:
+    value = "ln(1 + x)" if f.log else "x"
+    divided = f"{value} / {f.per:g}" if f.per != 1 else value
+    ends = [f"from {f.least:g}"] * (f.least > -math.inf) + [f"up to {f.most:.4g}"] * (
+        f.most < math.inf
+    )
+    return ", ".join([divided, *ends])
 
 
 def documented(markdown: str) -> set[str]:

@@ -32,6 +32,7 @@ from edge_router.cli.types import (
     THREADS,
 )
 from edge_router.errors import UserError
+from edge_router.router.registry import one_of_the_routers
 
 if TYPE_CHECKING:
     from edge_router.router.base import Router
@@ -113,8 +114,7 @@ routing_options = group(
         type=ROUTER,
         default="auto",
         show_default=True,
-        help="low, high, tier:NAME, random:P, retry, entropy:T, margin:T, draft:P or "
-        "onnx:PATH; auto is what the model's ladder.toml suggests.",
+        help=f"{one_of_the_routers()}; auto is what the model's ladder.toml suggests.",
     ),
     click.option(
         "--dial",

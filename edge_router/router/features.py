@@ -1,6 +1,6 @@
 """From logits and facts to the vector that routers read, in the order of `feature_table`.
 
-Computed once a step, so it has to be cheap beside a decode: `router.logits` goes over the
+Computed once a step, so it has to be quick beside a decode: `router.logits` goes over the
 vocabulary, and here some forty numbers are put in order and scaled.
 
 No feature but those with `of_route` depends on who wrote the earlier steps: the others follow

@@ -1,6 +1,6 @@
 """How sure a next-token distribution is: the one pass over logits that features rest on.
 
-It runs before every step, and once more for every token of a draft, so it has to be cheap beside
+It runs before every step, and once more for every token of a draft, so it has to be quick beside
 a decode: two or three passes over the vocabulary, no sort, no Python loop over tokens. The light
 tail of a large vocabulary is left out or estimated from a sample; how far that moves the result
 is written beside each constant.

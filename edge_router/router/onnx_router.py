@@ -79,7 +79,7 @@ class OnnxRouter(Router):
         tier = next((i for i, p in enumerate(higher) if p < threshold), len(higher))
         met = tier > 0
         shown = higher[tier - 1] if met else higher[0]
-        reason = f"p(escalate) {shown:.2f} {'>=' if met else '<'} {threshold:.2f}"
+        reason = f"{self.score} {shown:.2f} {'>=' if met else '<'} {threshold:.2f}"
         # A single probability knows the ends of the ladder only.
         chosen = len(self.tiers) - 1 if self.file.width == 1 and met else tier
         return Decision(chosen, reason, higher[0], score=higher[0], thresholds=(threshold,))

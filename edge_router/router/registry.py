@@ -58,6 +58,12 @@ def kinds() -> list[RouterKind]:
     return [kind for kind in _kinds.values() if kind.listed]
 
 
+def one_of_the_routers() -> str:
+    """For a help text: "low, high, tier:NAME or onnx:PATH"."""
+    *most, last = (kind.written for kind in kinds())
+    return f"{', '.join(most)} or {last}"
+
+
 def find_kind(spec: RouterSpec) -> RouterKind:
     """The kind of a router. Raises UserError where there is none, or none with an argument."""
     kind = _kinds.get(spec.kind)
@@ -123,7 +129,7 @@ _OURS: Sequence[RouterKind] = (
     RouterKind("low", "always the low tier", _plain(LowRouter)),
     RouterKind("high", "always the high tier", _plain(HighRouter)),
     RouterKind("tier", "always the tier of that name", _named(TierRouter), "NAME"),
-    RouterKind("random", "the high tier with probability P", _numbered(RandomRouter), "P"),
+    RouterKind("random", "the high tier with probability P (seeded)", _numbered(RandomRouter), "P"),
     RouterKind("retry", "the high tier after a refused command", _plain(RetryRouter)),
     RouterKind(
         "entropy",
@@ -141,7 +147,7 @@ _OURS: Sequence[RouterKind] = (
     ),
     RouterKind(
         "draft",
-        "the high tier for a draft of the low tier with a token less probable than P",
+        "the high tier when the low tier's draft of the step has a token less probable than P",
         _numbered(DraftRouter),
         "P",
         decide_at="draft",
@@ -149,7 +155,7 @@ _OURS: Sequence[RouterKind] = (
     ),
     RouterKind(
         TRAINED,
-        "what a trained router says",
+        "what a trained router says, if it was made for these features and tiers",
         _named(_trained),
         "PATH",
         decide_at=None,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 from edge_router.agent.escalation import summary
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Routed
+from edge_router.router.feature_table import feature
 from edge_router.router.spec import RouterSpec
 from tui.state.episode import Episode, StepView
 
 SURE = 0.9  # probability of the likeliest token from which the model is called sure
 WORTH_TELLING = 0.05  # tokens less likely than this are not counted as a choice
-_RUN_CAP = 5  # what the features of refusals and repeats are divided by
-_LONG_AGO = 500  # words; where the feature ends
 
 
 def number(value: float) -> str:
@@ -72,27 +69,34 @@ def draft_certainty(features: dict[str, float]) -> str:
 def troubles(features: dict[str, float]) -> list[str]:
     """What went wrong just before, or was tried before, as far as the router knows it."""
     found = []
-    run = round(features.get("refused_run", 0.0) * _RUN_CAP)
+    run = _times(features, "refused_run")
     if run == 1:
         found.append("the last command was refused")
     elif run > 1:
-        found.append(f"{run}{' or more' if run == _RUN_CAP else ''} commands in a row were refused")
+        more = " or more" if run == feature("refused_run").most else ""
+        found.append(f"{run}{more} commands in a row were refused")
     for key, what in (
         ("repeats", "the last command had been given"),
         ("draft_repeats", "the draft's command has been given"),
         ("draft_refused", "the draft's command has been refused"),
     ):
-        if times := round(features.get(key, 0.0) * _RUN_CAP):
+        if times := _times(features, key):
             found.append(f"{what} {'once' if times == 1 else f'{times} times'} before")
     return found
+
+
+def _times(features: dict[str, float], name: str) -> int:
+    """A feature that counts, back from its scale; 0 where it is not known."""
+    return round(feature(name).decode(features.get(name, 0.0)))
 
 
 def wording(features: dict[str, float]) -> list[tuple[str, str]]:
     """How the draft's command sits with what was said before; nothing in older traces."""
     if "target_age" not in features:
         return []
-    age = round(math.expm1(5 * features["target_age"]))
-    named = f"{age} word{'' if age == 1 else 's'} back" if age < _LONG_AGO else "never or long ago"
+    target_age = feature("target_age")
+    age, most = round(target_age.decode(features["target_age"])), round(target_age.most)
+    named = f"{age} word{'' if age == 1 else 's'} back" if age < most else "never or long ago"
     order = "yes" if features.get("follows") else "no"
     return [
         ("what its command is about was named", named),
