@@ -14,7 +14,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -37,16 +37,34 @@ def key_of(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def connect(path: Path, what: str, *, autocommit: bool = False) -> sqlite3.Connection:
+    """Open or make an SQLite file, its folder too; a writer waits half a minute for another.
+
+    `what` names the file in a sentence ("the store"). Raises UserError when something that is no
+    file lies there; the rest is for `database_errors`.
+    """
+    require_regular_or_new(path, what)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return sqlite3.connect(path, timeout=30.0, isolation_level=None if autocommit else "DEFERRED")
+
+
+@contextmanager
+def database_errors(cannot: str) -> Iterator[None]:
+    """Turn an error of SQLite or of the disk into a UserError that begins with `cannot`."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise UserError(f"{cannot}: {error}") from error
+
+
 class Store:
     """Results by key. Raises UserError when the file cannot be used."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged = 0  # results that were asked for and cannot be read
-        require_regular_or_new(path, "the store")
         with self._guarded():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+            self._db = connect(path, "the store", autocommit=True)
             self._db.text_factory = bytes  # a damaged text must not stop the others
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version == 0:
@@ -99,9 +117,5 @@ class Store:
     ) -> None:
         self.close()
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise UserError(f"the results in {self.path} cannot be used: {error}") from error
+    def _guarded(self) -> AbstractContextManager[None]:
+        return database_errors(f"the results in {self.path} cannot be used")

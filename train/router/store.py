@@ -9,7 +9,6 @@ file without meeting: each has its `identity`.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from edge_router.errors import UserError
 from edge_router.router.feature_table import ALL_NAMES
+from edge_router.work.store import connect, database_errors
 from train.router.games import Game
 from train.router.node import Node, Writing
 from train.router.tree import GameTree
@@ -50,9 +50,8 @@ class RolloutStore:
 
     def __init__(self, path: Path, identity: str, about: str = "") -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._db = sqlite3.connect(path)
+        with database_errors(f"{path} cannot be used as a store of rollouts"):
+            self._db = connect(path, "the store of rollouts")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
@@ -63,8 +62,6 @@ class RolloutStore:
                     (identity, about),
                 )
             found = self._value("SELECT value FROM about WHERE key = 'format'")
-        except sqlite3.Error as error:
-            raise UserError(f"{path} cannot be used as a store of rollouts: {error}") from error
         if found != FORMAT:
             raise UserError(f"{path} holds rollouts of the format {found}, not {FORMAT}")
         self._id = int(str(self._value("SELECT id FROM rollouts WHERE identity = ?", identity)))
