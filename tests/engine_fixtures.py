@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_router.engine.ladder import Ladder, TierSpec
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.sampling import Sampler
 from tests.tiny_gguf import TIERS, TINY_LLAMA, TINY_QWEN3, write_tiny_ladder
 

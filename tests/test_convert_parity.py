@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from edge_router.convert.source import open_source
 from edge_router.engine.gguf_file import read_header
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.sampling import log_softmax
 from tests.checkpoints import FAMILIES, VOCABULARY, edit_json, write_checkpoint
 

@@ -14,7 +14,7 @@ from edge_router.agent.template import CHATML
 from edge_router.convert.source import open_source
 from edge_router.convert.tokens import check_vocabulary, vocabulary_model
 from edge_router.convert.vocabulary import UNUSED, load_tokenizer, read_vocabulary
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
 from tests.checkpoints import (
     SPECIALS,

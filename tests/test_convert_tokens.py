@@ -19,7 +19,7 @@ from edge_router.convert.vocabulary import (
     pretokenizer,
     read_vocabulary,
 )
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
 from tests.checkpoints import FAMILIES, VOCABULARY, edit_json, write_checkpoint, write_tokenizer
 

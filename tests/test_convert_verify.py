@@ -20,7 +20,8 @@ from edge_router.convert.verify import (
     passages,
     scratch_bytes,
 )
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.quantise import quantise
 from edge_router.engine.sampling import log_softmax
 from tests.tiny_gguf import TINY_QWEN3, write_tiny

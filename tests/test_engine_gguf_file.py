@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_router.engine.gguf_file import GGML_TYPES, read_header
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
 from tests.engine_fixtures import tiny_paths
 

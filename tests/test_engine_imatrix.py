@@ -10,7 +10,8 @@ from gguf import GGUFReader, dequantize
 from numpy.typing import NDArray
 
 from edge_router.engine.imatrix import ImportanceMatrix, collect, read_imatrix, write_imatrix
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.quantise import NEEDS_IMPORTANCE, quantise
 from edge_router.errors import UserError
 from tests.engine_fixtures import tiny_paths  # noqa: F401 - a fixture

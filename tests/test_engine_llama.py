@@ -16,11 +16,11 @@ from edge_router.engine.llama import (
     ContextOverflowError,
     EngineError,
     LlamaContext,
-    LlamaModel,
     copy_all,
     copy_span,
     raw_decode,
 )
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.quantise import Fallback, quantise
 from edge_router.errors import UserError
 from tests.engine_fixtures import tiny_llama_paths, tiny_model, tiny_paths

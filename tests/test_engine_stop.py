@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from edge_router.engine import stop_flag
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 from tests.engine_fixtures import tiny_paths
 
 __all__ = ["tiny_paths"]  # a fixture
@@ -20,7 +21,8 @@ __all__ = ["tiny_paths"]  # a fixture
 LONG = """
 import os, signal, sys, threading
 from pathlib import Path
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 context = LlamaContext(LlamaModel.load(Path(sys.argv[1])), n_ctx=1024, n_batch=1024, n_threads=1)
 text = [1] * 1000
 for _ in range(200):  # the signal comes at some moment of this

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.machine import physical_cores
 from edge_router.engine.threads import Machine, ThreadControl
 from tests.engine_fixtures import tiny_paths

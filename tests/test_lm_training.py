@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.ladders.resolve import find_ladder
 from edge_router.tasks.household.world import listing_key
 from train.lm import batches

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.tasks.alfworld.household_prompt import compact, compact_opening
 from edge_router.tasks.household.expert import Expert, play
 from edge_router.tasks.household.generator import draw_world

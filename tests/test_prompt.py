@@ -11,7 +11,7 @@ from edge_router.agent.prompt import Prompt
 from edge_router.agent.styles import HouseholdStyle, ReactStyle, style_for
 from edge_router.agent.template import CHATML, KNOWN, ChatTemplate
 from edge_router.engine.gguf_file import read_header
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
 from edge_router.ladders.resolve import find_ladder
 from edge_router.tasks.alfworld.household_prompt import compact, compact_opening

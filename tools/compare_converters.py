@@ -30,7 +30,7 @@ from gguf import GGUFReader
 
 from edge_router.convert.source import CheckpointSource, open_source
 from edge_router.convert.vocabulary import CONTROL, UNKNOWN, load_tokenizer, read_vocabulary
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
 from tests.checkpoints import FAMILIES, write_checkpoint
 

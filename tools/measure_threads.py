@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Final
 
 import edge_router  # noqa: F401  (switches telemetry off before the libraries are loaded)
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.machine import cpu_model, physical_cores
 
 BUSY: Final = "while True: pass"

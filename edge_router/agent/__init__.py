@@ -1,0 +1,19 @@
+"""The agent: prompt, reply, the loop of an episode, and the events that it emits.
+
+session            several games in a row on one loaded ladder
+episode            the loop: the road of one step
+step_writer        the model's part of a step: tokens in, a text by the chosen tier out
+escalation         did the higher tier give another command than the draft?
+prompt             the prompt as tokens, which only grows
+styles             how a task is put to a model, and how its answer is read
+template           a GGUF's own chat template
+jinja_template     compiles and renders one in this process
+confined_template  renders a stranger's in a process of its own
+history            what a router learns of the steps so far, as numbers
+wording            a draft's words against what was said before
+events             the one stream of events
+trace              writes it as JSONL and reads it back
+replay             plays a trace through the listeners of a live run
+chat               a conversation whose answers are routed
+listeners/         what prints the events
+"""

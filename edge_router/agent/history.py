@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.agent.wording import Said
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.sampling import Sampler
 from edge_router.router.facts import Draft, StepContext
 from edge_router.router.logits import Measure, TokenStats, confidence, measure

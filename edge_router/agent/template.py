@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from edge_router.agent.confined_template import ConfinedTemplate
 from edge_router.agent.jinja_template import JinjaTemplate
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"

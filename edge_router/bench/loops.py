@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from edge_router.bench.timing import Sample, in_turn
 from edge_router.engine.ladder import Ladder, Tier
-from edge_router.engine.llama import LlamaModel, raw_decode
+from edge_router.engine.llama import raw_decode
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.sampling import Sampler
 
 PROMPT_TOKENS: Final = 64

@@ -13,7 +13,7 @@ from typing import Any, Final
 from edge_router.agent.template import ChatTemplate
 from edge_router.convert.special import SpecialTokens, around_text
 from edge_router.convert.vocabulary import NORMAL, UNUSED, Vocabulary
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
 
 Read = Callable[[str], list[int]]  # a text's tokens, as the checkpoint was trained with

@@ -19,7 +19,7 @@ from edge_router.agent.styles import PromptStyle
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.gguf_file import refuse_lfs_pointer
 from edge_router.engine.imatrix import ImportanceMatrix, collect, read_imatrix
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.quantise import NEEDS_IMPORTANCE
 from edge_router.engine.tier_sizes import BITS_A_WEIGHT
 from edge_router.errors import UserError

@@ -21,7 +21,7 @@ from edge_router.convert.vocabulary import (
     Vocabulary,
     sentencepiece_model,
 )
-from edge_router.engine.llama import LlamaModel
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
 from edge_router.files.whole import TEMPORARY, writing
 

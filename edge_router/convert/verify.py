@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from edge_router.agent.styles import PromptStyle
 from edge_router.agent.template import ChatTemplate
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.sampling import log_softmax
 from edge_router.tasks.alfworld.react_prompt import Example, examples
 from edge_router.tasks.parse import MARKER

@@ -1,0 +1,27 @@
+"""llama.cpp in process: tokens, tiers and caches. It knows no games and no routers.
+
+ladder          several precisions of one model over one canonical KV cache
+tier            a loaded tier, the KV mode, what a step cost
+tier_spec       one tier's name and file, and the default context
+tier_sizes      how large a tier and its cache will be
+generate        the decode loop: sample, show, stop
+sampling        the next token from logits
+constrain       the last part of a text is one of some strings
+text_stream     bytes of tokens as text that grows
+threads         how many threads a decode runs on
+machine         how many cores are ours
+stop_flag       lets Ctrl-C end a decode at once
+llama           a context: decode, logits, spans of KV
+llama_model     weights and vocabulary
+llama_quantise  llama.cpp's quantiser, and a look at a product's inputs
+library         the shared library: loaded, silenced, asked what it is
+library_log     its log, kept for error messages
+quantise        an F16 GGUF in, a lower precision out
+imatrix         which columns of a weight matter
+gguf_file       a GGUF's header, read before llama.cpp does
+gguf_bytes      little-endian values out of it
+checksums       SHA-256 of files, remembered
+fingerprint     are files builds of one model?
+same_text       do two loaded files read and write text alike?
+trial           tries an unknown file in a process of its own
+"""

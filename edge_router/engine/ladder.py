@@ -28,12 +28,8 @@ from edge_router.engine.constrain import Constraint
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.generate import Writer
 from edge_router.engine.gguf_file import GgufHeader, read_header
-from edge_router.engine.llama import (
-    ContextOverflowError,
-    LlamaContext,
-    LlamaModel,
-    copy_span,
-)
+from edge_router.engine.llama import ContextOverflowError, LlamaContext, copy_span
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.same_text import require_same_text
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest, KvMode, Tier, TierSpec, common_prefix

@@ -1,6 +1,6 @@
 """llama.cpp's quantiser, and a look at the numbers that its matrix products are fed with.
 
-It touches ctypes, as `engine.llama` and `engine.library` do:
+It touches ctypes, as `llama`, `llama_model` and `library` do:
 
 - `run_quantise`: write a GGUF at another file type. `engine.quantise` makes it safe to use.
 - `ColumnSquares`: what an importance matrix is made of, read while a text is decoded.

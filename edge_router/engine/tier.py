@@ -9,7 +9,8 @@ from pathlib import Path
 
 from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.generate import StopReason
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.engine.tier_spec import TierSpec
 from edge_router.errors import UserError

@@ -23,7 +23,8 @@ from typing import Final
 
 from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import GgufHeader
-from edge_router.engine.llama import LlamaContext, LlamaModel
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
 from edge_router.files.folders import cache_folder, if_any
 from edge_router.work.children import python_module

@@ -1,0 +1,14 @@
+"""What routing buys: games under many routers, each game played once.
+
+run_policies  `bench policies`: games, rows and settings from the options
+policies      games x rows, and what is kept of them
+rows          who plays, in which KV mode, at which dial
+routers       routers that only a benchmark needs
+jobs          one game as a piece of work, and its key
+records       what is kept of an episode
+failures      why a game was lost
+summary       rows as numbers with intervals
+progress      what a person reads meanwhile
+run_tiers     `bench tiers`: each tier alone
+distance      how far a tier is from the high one
+"""

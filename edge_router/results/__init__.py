@@ -1,0 +1,14 @@
+"""Results of benchmarks: the file, its tables, pictures and page.
+
+file           the results file: written, read back, older ones too
+machine        the machine that figures belong to
+statistics     intervals and tests
+figures        how figures are written
+policy_sheets  the tables of games
+speed_sheets   the tables of speed and calibration
+views          which tables belong to which kind of results
+outputs        where results go: screen, JSON, CSV, picture
+plots          pictures; the only module that knows matplotlib
+report         one HTML page of a folder
+run_report     `report`
+"""

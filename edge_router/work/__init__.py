@@ -1,0 +1,10 @@
+"""Long work: in other processes, stored as it ends, with progress.
+
+pool         many pieces of work in processes, and those that die
+store        keeps every result as it comes
+stored_work  what the store knows is not done again
+progress     how far it is, with the time left
+children     starts Python in other processes
+lifeline     a worker ends with its parent
+interrupts   keeps Ctrl-C out of moments that must be whole
+"""
