@@ -73,7 +73,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Machine:
+class ModelRuntime:
     """What the models run on; None follows the machine and the model."""
 
     threads: int | None
@@ -150,7 +150,7 @@ sampling_options = group(
 )
 machine_options = group(
     "machine",
-    lambda: Machine,
+    lambda: ModelRuntime,
     click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
     click.option(
         "--gpu-layers",
@@ -178,7 +178,7 @@ def play(
     sampling: Sampling,
     trace: Path | None,
     display: Display,
-    machine: Machine,
+    machine: ModelRuntime,
 ) -> None:
     """Play an episode and watch which precision writes each step, and why.
 
@@ -205,7 +205,7 @@ def run(
     sampling: Sampling,
     trace: Path | None,
     display: Display,
-    machine: Machine,
+    machine: ModelRuntime,
 ) -> int:
     """Play and return the exit code. Everything that can be wrong is checked before loading."""
     from edge_router.agent.episode import Options
