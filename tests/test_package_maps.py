@@ -25,7 +25,7 @@ def files_of(package: Path) -> set[str]:
 
 
 def named(name: str, doc: str) -> bool:
-    """Whether a line of the map begins with `name`, or it follows a comma there: ", name opens it"."""
+    """Whether a line of the map begins with `name`, or has it after a comma: ", name opens it"."""
     return bool(re.search(rf"(?:^ {{0,4}}|[;,] ){re.escape(name)}(?!\w)", doc, re.MULTILINE))
 
 

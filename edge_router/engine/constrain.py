@@ -56,7 +56,7 @@ class TokenTrie:
         self._ends.add(node)
 
     def allowed(self, node: int) -> NDArray[np.intp]:
-        """Token ids that may follow, in the order of insertion."""
+        """Token ids that may follow, shape (n,), in the order of insertion."""
         ids = self._allowed.get(node)
         if ids is None:
             ids = self._allowed[node] = np.fromiter(self._children[node], dtype=np.intp)
@@ -132,7 +132,7 @@ class Guide:
         return forced
 
     def allowed(self) -> NDArray[np.intp] | None:
-        """Token ids that may come next, tokens that end the text among them; None for all."""
+        """Token ids that may come next, shape (n,), with those that end the text; None for all."""
         if self._trie_now is None:
             return None
         ids = self._trie_now.allowed(self._node)
@@ -161,6 +161,8 @@ class Guide:
         self._enter(self._whole)
 
     def _accept_free(self, token: int) -> list[int]:
+        # 1. Look for the marker in bytes: it may be spread over several tokens, and one token
+        # may hold it with text on both sides.
         piece = self._vocabulary.token_bytes(token)
         window = self._tail + piece
         # The marker must end inside this piece: an earlier one was acted on.
@@ -168,10 +170,13 @@ class Guide:
         if at < 0:
             self._tail = window[-len(self._marker) :]
             return [token]
+        # 2. What the token wrote beyond the marker is kept if a choice begins so: the model's own
+        # tokens stay as they are, and only the remainder of the choices is put into a trie.
         rest = window[at + len(self._marker) :]
         if self._begins_a_choice(rest):
             self._enter(self._trie(rest) if rest else self._whole)
             return [token]
+        # 3. Otherwise the token is written anew up to the marker's end, and all choices are open.
         self._enter(self._whole)
         return self._cut(piece[: len(piece) - len(rest)])
 

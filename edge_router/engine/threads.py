@@ -133,15 +133,20 @@ class Choice:
 
     def took(self, number: int, tokens: int, seconds: float, now: float) -> None:
         """A call on `number` threads ended at `now`."""
+        # 1. The first call on another number of threads pays for making or waking them.
         changed, self._last = number != self._last, number
         if changed and seconds < _SHORT:
             return  # the threads were just made or woken
+        # 2. A trial ends when it has run long enough to be believed, or earlier when it is so slow
+        # that more of it would only be felt.
         if number == self._trial:
             self._tokens, self._seconds = self._tokens + tokens, self._seconds + seconds
             hopeless = self._seconds > _HOPELESS * self._tokens * self.cost[self.best]
             if self._seconds >= _TRIAL or (hopeless and self._seconds >= _SHORT):
                 self._end_trial(number, now)
             return
+        # 3. The best number's cost follows the machine: a mean that forgets old calls by their
+        # seconds, so that a long call counts as many short ones.
         self._spent += seconds
         self._last_seconds = seconds
         each = seconds / tokens
