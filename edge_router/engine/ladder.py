@@ -215,8 +215,11 @@ class Ladder:
         if tier is self.tiers[0] or self.kv.exact:
             return 0, 0.0
         started = time.perf_counter()
+        # The newest tokens are the tier's own to compute: it needs logits of its own weights, and
+        # more of them bring its view of the text nearer to what it would be alone.
         end = max(0, len(self._prompt) - self.kv.own)
         have = min(common_prefix(tier.held, self._prompt), end)
+        # What is held from the last handoff stays: a step copies only what is new since.
         tier.truncate(have)
         copy_span(self.tiers[0].context, tier.context, have, end)
         tier.held += self._prompt[have:end]
@@ -234,11 +237,14 @@ class Ladder:
 
     def _settle(self, tier: Tier, fed: Sequence[int]) -> None:
         """Enter in the books what a generation left in the tier's cache."""
+        # An interruption may have stopped it anywhere; `fed` is what was surely computed.
         tier.held = self._prompt + list(fed)
         if tier is self.tiers[0]:
             self._logits_are_prompts = False
             if self.reread:
                 tier.truncate(len(self._prompt))
+        # A higher tier keeps copies alone. Its own KV of this step would make a later step depend
+        # on who wrote this one, and rollouts could no longer be cached by the text.
         elif not self.kv.exact:
             tier.truncate(max(0, len(self._prompt) - self.kv.own))
 
