@@ -237,7 +237,9 @@ def test_games_are_generated_and_can_be_played(ladder: list[str], tmp_path: Path
 
 def test_a_folder_with_a_ladder_file_is_a_model(ladder: list[str], tmp_path: Path) -> None:
     files = [option.removeprefix("--tier=").split("=") for option in ladder[:2]]
-    tiers = "".join(f'[[tier]]\nname = "{n}"\nfile = "{p}"\n' for n, p in files)
+    for name, path in files:
+        (tmp_path / f"{name}.gguf").symlink_to(path)  # a ladder's files lie in its own folder
+    tiers = "".join(f'[[tier]]\nname = "{n}"\nfile = "{n}.gguf"\n' for n, _ in files)
     (tmp_path / "ladder.toml").write_text(f'[ladder]\nname = "mine"\nprompt = "household"\n{tiers}')
     result = run("play", *ladder[2:], "--model", tmp_path, "--max-steps=1", "--router=tier:q8_0")
     assert result.exit_code == 0, result.output
