@@ -20,10 +20,11 @@ import signal
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from multiprocessing.connection import Connection
+from traceback import format_exc
 from typing import Any, Final, Generic, TypeVar
 
 from edge_router.errors import MachineError, UserError
@@ -51,6 +52,7 @@ class Crash:
 
     reason: str
     stops_the_run: bool = False
+    traceback: str = field(default="", compare=False)  # of what nobody foresaw, for developers
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Crew:
 
     def run(
         self, work: Callable[[Item], Result], items: Sequence[Item]
-    ) -> Iterator[tuple[int, Result | Crash]]:
+    ) -> Generator[tuple[int, Result | Crash]]:
         """Yield (index, result) of every item; one whose work raises or dies gives a `Crash`.
 
         `work` must be a function of a module. Close the generator (or let Ctrl-C through it)
@@ -159,7 +161,7 @@ class _Guarded(Generic[Item, Result]):
         except (OSError, MemoryError) as error:
             return index, Crash(_first_line(error), _is_machines(error))
         except Exception as error:  # whatever it is, the other pieces go on
-            return index, Crash(_first_line(error))
+            return index, Crash(_first_line(error), traceback=format_exc())
 
 
 def _first_line(error: Exception) -> str:

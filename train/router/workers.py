@@ -1,27 +1,23 @@
-"""Explorers in processes of their own, one core each.
+"""Explorers in processes of their own, which keep the ladder that they have loaded.
 
     with Workers(setting, 2) as workers:
-        for game, new in workers.run([(tree, plan), ...]):
+        for item, new in workers.run([WorkItem(game, nodes, job), ...]):
 
-Results come in the order of the tasks, so what is kept does not depend on how
-the processes were scheduled. A worker ends by itself when the process that
-started it is gone, even by a kill.
+The processes are those of `edge_router.work.pool`. Results come in the order of the items, so
+what is kept does not depend on how the processes were scheduled.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from functools import partial
 from types import TracebackType
 
 from edge_router.errors import UserError
-from edge_router.work.children import leave_out_current_folder
-from edge_router.work.lifeline import work_for
+from edge_router.work.pool import Backend, Crash, Crew, StopRunError
 from train.router.decoder import Decoder
 from train.router.explore import Job, run
 from train.router.games import Game
@@ -40,7 +36,7 @@ class WorkItem:
 
 
 class WorkerError(RuntimeError):
-    """A worker failed; the message is its traceback."""
+    """A worker failed; the message says over which game, and how."""
 
 
 class Workers:
@@ -48,86 +44,35 @@ class Workers:
 
     def __init__(self, setting: LadderSetting, count: int) -> None:
         self.setting = setting
-        self._decoder: Decoder | None = None
-        self._processes: list[BaseProcess] = []
-        self._pipes: list[Connection] = []
-        leave_out_current_folder()
-        context = multiprocessing.get_context("spawn")
-        for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(theirs, setting, os.getpid()), daemon=True
-            )
-            process.start()
-            theirs.close()  # so that the worker sees the end of the pipe when we are gone
-            self._processes.append(process)
-            self._pipes.append(ours)
+        self._crew = Crew(Backend(count)) if count else None
+        self._here: _Decoders | None = None
 
-    def run(self, tasks: Iterable[WorkItem]) -> Iterator[tuple[WorkItem, list[Node]]]:
-        """The new nodes of every task, in the tasks' order. Raises UserError, WorkerError."""
-        if not self._pipes:
-            for task in tasks:
-                yield task, self._here(task)
+    def run(self, items: Iterable[WorkItem]) -> Iterator[tuple[WorkItem, list[Node]]]:
+        """The new nodes of every item, in the items' order. Raises UserError, WorkerError."""
+        if self._crew is None:
+            self._here = self._here or _Decoders()
+            for item in items:
+                yield item, self._here.work(self.setting, item)
             return
-        # waiting: worker -> (number, item); done: number -> result, until its turn comes
-        waiting, done, free = (
-            dict[int, tuple[int, WorkItem]](),
-            dict[int, tuple[WorkItem, list[Node]]](),
-            [*range(len(self._pipes))],
-        )
-        source, sent, given = iter(tasks), 0, 0
-        exhausted = False
-        while True:
-            # Hand out work. One item at a time: games differ in length by a factor of ten.
-            while free and not exhausted:
-                following = next(source, None)
-                if following is None:
-                    exhausted = True
-                    break
-                worker = free.pop(0)
-                self._pipes[worker].send(following)
-                waiting[worker], sent = (sent, following), sent + 1
-            if not waiting:
-                break
-            # Take in whatever is ready.
-            for pipe in wait([self._pipes[worker] for worker in waiting]):
-                worker = self._pipes.index(pipe)  # type: ignore[arg-type]
-                number, task = waiting.pop(worker)
-                done[number] = (task, self._result(worker))
-                free.append(worker)
-            # Pass on in the order of the items, so that the store does not depend on scheduling.
-            while given in done:
-                yield done.pop(given)
-                given += 1
-
-    def _result(self, worker: int) -> list[Node]:
-        try:
-            answer = self._pipes[worker].recv()
-        except EOFError as error:
-            raise WorkerError(
-                f"a worker ended by itself (exit code {self._processes[worker].exitcode})"
-            ) from error
-        if isinstance(answer, BaseException):
-            raise answer
-        result: list[Node] = answer
-        return result
-
-    def _here(self, task: WorkItem) -> list[Node]:
-        if self._decoder is None:
-            self._decoder = Decoder(self.setting.load(), self.setting.prompt)
-        return _work(self._decoder, self.setting.max_steps, task)
+        listed = list(items)
+        done, given = dict[int, list[Node]](), 0
+        with closing(self._crew.run(partial(_work, self.setting), listed)) as results:
+            for index, result in results:
+                if isinstance(result, Crash):
+                    raise WorkerError(
+                        f"{listed[index].game.key}: {result.reason}\n{result.traceback}".strip()
+                    )
+                done[index] = result
+                while given in done:
+                    yield listed[given], done.pop(given)
+                    given += 1
 
     def close(self) -> None:
-        if self._decoder is not None:
-            self._decoder.ladder.close()
-            self._decoder = None
-        for pipe in self._pipes:
-            pipe.close()
-        for process in self._processes:
-            process.join(timeout=5)
-            if process.is_alive():
-                process.terminate()
-        self._pipes, self._processes = [], []
+        if self._crew is not None:
+            self._crew.close()
+        if self._here is not None:
+            self._here.close()
+            self._here = None
 
     def __enter__(self) -> Workers:
         return self
@@ -141,31 +86,43 @@ class Workers:
         self.close()
 
 
-def _work(decoder: Decoder, max_steps: int, task: WorkItem) -> list[Node]:
-    tree = GameTree(task.game)
-    tree.add(task.nodes)
-    explorer = Explorer(tree, decoder, max_steps)
-    try:
-        return run(explorer, task.job)
-    finally:
-        explorer.close()
+class _Decoders:
+    """The decoder that a process keeps for the items that follow, of one setting at a time."""
 
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # dask may run work in several threads
+        self._setting: LadderSetting | None = None
+        self._decoder: Decoder | None = None
 
-def _serve(pipe: Connection, setting: LadderSetting, parent: int) -> None:
-    """The worker's loop: a task in, nodes or an exception out, until the pipe is closed."""
-    work_for(parent)
-    with ExitStack() as stack, suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        decoder: Decoder | None = None
-        while True:
-            task = pipe.recv()
+    def work(self, setting: LadderSetting, item: WorkItem) -> list[Node]:
+        with self._lock:
+            tree = GameTree(item.game)
+            tree.add(item.nodes)
+            explorer = Explorer(tree, self._of(setting), setting.max_steps)
             try:
-                if decoder is None:
-                    decoder = Decoder(stack.enter_context(setting.load()), setting.prompt)
-                answer: object = _work(decoder, setting.max_steps, task)
-            except UserError as error:
-                answer = error
-            except Exception:
-                import traceback
+                return run(explorer, item.job)
+            finally:
+                explorer.close()
 
-                answer = WorkerError(traceback.format_exc())
-            pipe.send(answer)
+    def _of(self, setting: LadderSetting) -> Decoder:
+        if self._decoder is None or self._setting != setting:
+            self.close()
+            try:
+                self._decoder = Decoder(setting.load(), setting.prompt)
+            except UserError as error:
+                raise StopRunError(str(error)) from error
+            self._setting = setting
+        return self._decoder
+
+    def close(self) -> None:
+        if self._decoder is not None:
+            self._decoder.ladder.close()
+            self._decoder = None
+
+
+_kept = _Decoders()
+
+
+def _work(setting: LadderSetting, item: WorkItem) -> list[Node]:
+    """An item's new nodes, in a process of the crew."""
+    return _kept.work(setting, item)
