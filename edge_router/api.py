@@ -26,10 +26,9 @@ from edge_router.ladders.ladder_file import LadderFile
 from edge_router.ladders.resolve import AUTO, DEFAULT_MODEL, resolve, router_for
 from edge_router.router.base import Router
 from edge_router.router.rules import NEUTRAL
-from edge_router.tasks.alfworld.game import AlfworldGame
-from edge_router.tasks.alfworld.game_files import default_game, games_of, pick
-from edge_router.tasks.alfworld.react_prompt import Message
-from edge_router.tasks.protocol import TASKS
+from edge_router.tasks.games import pick
+from edge_router.tasks.protocol import Message
+from edge_router.tasks.registry import DEFAULT, find_task
 
 
 def load(
@@ -139,7 +138,7 @@ class RoutedModel:
 
     def play(
         self,
-        task: str = TASKS[0],
+        task: str = DEFAULT,
         game: str | int | None = None,
         *,
         split: str | None = None,
@@ -155,12 +154,11 @@ class RoutedModel:
         `listeners` get every event of the episode (`edge_router.agent.events`).
         Raises `UserError`.
         """
-        if task not in TASKS:
-            raise UserError(f"there is no task {task!r}; tasks are {', '.join(TASKS)}")
-        found = list(games_of(games, split).games)
-        chosen = pick(found, default_game(found) if game is None else game, seed)
+        family = find_task(task)
+        found = family.games(split, games).games
+        chosen = pick(found, family.first_game(found) if game is None else game, seed)
         options = Options(max_steps, seed, dial=dial, prompt=self._described.prompt)
-        with self._alone(), closing(AlfworldGame(chosen.path)) as environment:
+        with self._alone(), closing(family.open(chosen)) as environment:
             return play_episode(environment, self.ladder, self._router(router), options, listeners)
 
     def _router(self, router: str | Router) -> Router:

@@ -22,7 +22,8 @@ from edge_router.router.base import Features
 from edge_router.router.feature_table import NAMES, SCHEMA
 from edge_router.router.registry import make_router
 from edge_router.router.steered import SteeredRouter
-from edge_router.tasks.alfworld.game_files import GameRef, split_games
+from edge_router.tasks.alfworld.game_files import split_games
+from edge_router.tasks.games import GameRef
 from tui.apps.live import LiveApp
 from tui.state.screenful import Status
 

@@ -20,10 +20,10 @@ from edge_router.tasks.alfworld.game_files import (
     SHIPPED,
     find_games,
     look_for_games,
-    pick,
     split_games,
 )
-from edge_router.tasks.protocol import Task
+from edge_router.tasks.games import pick
+from edge_router.tasks.protocol import Game
 
 GAMES = find_games(SHIPPED)
 
@@ -46,7 +46,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_opening_is_the_room_without_banner_and_task() -> None:
-    game: Task = AlfworldGame(_smallest())
+    game: Game = AlfworldGame(_smallest())
     opening = game.reset()
     game.close()
     start = "You are in the middle of a room. Looking quickly around you, you see a "
@@ -55,7 +55,7 @@ def test_the_opening_is_the_room_without_banner_and_task() -> None:
     assert "Welcome" not in opening.observation
     assert "task" not in opening.observation
     traj = json.loads((_smallest().parent / "traj_data.json").read_text())
-    assert opening.task == traj["turk_annotations"]["anns"][0]["task_desc"]
+    assert opening.goal == traj["turk_annotations"]["anns"][0]["task_desc"]
     assert game.kind == traj["task_type"]
 
 

@@ -32,7 +32,8 @@ from edge_router.evaluate.summary import summaries
 from edge_router.ladders.ladder_file import LadderFile
 from edge_router.results.file import read_results
 from edge_router.router.spec import RouterSpec
-from edge_router.tasks.alfworld.game_files import SHIPPED, GameRef, split_games
+from edge_router.tasks.alfworld.game_files import SHIPPED, split_games
+from edge_router.tasks.games import GameRef
 from edge_router.work.pool import Backend, Crew
 from edge_router.work.store import Store
 from edge_router.work.stored_work import StoredWork
@@ -256,7 +257,7 @@ def stored_or_nothing(path: Path) -> dict[str, str]:
 
 # -- the arithmetic, on records that were put into the store by hand -------------------------------
 
-GAMES = [GameRef(g.id, g.path, g.kind) for g in split_games("generated")[:3]]
+GAMES = [GameRef(g.id, g.path, g.kind, g.task) for g in split_games("generated")[:3]]
 
 
 def record(game: GameRef, won: bool, seconds: float, tiers: str = "q4_k_m") -> GameRecord:

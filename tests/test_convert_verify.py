@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_router.agent.styles import HouseholdStyle, ReactStyle
 from edge_router.convert.verify import (
     GAMES,
     MAX_SCORED,
@@ -24,6 +23,8 @@ from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.quantise import quantise
 from edge_router.engine.sampling import log_softmax
+from edge_router.tasks.alfworld.household_prompt import HouseholdStyle
+from edge_router.tasks.alfworld.react_prompt import ReactStyle
 from tests.tiny_gguf import TINY_QWEN3, write_tiny
 
 STYLE = ReactStyle()

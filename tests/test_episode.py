@@ -38,7 +38,7 @@ from edge_router.router.spec import RouterSpec
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from edge_router.tasks.parse import parse_step
-from edge_router.tasks.protocol import Opening, Reply, Task
+from edge_router.tasks.protocol import Game, Opening, Reply
 from edge_router.work.interrupts import interrupts_held
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
@@ -65,7 +65,7 @@ class Planned:
 
     def __init__(self, game: AlfworldGame) -> None:
         self._game = game
-        self.name, self.id, self.kind = game.name, game.id, game.kind
+        self.task, self.id, self.kind = game.task, game.id, game.kind
         self.plan: list[str] = json.loads(game.path.read_text())["walkthrough"]
 
     def reset(self) -> Opening:
@@ -105,7 +105,7 @@ def ladder(paths: dict[str, Path], *names: str, kv: str = "handoff", n_ctx: int 
 
 
 def play(
-    loaded: Ladder, task: Task, router: str = "low", options: Options | None = None
+    loaded: Ladder, task: Game, router: str = "low", options: Options | None = None
 ) -> list[Event]:
     events: list[Event] = []
     with loaded:

@@ -13,7 +13,8 @@ from edge_router.cli.demo import DEMO, RUNS
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.ladders.resolve import find_ladder
 from edge_router.router.registry import make_router
-from edge_router.tasks.alfworld.game_files import GENERATED, default_game, pick, split_games
+from edge_router.tasks.alfworld.game_files import GENERATED, default_game, split_games
+from edge_router.tasks.games import pick
 from tests.test_imports import modules_after
 from tools.record_demo import record
 

@@ -18,9 +18,9 @@ import pytest
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from edge_router.tasks.household.pddl import read_world, write_game
+from edge_router.tasks.household.rules import REFUSED
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import Goal, Item, Receptacle, World
-from edge_router.tasks.protocol import REFUSED
 from tests.household_walks import walk
 
 ALWAYS = ("go", "open", "close", "take", "move", "look", "inventory", "examine", "use", "clean")

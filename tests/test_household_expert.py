@@ -14,9 +14,9 @@ from edge_router.tasks.household.generator import (
     draw_world,
     expert_wins,
 )
+from edge_router.tasks.household.rules import REFUSED
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import TASK_KINDS, listing_key
-from edge_router.tasks.protocol import REFUSED
 
 
 @pytest.mark.parametrize("kind", TASK_KINDS)

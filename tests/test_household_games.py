@@ -96,7 +96,7 @@ def test_the_engine_gives_the_names_of_the_world() -> None:
         task.close()
         listed = opening.observation.split("you see a ")[1].rstrip(".").replace(", and a ", ", a ")
         assert listed.split(", a ") == list(world.receptacles)
-        assert opening.task == world.goal.sentence
+        assert opening.goal == world.goal.sentence
         assert (task.id, task.kind) == (world.id, world.goal.kind)
 
 

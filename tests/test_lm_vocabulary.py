@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.tasks.alfworld.household_prompt import compact, compact_opening
-from edge_router.tasks.household.expert import Expert, play
+from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
+from edge_router.tasks.scripted import scripted_steps
 from train.lm.export import write_gguf
 from train.lm.model import HouseholdLM, LmShape
 from train.lm.reference import hf_tokenizer
@@ -40,10 +41,10 @@ def messages(world: World) -> list[str]:
     """Everything an expert episode of `world` puts into the prompt, raw replies included."""
     sim = Simulator(world)
     opening = sim.opening()
-    texts = [compact_opening(opening), opening.observation]
-    for step in play(Expert(opening), sim.step, 50):
-        seen = step.reply.observation
-        texts += [f"{step.thought}\n> {step.action}", compact(seen), seen]
+    expert, texts = Expert(opening), [compact_opening(opening), opening.observation]
+    for step in scripted_steps(sim.step, expert, 50):
+        said = step.reply.observation
+        texts += [f"{step.thought}\n> {step.action}", compact(said), said]
     return texts
 
 

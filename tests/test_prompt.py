@@ -8,15 +8,16 @@ import pytest
 
 from edge_router.agent.confined_template import ConfinedTemplate
 from edge_router.agent.prompt import Prompt
-from edge_router.agent.styles import HouseholdStyle, ReactStyle, style_for
 from edge_router.agent.template import CHATML, KNOWN, ChatTemplate
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
 from edge_router.ladders.resolve import find_ladder
-from edge_router.tasks.alfworld.household_prompt import compact, compact_opening
-from edge_router.tasks.alfworld.react_prompt import Message
-from edge_router.tasks.protocol import Opening
+from edge_router.tasks.alfworld.household_prompt import HouseholdStyle, compact, compact_opening
+from edge_router.tasks.alfworld.react_prompt import ReactStyle
+from edge_router.tasks.protocol import Message, Opening
+from edge_router.tasks.registry import find_task
+from edge_router.tasks.styles import style_for
 from tests.tiny_gguf import write_tiny
 
 OPENING = Opening("You see a desk 1, and a bed 1.", "put some pen on desk.")
@@ -230,8 +231,10 @@ def test_templates_render_as_transformers_renders_them(source: str, lead: bool) 
 
 
 def test_a_gguf_names_its_prompt_style() -> None:
-    assert isinstance(style_for({"edge_router.prompt_style": "household"}), HouseholdStyle)
-    assert isinstance(style_for({}), ReactStyle)
+    assert isinstance(
+        style_for(find_task(), {"edge_router.prompt_style": "household"}), HouseholdStyle
+    )
+    assert isinstance(style_for(find_task(), {}), ReactStyle)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from edge_router.agent.styles import ReactStyle, style_for
 from edge_router.agent.template import CHATML, ChatTemplate
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game_files import split_games
-from edge_router.tasks.alfworld.react_prompt import examples, kind_of_task, opening_messages
+from edge_router.tasks.alfworld.react_prompt import (
+    ReactStyle,
+    examples,
+    kind_of_goal,
+    opening_messages,
+)
+from edge_router.tasks.household.rules import REFUSED
 from edge_router.tasks.household.world import TASK_KINDS
 from edge_router.tasks.parse import parse_step
-from edge_router.tasks.protocol import REFUSED, Opening
+from edge_router.tasks.protocol import Opening
+from edge_router.tasks.registry import find_task
+from edge_router.tasks.styles import style_for
 from tests.checkpoints import INST
 
 ROOM = "You are in the middle of a room. Looking quickly around you, you see a desk 1, and a bed 1."
@@ -42,16 +49,16 @@ R1 = (
     ],
 )
 def test_the_task_sentence_tells_the_type(task: str, kind: str) -> None:
-    assert kind_of_task(task) == kind
+    assert kind_of_goal(task) == kind
 
 
 @pytest.mark.parametrize("kind", TASK_KINDS)
 def test_every_type_has_a_worked_game_of_its_own(kind: str) -> None:
     shown, kept = examples(kind)
     shipped = {game.path.parent.parent.name for game in split_games("generated")}
-    assert not {shown.opening.task, kept.opening.task} & shipped
+    assert not {shown.opening.goal, kept.opening.goal} & shipped
     for example in (shown, kept):
-        assert kind_of_task(example.opening.task) == kind
+        assert kind_of_goal(example.opening.goal) == kind
         for step in example.steps:
             assert step.observation != REFUSED
             for thought in (step.thought, step.short):
@@ -61,12 +68,12 @@ def test_every_type_has_a_worked_game_of_its_own(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", TASK_KINDS)
 def test_turns_alternate_and_end_with_the_real_game(kind: str) -> None:
-    task = examples(kind)[1].opening.task
+    task = examples(kind)[1].opening.goal
     messages = opening_messages(Opening(ROOM, task))
     roles = [m["role"] for m in messages]
     assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
     assert "Nothing happens." in messages[0]["content"]  # the rules
-    assert examples(kind)[0].opening.task in messages[0]["content"]
+    assert examples(kind)[0].opening.goal in messages[0]["content"]
     assert messages[-1]["content"].endswith(f"{ROOM}\nYour task is to: {task}")
     assert all("\n> " in m["content"] for m in messages[1::2])
 
@@ -89,8 +96,8 @@ def test_reasoning_that_a_template_begins_is_ended_at_once() -> None:
 
 def test_the_ladders_prompt_wins_over_the_files() -> None:
     metadata = {"edge_router.prompt_style": "household"}
-    assert style_for(metadata).name == "household"
-    assert style_for(metadata, "react").name == "react"
-    assert style_for({}).name == ReactStyle.name
+    assert style_for(find_task(), metadata).name == "household"
+    assert style_for(find_task(), metadata, "react").name == "react"
+    assert style_for(find_task(), {}).name == ReactStyle.name
     with pytest.raises(UserError, match="there is no prompt style 'poem'"):
-        style_for({}, "poem")
+        style_for(find_task(), {}, "poem")

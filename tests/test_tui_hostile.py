@@ -9,7 +9,7 @@ import pytest
 
 from edge_router.agent.events import EpisodeFinished
 from edge_router.agent.trace import Trace
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
 from tests.recorded import RecordedSession, games, until, won
 from tui.apps.compare import CompareApp
 from tui.apps.farewell import farewell
@@ -84,7 +84,7 @@ async def test_a_hostile_game_and_folder_are_shown_in_the_live_app(
     trace = hostile()
     started = replace(trace.started, router=won().started.router)  # one that can be made
     session = RecordedSession(replace(trace, started=started))
-    session.games = (GameRef(f"look{EVIL}-A-B-C-3/trial", Path("game"), ""), *games())
+    session.games = (GameRef(f"look{EVIL}-A-B-C-3/trial", Path("game"), "", "alfworld"), *games())
     monkeypatch.chdir(tmp_path)
     app = LiveApp(session, games()[0], pace=0.0)
     async with app.run_test(size=(120, 40)) as pilot:

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from edge_router.agent.events import EpisodeFinished, Listener
 from edge_router.errors import UserError
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, until, won
 from tui.apps.frame import Frame
 from tui.apps.live import LiveApp

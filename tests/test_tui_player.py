@@ -19,7 +19,7 @@ from edge_router.agent.events import (
     TextDecoded,
 )
 from edge_router.errors import UserError
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
 from tests.recorded import RecordedSession, games, won
 from tui.apps.player import Failed, Happening, Player
 

@@ -18,7 +18,7 @@ from edge_router.agent.session import Session
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.tier import TierSpec
 from edge_router.router.registry import make_router
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, not_won, until, won
 from tui.apps.compare import CompareApp
 from tui.apps.live import LiveApp
@@ -128,7 +128,7 @@ def test_task_failed(
     path = Path("games/pick_heat_then_place_in_recep-Egg-None-Fridge-1/trial_1/game.tw-pddl")
     path.parent.mkdir(parents=True)
     path.write_text("{}")
-    game = GameRef("pick_heat_then_place_in_recep-Egg-None-Fridge-1/trial_1", path, "")
+    game = GameRef("pick_heat_then_place_in_recep-Egg-None-Fridge-1/trial_1", path, "", "alfworld")
     session = Session([game], lambda: pytest.fail("loads"), make_router("low"), Options())
     app = LiveApp(session, game, pace=0)
     assert snap_compare(app, terminal_size=size, run_before=failed)

@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from edge_router.router.feature_table import ALL_NAMES, column
-from edge_router.tasks.protocol import Task
+from edge_router.tasks.protocol import Game
 from train.router.forest import Forest, Ints
 from train.router.node import Node, Writing, child_key, root_key
 from train.router.tree import GameTree
@@ -30,7 +30,7 @@ class ToyGame:
     sensitive: tuple[bool, ...]
     kind: str = "toy"
 
-    def open(self) -> Task:
+    def open(self) -> Game:
         raise NotImplementedError("toy games are known from end to end")
 
 

@@ -32,7 +32,8 @@ from edge_router.errors import UserError
 from edge_router.ladders.resolve import resolve
 from edge_router.parts import load_part
 from edge_router.router.registry import make_router
-from edge_router.tasks.alfworld.game_files import GENERATED, GameRef, pick, split_games
+from edge_router.tasks.alfworld.game_files import GENERATED, split_games
+from edge_router.tasks.games import GameRef, pick
 
 END = "end"
 ORDERS = (  # whether the app runs, step by step

@@ -34,7 +34,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from edge_router.agent.styles import STYLES
 from edge_router.bench.shapes import find_subject
 from edge_router.bench.synthetic import SHAPES
 from edge_router.engine.machine import cpu_model, physical_cores
@@ -42,6 +41,7 @@ from edge_router.errors import UserError
 from edge_router.results.file import write_json
 from edge_router.results.machine import load_average
 from edge_router.results.statistics import Estimate, median
+from edge_router.tasks.registry import find_task
 from tools.app_clock import Plan, Step
 from tools.app_terminal import watch
 
@@ -136,7 +136,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--shape", default="qwen3-0.6b", help=f"random weights: {', '.join(SHAPES)}")
     add("--model-dir", type=Path, help="where the random models are kept")
     add("--tier", action="append", default=[], metavar="NAME=PATH", help="measure this instead")
-    add("--prompt", choices=list(STYLES), default="household", help="how the game is put")
+    add(
+        "--prompt",
+        choices=list(find_task().styles),
+        default="household",
+        help="how the game is put",
+    )
     add("--router", default="low", help="who writes the steps")
     add("--games", type=int, default=12, help="how often the game is played")
     add("--max-steps", type=int, default=8, help="steps a game, a multiple of 4")

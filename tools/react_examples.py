@@ -15,16 +15,18 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from edge_router.tasks.alfworld.game import AlfworldGame
-from edge_router.tasks.alfworld.game_files import GameRef
 from edge_router.tasks.alfworld.generate import generate_games
 from edge_router.tasks.alfworld.react_prompt import EXAMPLES_FILE
 from edge_router.tasks.alfworld.react_sentences import sentence
+from edge_router.tasks.games import GameRef
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.world import TASK_KINDS
+from edge_router.tasks.scripted import scripted_steps
 
 SEED: Final = 20_270_101
 GAMES: Final = 48
@@ -36,33 +38,24 @@ Step = dict[str, str]
 
 def play(ref: GameRef) -> dict[str, object] | None:
     """The game as an example, None when it is not fit for one."""
-    game = AlfworldGame(ref.path)
-    try:
+    with closing(AlfworldGame(ref.path)) as game:
         opening = game.reset()
         expert = Expert(opening)
-        steps: list[Step] = []
-        done = won = False
-        while not done and len(steps) < STEPS.stop:
-            thought, action = expert.act()
-            reply = game.step(action)
-            expert.observe(reply.observation, action)
-            if thought.startswith(("wrong", "here")):
-                return None
-            said = sentence(thought, action, expert.wish.object)
-            steps.append(
-                {
-                    "thought": said,
-                    "short": thought,  # the embedded model's own words
-                    "action": action,
-                    "observation": reply.observation,
-                }
-            )
-            done, won = reply.done, reply.won
-    finally:
-        game.close()
-    if not won or len(steps) not in STEPS:
+        played = list(scripted_steps(game.step, expert, STEPS.stop))
+    if any(step.thought.startswith(("wrong", "here")) for step in played):
         return None
-    opened = {"observation": opening.observation, "task": opening.task}
+    if not played[-1].reply.won or len(played) not in STEPS:
+        return None
+    steps: list[Step] = [
+        {
+            "thought": sentence(step.thought, step.action, expert.wish.object),
+            "short": step.thought,  # the embedded model's own words
+            "action": step.action,
+            "observation": step.reply.observation,
+        }
+        for step in played
+    ]
+    opened = {"observation": opening.observation, "goal": opening.goal}
     return {"kind": ref.kind, "game": ref.id, **opened, "steps": steps}
 
 

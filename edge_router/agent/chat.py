@@ -18,16 +18,16 @@ from edge_router.agent.events import Event, Latency, TextDecoded
 from edge_router.agent.history import History, Past
 from edge_router.agent.prompt import Prompt
 from edge_router.agent.step_writer import StepWriter, Written
-from edge_router.agent.styles import style_for
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.generate import StopReason
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.router.base import Router
-from edge_router.tasks.alfworld.react_prompt import Message
 from edge_router.tasks.parse import Parsed
-from edge_router.tasks.protocol import REFUSED
+from edge_router.tasks.protocol import Message
+from edge_router.tasks.registry import find_task, tasks
+from edge_router.tasks.styles import style_for
 
 # A router hears of a conversation's length as a share of this; trained ones learnt it from
 # episodes of as many steps.
@@ -67,7 +67,7 @@ class Conversation:
     def __init__(self, ladder: Ladder, *, prompt: str = "") -> None:
         """`prompt` is the prompt style, "" what the GGUF says. Raises `UserError`."""
         self._ladder = ladder
-        self._style = style_for(ladder.vocab.metadata, prompt)
+        self._style = style_for(find_task(), ladder.vocab.metadata, prompt)
         self._template = ChatTemplate.of(ladder.vocab)
         self._messages: list[Message] = []  # of the last call, with its answer
         self._past: dict[int, Past] = {}  # index of an answer in them -> how it was written
@@ -122,7 +122,8 @@ class Conversation:
             text = messages[index]["content"]
             past = self._past.get(index) or _unknown(text, self._style.parse(text))
             reply = messages[index + 1]["content"] if index + 1 < len(messages) else ""
-            history.add(replace(past, reply=reply, refused=reply == REFUSED))
+            refused = any(task.refused(reply) for task in tasks())
+            history.add(replace(past, reply=reply, refused=refused))
         return history
 
     def _remember(

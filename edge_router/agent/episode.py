@@ -9,7 +9,7 @@ and a higher tier decodes it instead where the router does not accept the draft.
 It emits events (`agent.events`) and prints nothing; whoever wants to show,
 record or count something listens.
 
-    play_episode(task, ladder, router, Options(), [PlainPrinter(...)])
+    play_episode(game, ladder, router, Options(), [PlainPrinter(...)])
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from edge_router.agent.events import (
 from edge_router.agent.history import History, Past
 from edge_router.agent.prompt import Prompt, make_room
 from edge_router.agent.step_writer import StepWriter
-from edge_router.agent.styles import PromptStyle, style_for
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
@@ -41,7 +40,9 @@ from edge_router.engine.tier import Generation
 from edge_router.errors import UserError
 from edge_router.router.base import Router
 from edge_router.tasks.parse import MARKER
-from edge_router.tasks.protocol import REFUSED, Opening, Task
+from edge_router.tasks.protocol import Game, Opening, PromptStyle, Task
+from edge_router.tasks.registry import find_task
+from edge_router.tasks.styles import style_for
 from edge_router.work.interrupts import interrupts_held
 
 
@@ -61,7 +62,7 @@ class Options:
 
 
 def play_episode(
-    task: Task,
+    game: Game,
     ladder: Ladder,
     router: Router,
     options: Options,
@@ -74,7 +75,7 @@ def play_episode(
     Raises `UserError` when the game cannot be started or its prompt does not
     fit the context.
     """
-    return _Episode(task, ladder, router, options, listeners).play()
+    return _Episode(game, ladder, router, options, listeners).play()
 
 
 class _Episode:
@@ -82,15 +83,16 @@ class _Episode:
 
     def __init__(
         self,
-        task: Task,
+        game: Game,
         ladder: Ladder,
         router: Router,
         options: Options,
         listeners: Sequence[Listener],
     ) -> None:
-        self.task, self.ladder, self.router, self.options = task, ladder, router, options
+        self.game, self.ladder, self.router, self.options = game, ladder, router, options
+        self.task: Task = find_task(game.task)
         self.listeners = listeners
-        self.style: PromptStyle = style_for(ladder.vocab.metadata, options.prompt)
+        self.style: PromptStyle = style_for(self.task, ladder.vocab.metadata, options.prompt)
         self.history = History(options.max_steps, _value(options.dial))
         sampler = Sampler(
             options.temperature, top_p=options.top_p, min_p=options.min_p, seed=options.seed
@@ -105,7 +107,7 @@ class _Episode:
         # A kept opening would save little, and its logits differ by rounding from those of a
         # fresh one: an episode must not depend on what was played before it.
         self.ladder.clear()
-        prompt = self._open(self.task.reset())
+        prompt = self._open(self.game.reset())
         reason = "interrupted"
         try:
             for step in range(self.options.max_steps):
@@ -128,12 +130,12 @@ class _Episode:
         self._make_room(step, prompt)
         constraint = None
         if self.options.constrain:
-            constraint = Constraint(self.task.admissible(), marker=MARKER, lead=prompt.lead)
+            constraint = Constraint(self.game.admissible(), marker=MARKER, lead=prompt.lead)
         written = self.writer.write(step, prompt.tokens, self.style, constraint)
         generation, decision, draft = written.generation, written.decision, written.draft
         parsed = self.style.parse(generation.text)
         started = time.perf_counter()
-        reply = self.task.step(parsed.action)
+        reply = self.game.step(parsed.action)
         latency = written.latency(env_ms=1000.0 * (time.perf_counter() - started))
         finished = StepFinished(
             step=step,
@@ -143,7 +145,7 @@ class _Episode:
             thought=parsed.thought,
             action=parsed.action,
             observation=reply.observation,
-            refused=reply.observation == REFUSED,
+            refused=self.task.refused(reply.observation),
             done=reply.done,
             won=reply.won,
             latency=latency,
@@ -181,13 +183,13 @@ class _Episode:
         template = ChatTemplate.of(self.ladder.vocab)
         prompt = Prompt(template, self.ladder.vocab, self.style.opening(opening))
         self._require_room(prompt)
-        self.history.begin(opening.task)
+        self.history.begin(opening.goal)
         self._emit(
             EpisodeStarted(
                 task=self.task.name,
-                game=self.task.id,
-                kind=self.task.kind,
-                goal=opening.task,
+                game=self.game.id,
+                kind=self.game.kind,
+                goal=opening.goal,
                 observation=opening.observation,
                 tiers=tuple(
                     TierInfo(

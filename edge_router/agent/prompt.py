@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from edge_router.agent.template import ChatTemplate
-from edge_router.tasks.alfworld.react_prompt import Message
+from edge_router.tasks.protocol import Message
 
 FIRST_DROPPED = 2  # turns 0 and 1 stay: the opening, and the first step with its reply
 # A full context is emptied to this share of its room: each time turns are dropped, all that

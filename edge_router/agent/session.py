@@ -22,9 +22,9 @@ from edge_router.agent.trace import TraceWriter
 from edge_router.engine.ladder import Ladder
 from edge_router.router.base import Router
 from edge_router.router.steered import SteeredRouter
-from edge_router.tasks.alfworld.engine import load_ahead
-from edge_router.tasks.alfworld.game import AlfworldGame
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
+from edge_router.tasks.protocol import Task
+from edge_router.tasks.registry import find_task
 
 
 class Session:
@@ -63,22 +63,23 @@ class Session:
     def play(self, game: GameRef, listeners: Sequence[Listener]) -> EpisodeFinished:
         """Play one game to its end. Raises what `play_episode` and `Ladder.load` raise."""
         with ExitStack() as stack:
-            task = stack.enter_context(closing(AlfworldGame(game.path)))
+            task = find_task(game.task)
+            opened = stack.enter_context(closing(task.open(game)))
             heard = list(listeners)
             if self._trace is not None:  # first: what is on screen is then in the trace
                 heard.insert(0, stack.enter_context(TraceWriter(self._next_trace(self._trace))))
             try:
-                ladder = self._ready()
+                ladder = self._ready(task)
                 return play_episode(
-                    task, ladder, self.router, self.options, [self._started, *heard]
+                    opened, ladder, self.router, self.options, [self._started, *heard]
                 )
             finally:
                 self._wait_for("")
 
-    def _ready(self) -> Ladder:
+    def _ready(self, task: Task) -> Ladder:
         """The ladder, loaded while the game engine is being loaded beside it."""
         if self._ladder is None:
-            load_ahead()
+            task.load_ahead()
             self._wait_for("Loading the model")
             self._ladder = self._load()
             self._wait_for("Loading the game engine")

@@ -9,7 +9,6 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from edge_router.engine.checksums import require_promised
@@ -20,28 +19,18 @@ from edge_router.engine.library import build_line, devices, packages_line
 from edge_router.engine.library import features as library_features
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.engine.tier_sizes import kv_bytes
-from edge_router.errors import MachineError, UserError
+from edge_router.errors import UserError
 from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.files.folders import cache_folder, data_folder
 from edge_router.ladders.costs import ladder_profile, profile_path
 from edge_router.ladders.ladder_file import LadderFile
 from edge_router.results.machine import available_bytes, load_average, memory_bytes
-from edge_router.tasks.alfworld.engine import new_engine, temporary_folder
-from edge_router.tasks.alfworld.game_files import GENERATED, SPLITS, split_games
+from edge_router.tasks.protocol import Finding
+from edge_router.tasks.registry import tasks
 
 EXTRAS: Final = {"textual": "the app", "matplotlib": "--plot", "torch": "training",
                  "gguf": "--shape and convert", "distributed": "--dask"}  # fmt: skip
 _DISK_LOW: Final = 2_000_000_000
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line: what was looked at, what was found, and advice where something is wrong."""
-
-    what: str
-    found: str
-    advice: str = ""
-    stops: bool = False  # nothing can be played before the advice is taken
 
 
 def examine(ladder: LadderFile) -> Iterator[Finding]:
@@ -49,8 +38,8 @@ def examine(ladder: LadderFile) -> Iterator[Finding]:
     yield from _build()
     yield from _processor()
     yield from _memory(ladder)
-    yield from _games()
-    yield _engine()
+    for task in tasks():
+        yield from task.examine()
     yield from _costs(ladder)
     yield from _folders()
     yield from _extras()
@@ -134,34 +123,6 @@ def _memory(ladder: LadderFile) -> Iterator[Finding]:
 
 
 # -- files ----------------------------------------------------------------------------------------
-
-
-def _games() -> Iterator[Finding]:
-    for split in SPLITS:
-        try:
-            games = split_games(split)
-        except UserError as error:
-            if split == GENERATED:
-                yield Finding("games generated", str(error), "install edge-router again", True)
-            continue
-        yield Finding(f"games {split}", f"{len(games)} in {games[0].path.parents[2]}")
-    named = os.environ.get("ALFWORLD_DATA")
-    if named is None:
-        yield Finding(
-            "ALFWORLD_DATA",
-            "not set: our own games are played",
-            "for the official games set it to a folder and run alfworld-download",
-        )
-
-
-def _engine() -> Finding:
-    """The game engine, really loaded: it needs a temporary folder with room that runs programs."""
-    what, where = "game engine", temporary_folder()
-    try:
-        new_engine()
-    except MachineError as error:
-        return Finding(what, str(error), "nothing can be played before", stops=True)
-    return Finding(what, f"loads; temporary folder {where}")
 
 
 def _costs(ladder: LadderFile) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_router.cli.types import COUNT, FILE, SEED, SPLIT
+from edge_router.cli.types import COUNT, FILE, SEED, SPLIT, TASK
 
 if TYPE_CHECKING:
     from edge_router.tasks.alfworld.generate import Drawn
@@ -20,20 +20,21 @@ def games() -> None:
 
 
 @games.command("list")
+@click.option("--task", type=TASK, default="alfworld", show_default=True, help="The task.")
 @click.option("--split", type=SPLIT, help="generated, train, valid_seen or valid_unseen.")
 @click.option("--games", "folder", type=FILE, help="A folder of games instead of a split.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a game.")
-def list_games(split: str | None, folder: Path | None, as_json: bool) -> None:
+def list_games(task: str, split: str | None, folder: Path | None, as_json: bool) -> None:
     """List the games of a split with their index, task type and id.
 
     \b
     edge-router games list --split train
     """
     from edge_router.screen.printable import columns, say, wrapped
-    from edge_router.tasks.alfworld.game_files import games_of
+    from edge_router.tasks.registry import find_task
 
     width = columns()
-    found = games_of(folder, split)
+    found = find_task(task).games(split, folder)
     for index, game in enumerate(found.games):
         if as_json:
             click.echo(json.dumps({"index": index, "id": game.id, "kind": game.kind}))

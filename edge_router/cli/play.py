@@ -33,6 +33,8 @@ from edge_router.cli.types import (
 )
 from edge_router.errors import UserError
 from edge_router.router.registry import one_of_the_routers
+from edge_router.tasks.games import pick
+from edge_router.tasks.registry import find_task
 
 if TYPE_CHECKING:
     from edge_router.router.base import Router
@@ -217,12 +219,8 @@ def run(
     from edge_router.engine.tier import KvMode
     from edge_router.ladders.resolve import resolve, router_for
     from edge_router.parts import load_part
-    from edge_router.tasks.alfworld.game import AlfworldGame
-    from edge_router.tasks.alfworld.game_files import default_game, games_of, pick
-    from edge_router.tasks.protocol import TASKS
 
-    if chosen.task not in TASKS:
-        raise UserError(f"there is no task {chosen.task!r}; tasks are {', '.join(TASKS)}")
+    task = find_task(chosen.task)
     mode = KvMode.parse(routing.kv)
     Sampler(
         sampling.temperature, top_p=sampling.top_p, min_p=sampling.min_p, seed=sampling.seed
@@ -239,13 +237,13 @@ def run(
         prompt=found.prompt,
         fingerprints=trace is not None or in_app,
     )
-    looked = games_of(chosen.games, chosen.split)
-    games = list(looked.games)
-    asked = default_game(games) if chosen.game is None else chosen.game
+    looked = task.games(chosen.split, chosen.games)
+    games = looked.games
+    asked = task.first_game(games) if chosen.game is None else chosen.game
     first = pick(games, asked, sampling.seed)
     if chosen.games is not None and looked.note and not in_app:
         click.echo(f"edge-router: {looked.note}", err=True)
-    AlfworldGame(first.path)  # refuses a damaged file
+    task.open(first)  # refuses a damaged file
     load = partial(
         Ladder.load,
         specs,

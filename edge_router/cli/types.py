@@ -151,21 +151,21 @@ def _routers() -> Iterable[str]:
 
 
 def _splits() -> Iterable[str]:
-    from edge_router.tasks.alfworld.game_files import SPLITS
+    from edge_router.tasks.registry import tasks
 
-    return SPLITS
+    return [split for task in tasks() for split in task.splits]
 
 
 def _games() -> Iterable[str]:
-    from edge_router.tasks.alfworld.game_files import split_games
+    from edge_router.tasks.registry import find_task
 
-    return ["random", *(game.id for game in split_games())]
+    return ["random", *(game.id for game in find_task().games().games)]
 
 
 def _tasks() -> Iterable[str]:
-    from edge_router.tasks.protocol import TASKS
+    from edge_router.tasks.registry import task_names
 
-    return TASKS
+    return task_names()
 
 
 def _kv_modes() -> Iterable[str]:

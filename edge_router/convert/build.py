@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from edge_router.agent.styles import style_for
 from edge_router.convert.describe import describe
 from edge_router.convert.importance import (
     importance_key,
@@ -38,6 +37,8 @@ from edge_router.engine.tier_sizes import estimated_bytes
 from edge_router.errors import UserError
 from edge_router.files.disk import make_folder, require_space
 from edge_router.files.whole import Record, temporary, whole
+from edge_router.tasks.registry import find_task
+from edge_router.tasks.styles import style_for
 
 DEFAULT_TIERS: Final = "q3_k_m,q4_k_m,q8_0"
 
@@ -89,7 +90,7 @@ def parse_tiers(text: str) -> tuple[str, ...]:
 
 def convert(source: Source, order: Order, progress: ConvertProgress) -> Made:
     """Make the ladder. Raises `UserError`."""
-    style_for({}, order.prompt)
+    style_for(find_task(), {}, order.prompt)
     require_importance(order.imatrix, source.columns)
     make_folder(order.out)
     with only_one(order.out):
@@ -122,7 +123,9 @@ class _Conversion:
         if self.order.verify:
             self._verify([t for t in made if not t.fidelity])
             self._require_sound(made)
-        prompt = style_for(read_header(self.order.out / made[0].file).metadata, self.order.prompt)
+        prompt = style_for(
+            find_task(), read_header(self.order.out / made[0].file).metadata, self.order.prompt
+        )
         describe(self.journal, self.name, prompt.name, self.source, made)
         self._clear()
         return Made(self.order.out, self.name, made)
@@ -201,7 +204,7 @@ class _Conversion:
                 f"{', '.join(tiers)} cannot be made without an importance matrix: taking "
                 "--imatrix auto"
             )
-        style = style_for(read_header(self.f16).metadata, self.order.prompt)
+        style = style_for(find_task(), read_header(self.f16).metadata, self.order.prompt)
         self.progress.begin("importance matrix", 1, "tok")
         matrix = make_importance(self.f16, self.order.imatrix, style, threads=self.order.threads)
         with whole(self.imatrix, self._enter_intermediate(self.imatrix)) as partial:
@@ -242,7 +245,7 @@ class _Conversion:
     def _verify(self, tiers: Sequence[DoneTier]) -> None:
         if not tiers:
             return
-        style = style_for(read_header(self.f16).metadata, self.order.prompt)
+        style = style_for(find_task(), read_header(self.f16).metadata, self.order.prompt)
         scratch = temporary(self.order.out / f"{self.name}-logits")
         try:
             self.progress.begin("reading with F16", 1, "tok")

@@ -1,4 +1,4 @@
-"""The importance matrix of a conversion: from a file, a text, or our own games.
+"""The importance matrix of a conversion: from a file, a text, or the task's own games.
 
 `--imatrix auto` lets the F16 model read the shipped games, played by the scripted
 expert in the in-process simulator, each once and in the ladder's own prompt:
@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from edge_router.agent.styles import PromptStyle
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.gguf_file import refuse_lfs_pointer
 from edge_router.engine.imatrix import ImportanceMatrix, collect, read_imatrix
@@ -23,17 +22,11 @@ from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.quantise import NEEDS_IMPORTANCE
 from edge_router.engine.tier_sizes import BITS_A_WEIGHT
 from edge_router.errors import UserError
-from edge_router.tasks.alfworld.game_files import split_games
-from edge_router.tasks.alfworld.react_prompt import RULES, Message
-from edge_router.tasks.alfworld.react_sentences import sentence
-from edge_router.tasks.household.expert import Expert
-from edge_router.tasks.household.pddl import read_world
-from edge_router.tasks.household.simulator import Simulator
-from edge_router.tasks.parse import MARKER
+from edge_router.tasks.protocol import PromptStyle
+from edge_router.tasks.registry import find_task
 
 AUTO: Final = "auto"
 MAX_TOKENS: Final = 16_384
-MAX_STEPS: Final = 20  # of a game that is read
 
 # "auto" stands for what this version reads; another number makes the tiers anew.
 _AUTO_KEY: Final = "auto-1"
@@ -111,37 +104,8 @@ def own_text(path: Path, content: bytes) -> str:
 
 
 def games_text(model: LlamaModel, style: PromptStyle) -> str:
-    """The shipped games one after another, as chats."""
+    """The task's own games one after another, as chats."""
     template = ChatTemplate(
         model.chat_template, bos=model.token_text(model.bos_id), eos=model.token_text(model.eos_id)
     )
-    return "\n".join(template.render(game, lead=False) for game in _games(style))
-
-
-def _games(style: PromptStyle) -> Iterator[list[Message]]:
-    for ref in split_games("generated"):
-        game = Simulator(read_world(ref.path))
-        opening = game.opening()
-        expert = Expert(opening)
-        start = f"{RULES}\n\n{opening.observation}\nYour task is to: {opening.task}"
-        messages = [{"role": "user", "content": start}]  # the worked game would be read each time
-        if style.name == "household":
-            messages = style.opening(opening)
-        for _ in range(MAX_STEPS):
-            short, action = expert.act()
-            reply = game.step(action)
-            expert.observe(reply.observation, action)
-            said = short if style.name == "household" else _said(short, action, expert)
-            messages.append({"role": "assistant", "content": f"{said}{MARKER} {action}"})
-            messages.append(style.reply(reply.observation))
-            if reply.done:
-                break
-        yield messages
-
-
-def _said(short: str, action: str, expert: Expert) -> str:
-    """The thought as a sentence; rare thoughts, after mishaps, have none and stay as they are."""
-    try:
-        return sentence(short, action, expert.wish.object)
-    except ValueError:
-        return short
+    return "\n".join(template.render(game, lead=False) for game in find_task().calibration(style))

@@ -1,7 +1,7 @@
 """Compare a tier with F16 on the same text, token by token.
 
 Two kinds of text: a page that comes with the package (prose, numbers, code),
-and three of our own household games in the ladder's prompt, as it will see them
+and three games of the task in the ladder's prompt, as it will see them
 in play. F16 reads them once and its logits go to a scratch file; every tier
 reads them and is compared: KL divergence of its next-token distribution from
 F16's, how often both have the same likeliest token, and perplexity.
@@ -18,27 +18,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.agent.styles import PromptStyle
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.sampling import log_softmax
-from edge_router.tasks.alfworld.react_prompt import Example, examples
-from edge_router.tasks.parse import MARKER
+from edge_router.tasks.protocol import PromptStyle
+from edge_router.tasks.registry import find_task
 
 TEXT_FILE: Final = Path(__file__).with_name("verify_text.txt")
 PROSE, GAMES = "text", "games"
-GAME_KINDS: Final = (
-    "pick_heat_then_place_in_recep",
-    "pick_two_obj_and_place",
-    "look_at_obj_in_light",
-)
+MAX_GAMES: Final = 3
 MAX_TOKENS: Final = 4096  # read of one text
 MAX_SCORED: Final = {PROSE: 512, GAMES: 160}  # positions of one text that are compared, its last
 ABSURD: Final = 0.5  # share of guessing's KL
@@ -80,20 +76,10 @@ def passages(model: LlamaModel, style: PromptStyle) -> list[Passage]:
     template = ChatTemplate(
         model.chat_template, bos=model.token_text(model.bos_id), eos=model.token_text(model.eos_id)
     )
-    for kind in GAME_KINDS:
-        game = _with_bos(model, game_text(examples(kind)[1], style, template))
+    for chat in islice(find_task().verification(style), MAX_GAMES):
+        game = _with_bos(model, template.render(chat, lead=False))
         found.append(_passage(GAMES, game[:room]))
     return found
-
-
-def game_text(example: Example, style: PromptStyle, template: ChatTemplate) -> str:
-    """A whole game as the chat that the agent would have had."""
-    messages = style.opening(example.opening)
-    for step in example.steps:
-        said = step.short if style.name == "household" else step.thought
-        messages.append({"role": "assistant", "content": f"{said}{MARKER} {step.action}"})
-        messages.append(style.reply(step.observation))
-    return template.render(messages, lead=False)
 
 
 def _passage(kind: str, tokens: Sequence[int]) -> Passage:
@@ -109,7 +95,7 @@ def _with_bos(model: LlamaModel, text: str) -> list[int]:
 
 def scratch_bytes(n_vocab: int) -> int:
     """What F16's logits need on disk at most."""
-    rows = MAX_SCORED[PROSE] + len(GAME_KINDS) * MAX_SCORED[GAMES]
+    rows = MAX_SCORED[PROSE] + MAX_GAMES * MAX_SCORED[GAMES]
     return rows * n_vocab * 4
 
 

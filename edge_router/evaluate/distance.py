@@ -8,6 +8,7 @@ whether the tier would have written another text, and another action.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -15,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.agent.episode import Options, play_episode
-from edge_router.agent.styles import PromptStyle, style_for
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.sampling import Sampler, kl_divergence, log_softmax
 from edge_router.engine.tier import Generation, common_prefix
 from edge_router.evaluate.jobs import LadderShelf, file_key
 from edge_router.router.rules import LowRouter
-from edge_router.tasks.alfworld.game import AlfworldGame
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
+from edge_router.tasks.protocol import PromptStyle
+from edge_router.tasks.registry import find_task
+from edge_router.tasks.styles import style_for
 from edge_router.work.store import key_of
 
 RECORDS: Final = "edge-router/distance/1"
@@ -89,12 +91,10 @@ def measure_distance(job: DistanceJob) -> GameDistance:
         best = _alone(job, job.specs[-1], RecordingLadder)
         assert isinstance(best, RecordingLadder)
         best.record = []
-        task = AlfworldGame(job.game.path)
-        try:
-            play_episode(task, best, LowRouter(), job.options, [])
-        finally:
-            task.close()
-        style = style_for(best.vocab.metadata, job.options.prompt)
+        task = find_task(job.game.task)
+        with closing(task.open(job.game)) as game:
+            play_episode(game, best, LowRouter(), job.options, [])
+        style = style_for(task, best.vocab.metadata, job.options.prompt)
         tiers = tuple(_compare(best, other, style) for other in others)
     return GameDistance(job.game.id, tiers)
 

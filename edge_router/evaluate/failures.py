@@ -1,4 +1,4 @@
-"""Why a household game was lost, in one of a few classes that can be counted."""
+"""Why a game was lost, in one of a few classes that can be counted."""
 
 from __future__ import annotations
 
@@ -6,31 +6,26 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from edge_router.agent.events import EpisodeStarted, Event, StepFinished, TurnsDropped
-from edge_router.tasks.household.expert import understand
+from edge_router.tasks.registry import find_task
 
-CLASSES: Final = (
-    "refused loop",
-    "context overflow",
-    "not found",
-    "wrong object",
-    "out of steps",
-)
 _LOOP: Final = 5  # the last steps of a refused loop are this many times the same
 
 
 def classify(events: Iterable[Event]) -> str:
-    """The class of a lost episode; "lost" for a task that is not one of ALFWorld's."""
-    goal, steps, dropped = "", list[tuple[str, bool]](), False
+    """The class of a lost episode: what any game can be lost by, else what its task says."""
+    task, goal, steps, dropped = "", "", list[tuple[str, bool]](), False
     for event in events:
         if isinstance(event, EpisodeStarted):
-            goal = event.goal
+            task, goal = event.task, event.goal
         elif isinstance(event, StepFinished):
             steps.append((event.action, event.refused))
         dropped = dropped or isinstance(event, TurnsDropped)
-    return classify_steps(goal, steps, dropped=dropped)
+    return classify_steps(task, goal, steps, dropped=dropped)
 
 
-def classify_steps(goal: str, steps: Sequence[tuple[str, bool]], *, dropped: bool = False) -> str:
+def classify_steps(
+    task: str, goal: str, steps: Sequence[tuple[str, bool]], *, dropped: bool = False
+) -> str:
     """The class of a lost episode by its steps: each one's action, and whether it was refused.
 
     `dropped`: turns of the history were left out, as the context was full.
@@ -40,16 +35,4 @@ def classify_steps(goal: str, steps: Sequence[tuple[str, bool]], *, dropped: boo
         return "refused loop"
     if dropped:
         return "context overflow"
-    return _by_object(goal, steps)
-
-
-def _by_object(goal: str, steps: Sequence[tuple[str, bool]]) -> str:
-    try:
-        wanted = understand(goal).object
-    except ValueError:
-        return "lost"
-    words = [action.split() for action, refused in steps if not refused]
-    taken = [w[1] for w in words if len(w) > 1 and w[0] == "take"]
-    if not taken:
-        return "not found"
-    return "out of steps" if wanted in taken else "wrong object"
+    return find_task(task).why_lost(goal, [action for action, refused in steps if not refused])

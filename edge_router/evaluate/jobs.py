@@ -29,10 +29,9 @@ from edge_router.evaluate.records import GameRecord, Recorder, StepRecord
 from edge_router.evaluate.routers import PLAN
 from edge_router.router.registry import make_router
 from edge_router.router.spec import RouterSpec
-from edge_router.tasks.alfworld.game import AlfworldGame
-from edge_router.tasks.alfworld.game_files import GameRef
-from edge_router.tasks.household.expert import Expert, play
-from edge_router.tasks.protocol import REFUSED
+from edge_router.tasks.games import GameRef
+from edge_router.tasks.registry import find_task
+from edge_router.tasks.scripted import scripted_steps
 from edge_router.work.pool import StopRunError
 from edge_router.work.store import key_of
 
@@ -166,11 +165,11 @@ def _play(job: GameJob) -> GameRecord:
     recorder = Recorder()
     with ExitStack() as stack:
         heard: list[Listener] = [recorder]
-        task = stack.enter_context(closing(AlfworldGame(job.game.path)))
+        game = stack.enter_context(closing(find_task(job.game.task).open(job.game)))
         if job.trace is not None:
             job.trace.parent.mkdir(parents=True, exist_ok=True)
             heard.append(stack.enter_context(TraceWriter(job.trace)))
-        end = play_episode(task, ladder, make_router(job.router), job.options, heard)
+        end = play_episode(game, ladder, make_router(job.router), job.options, heard)
     if end.reason == "interrupted":
         raise KeyboardInterrupt
     return recorder.record(job.game.id, job.game.kind, ladder.names[0], job.options.seed)
@@ -178,18 +177,19 @@ def _play(job: GameJob) -> GameRecord:
 
 def _play_expert(job: GameJob) -> GameRecord:
     """The scripted expert, which shows what the games allow."""
-    task = AlfworldGame(job.game.path)
-    steps, won = list[StepRecord](), False
-    try:
-        for step in play(Expert(task.reset()), task.step, job.options.max_steps):
-            refused = step.reply.observation == REFUSED
-            steps.append(StepRecord(EXPERT, refused, 0.0, 0, 0, 0, 0, 0))
-            won = step.reply.won
-    finally:
-        task.close()
+    task = find_task(job.game.task)
+    with closing(task.open(job.game)) as game:
+        player = task.player(game.reset())
+        if player is None:
+            raise StopRunError(f"nobody has written an expert for {task.name}; leave that row out")
+        played = list(scripted_steps(game.step, player, job.options.max_steps))
+    steps = tuple(
+        StepRecord(EXPERT, task.refused(p.reply.observation), 0.0, 0, 0, 0, 0, 0) for p in played
+    )
+    won = bool(played) and played[-1].reply.won
     reason = "won" if won else "out of steps"
     failure = "" if won else "out of steps"
-    return GameRecord(job.game.id, job.game.kind, won, reason, failure, "", tuple(steps))
+    return GameRecord(job.game.id, job.game.kind, won, reason, failure, "", steps)
 
 
 def _folder_name(job: GameJob) -> str:

@@ -24,7 +24,7 @@ from edge_router.evaluate.rows import LOW, Row, check_rows
 from edge_router.files.data_files import read_object
 from edge_router.ladders.costs import CostProfile
 from edge_router.router.spec import RouterSpec
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
 from edge_router.work.stored_work import StoredWork
 
 PLANS: Final = "edge-router/plans/1"

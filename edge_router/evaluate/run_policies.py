@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from edge_router.agent.episode import Options
-from edge_router.agent.styles import prompt_override, style_for
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import default_context
@@ -27,7 +26,9 @@ from edge_router.ladders.resolve import resolve
 from edge_router.results.file import results
 from edge_router.results.outputs import Outputs
 from edge_router.screen.printable import columns, say
-from edge_router.tasks.alfworld.game_files import GameRef, games_of
+from edge_router.tasks.games import GameRef
+from edge_router.tasks.registry import DEFAULT, find_task
+from edge_router.tasks.styles import prompt_override, style_for
 from edge_router.work.pool import Backend, Crew
 from edge_router.work.progress import ShownProgress
 from edge_router.work.store import Store, default_store
@@ -38,6 +39,7 @@ from edge_router.work.stored_work import StoredWork
 class PolicyOptions:
     """The command's options, as Click names them."""
 
+    task: str = DEFAULT
     split: str | None = None
     folder: Path | None = None
     games: int | None = None
@@ -108,7 +110,7 @@ def stored_work(options: PolicyOptions) -> Iterator[StoredWork]:
 
 def chosen_games(options: PolicyOptions) -> list[GameRef]:
     """All games of the split or folder, or N of them: spread over the list, which is by type."""
-    looked = games_of(options.folder, options.split)
+    looked = find_task(options.task).games(options.split, options.folder)
     if looked.note:
         say(f"edge-router: {looked.note}", err=True)
     found = looked.games
@@ -129,7 +131,9 @@ def settings_of(options: PolicyOptions, ladder: LadderFile) -> Settings:
             seed=options.seed,
             temperature=options.temperature,
             constrain=options.constrain,
-            prompt=prompt_override(ladder.prompt, [header.metadata for header in headers]),
+            prompt=prompt_override(
+                find_task(options.task), ladder.prompt, [header.metadata for header in headers]
+            ),
             fingerprints=False,
         ),
         n_ctx=options.ctx or default_context(ladder.tiers),
@@ -217,7 +221,9 @@ def described(
         "constrain": options.constrain,
         "n_ctx": settings.n_ctx,
         "prompt": style_for(
-            read_header(ladder.tiers[0].path).metadata, settings.options.prompt
+            find_task(options.task),
+            read_header(ladder.tiers[0].path).metadata,
+            settings.options.prompt,
         ).name,
         "jobs": options.jobs,
         "costs": None if profile is None else profile.model,

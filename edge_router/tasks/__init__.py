@@ -1,6 +1,10 @@
 """The tasks that an agent can play: each a package of its own behind one protocol.
 
-protocol    what the agent may know of a task and of one of its games
+protocol    what the rest of the program may know of a task and of one of its games
+registry    the tasks that there are
+styles      which of a task's prompt styles a model is asked in
+games       games that can be played, and how one is picked
+scripted    a scripted player plays: the one loop
 parse       how a step that a model wrote is read
 alfworld/   ALFWorld's household games: engine, files, prompts
 household/  the same households as plain data: rules, generator, simulator, scripted expert

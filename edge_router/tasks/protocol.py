@@ -1,24 +1,33 @@
-"""What the agent may know of a task: reset, step, done, won, and its text.
+"""What the rest of the program may know of a task, and of one of its games.
 
-A `Task` is one game, ready to be played any number of times. Everything else
-(the engine underneath, where the files lie) is the task's own business.
+A `Task` is a family of games, such as ALFWorld; a `Game` is one of them, ready to be played any
+number of times; its goal is the sentence that says what is wanted. The engine underneath, where
+the files lie and in what words a model is asked are the task's own business.
+
+A new task is a package below `tasks/` with a subclass of `Task`, and a line in `registry`. What
+has a body here may be left out. `tests/test_second_task.py` is the smallest example.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-TASKS = ("alfworld",)  # that can be played
-REFUSED = "Nothing happens."  # the reply to a command that was not possible
+from edge_router.tasks.games import Found, GameRef
+from edge_router.tasks.parse import Parsed
+
+Message = dict[str, str]  # {"role": "user", "content": "..."}, as chat templates want them
 
 
 @dataclass(frozen=True)
 class Opening:
     """What the agent sees before its first step."""
 
-    observation: str  # "You are in the middle of a room. ..." without the task sentence
-    task: str  # "put a clean apple in fridge." without "Your task is to: "
+    observation: str  # "You are in the middle of a room. ..." without the goal
+    goal: str  # "put a clean apple in fridge." without "Your task is to: "
 
 
 @dataclass(frozen=True)
@@ -30,24 +39,146 @@ class Reply:
     won: bool
 
 
-class Task(Protocol):
+class Game(Protocol):
     """One game.
 
-    `name` is the task family ("alfworld"), `id` names the game within its
-    split so that `--game ID` finds it again, `kind` is the task type
-    ("pick_clean_then_place_in_recep").
+    `task` is its task's name ("alfworld"), `id` names the game within its split so that
+    `--game ID` finds it again, `kind` is its type ("pick_clean_then_place_in_recep").
     """
 
-    name: str
+    task: str
     id: str
     kind: str
 
-    def reset(self) -> Opening: ...
+    def reset(self) -> Opening:
+        """Start anew, at the first call and at any later time; the same opening every time.
 
-    def step(self, action: str) -> Reply: ...
+        Raises UserError when the game cannot be played, MachineError when no game can be
+        played on this machine.
+        """
+        ...
+
+    def step(self, action: str) -> Reply:
+        """Play one command, whatever a model wrote: what makes no sense is refused in words.
+
+        Only after `reset`. The same actions get the same replies.
+        """
+        ...
 
     def admissible(self) -> tuple[str, ...]:
         """The commands that would be accepted now, sorted; computed on request only."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free what `reset` took. May be called twice; a later `reset` starts again."""
+        ...
+
+
+class PromptStyle(Protocol):
+    """How a game is put to a model, and how its answers are read.
+
+    `stop` ends an answer early; `max_tokens` bounds it.
+    """
+
+    name: str
+    max_tokens: int
+    stop: tuple[str, ...]
+
+    def opening(self, opening: Opening) -> list[Message]:
+        """The messages before the first answer; the last is the user's."""
+        ...
+
+    def reply(self, observation: str) -> Message:
+        """The user's message that tells what an action led to."""
+        ...
+
+    def parse(self, text: str) -> Parsed:
+        """Thought and action of an answer. Never raises: no text at all is an empty action."""
+        ...
+
+
+class ScriptedPlayer(Protocol):
+    """A scripted player of one game, who shows what the games allow."""
+
+    def act(self) -> tuple[str, str]:
+        """The next (thought, action). Asked again without `observe`, it says the same."""
+        ...
+
+    def observe(self, reply: str, action: str) -> None:
+        """Take in the reply to an action, whoever chose it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `doctor`: what was looked at, what was found, and advice where it is wrong."""
+
+    what: str
+    found: str
+    advice: str = ""
+    stops: bool = False  # nothing can be played before the advice is taken
+
+
+class Task(Protocol):
+    """A family of games. It holds no state: everything of one game is in its `Game`.
+
+    `splits` are the names that `--split` takes. `styles` are the prompt styles that models may
+    ask for, by name; `default_style` is that of a model which asks for none.
+    """
+
+    name: str
+    splits: tuple[str, ...]
+    styles: Mapping[str, PromptStyle]
+    default_style: str
+
+    @abstractmethod
+    def games(self, split: str | None = None, folder: str | Path | None = None) -> Found:
+        """The games of a split (None: the usual one) or of a folder, in an order that stays.
+
+        At least one. Raises UserError: none there, no such split, or both asked for.
+        """
+        ...
+
+    @abstractmethod
+    def open(self, game: GameRef) -> Game:
+        """The game, checked and not yet started. Quick: nothing heavy is loaded before `reset`.
+
+        Raises UserError for a damaged file.
+        """
+        ...
+
+    @abstractmethod
+    def refused(self, observation: str) -> bool:
+        """Whether a reply says that the command was not possible."""
+        ...
+
+    def first_game(self, games: Sequence[GameRef]) -> str:
+        """The selector (see `games.pick`) of what is played where no game is asked for."""
+        return "0"
+
+    def load_ahead(self) -> None:
+        """Begin to load in a thread what the first `reset` needs; never raises."""
+        return
+
+    def player(self, opening: Opening) -> ScriptedPlayer | None:
+        """The scripted player of a game that opens like this; None where there is none.
+
+        Raises ValueError for a goal that it does not understand.
+        """
+        return None
+
+    def why_lost(self, goal: str, actions: Sequence[str]) -> str:
+        """The class of a lost game, by the actions that were not refused: a few words to count."""
+        return "out of steps"
+
+    def calibration(self, style: PromptStyle) -> Iterator[list[Message]]:
+        """Whole games as chats, on which an importance matrix is measured."""
+        yield from ()
+
+    def verification(self, style: PromptStyle) -> Iterator[list[Message]]:
+        """A few whole games as chats, on which a tier is compared with F16; none of calibration."""
+        yield from ()
+
+    def examine(self) -> Iterator[Finding]:
+        """What stands in the way of playing here. May load the engine; changes nothing."""
+        yield from ()

@@ -24,10 +24,10 @@ from edge_router.tasks.alfworld.household_prompt import (
 )
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
+from edge_router.tasks.household.rules import REFUSED
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
 from edge_router.tasks.parse import MARKER
-from edge_router.tasks.protocol import REFUSED
 from train.lm.checkpoint import load_model
 from train.lm.episodes import WeightedTranscript
 from train.lm.model import HouseholdLM, rotary

@@ -15,7 +15,7 @@ from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
 from edge_router.ladders.costs import find_profile
 from edge_router.ladders.resolve import resolve
-from edge_router.tasks.protocol import TASKS
+from edge_router.tasks.registry import find_task
 from edge_router.work.progress import ShownProgress
 from train.router.options import RunOptions
 from train.router.pipeline import run_stages
@@ -45,8 +45,7 @@ def run(
     official: bool,
 ) -> int:
     """Run the stages in their order and return the exit code."""
-    if task not in TASKS:
-        raise UserError(f"there is no task {task!r}; tasks are {', '.join(TASKS)}")
+    find_task(task)
     ladder = resolve(model, tiers)
     setting = LadderSetting(ladder.tiers, kv=str(KvMode.parse(kv)), prompt=ladder.prompt)
     if len(setting.tiers) < 2:

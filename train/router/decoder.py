@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from edge_router.agent.history import History, WatchedSampler, draft_of
 from edge_router.agent.prompt import Prompt, make_room
-from edge_router.agent.styles import PromptStyle, style_for
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler, kl_divergence, log_softmax
 from edge_router.engine.tier import Tier, common_prefix
 from edge_router.router.features import extract, with_draft
-from edge_router.tasks.protocol import Opening
+from edge_router.tasks.protocol import Opening, PromptStyle
+from edge_router.tasks.registry import find_task
+from edge_router.tasks.styles import style_for
 from train.router.node import Writing
 
 
@@ -54,7 +55,7 @@ class Decoder:
         if not ladder.reread:
             raise ValueError("histories need Ladder.load(reread=True)")
         self.ladder = ladder
-        self.style: PromptStyle = style_for(ladder.vocab.metadata, prompt)
+        self.style: PromptStyle = style_for(find_task(), ladder.vocab.metadata, prompt)
         vocab = ladder.vocab
         self._template = ChatTemplate(
             vocab.chat_template,

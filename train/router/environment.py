@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from edge_router.tasks.protocol import Opening, Reply, Task
+from edge_router.tasks.protocol import Game, Opening, Reply
 
 
 class Replies:
     """Answers for one game. Going on where the last question ended costs one step of the game,
     anything else a reset and all steps up to there; answers are remembered."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        self.opening: Opening = task.reset()
+    def __init__(self, game: Game) -> None:
+        self._game = game
+        self.opening: Opening = game.reset()
         self._played: tuple[str, ...] = ()
         self._known: dict[tuple[str, ...], Reply] = {}
 
@@ -21,13 +21,13 @@ class Replies:
         if known is not None:
             return known
         if actions[: len(self._played)] != self._played or len(actions) == len(self._played):
-            self._task.reset()
+            self._game.reset()
             self._played = ()
         while len(self._played) < len(actions):
-            reply = self._task.step(actions[len(self._played)])
+            reply = self._game.step(actions[len(self._played)])
             self._played = actions[: len(self._played) + 1]
             self._known[self._played] = reply
         return self._known[actions]
 
     def close(self) -> None:
-        self._task.close()
+        self._game.close()

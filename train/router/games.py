@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_router.tasks.alfworld.game import AlfworldGame
-from edge_router.tasks.alfworld.game_files import GameRef
 from edge_router.tasks.alfworld.simulated import SimulatedGame
+from edge_router.tasks.games import GameRef
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.world import TASK_KINDS
-from edge_router.tasks.protocol import Task
+from edge_router.tasks.protocol import Game
 
 SETS = ("train", "select", "test")
 
 
-class Game(Protocol):
+class KeyedGame(Protocol):
     """`key` names the game for good; `open` makes it ready to be played."""
 
     @property
@@ -39,7 +39,7 @@ class Game(Protocol):
     @property
     def kind(self) -> str: ...
 
-    def open(self) -> Task: ...
+    def open(self) -> Game: ...
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_router.evaluate.policies import PLANS
 from edge_router.results.file import write_json
-from train.router.games import FileGame, Game
+from train.router.games import FileGame, KeyedGame
 from train.router.setting import LadderSetting, results_stem
 from train.router.table import WalkedRow, tiers_of
 
@@ -22,7 +22,7 @@ def plans_path(folder: Path, games: str, kv: str) -> Path:
 
 
 def write_plans(
-    path: Path, setting: LadderSetting, games: Sequence[Game], oracle: WalkedRow
+    path: Path, setting: LadderSetting, games: Sequence[KeyedGame], oracle: WalkedRow
 ) -> bool:
     """Write the plans of the games in files that the oracle wins; whether there were such games.
 

@@ -19,7 +19,7 @@ from edge_router.router.spec import RouterSpec
 from edge_router.work.progress import Progress, silent
 from train.router.explore import ExplorePlan, Job, Played, Wanted
 from train.router.forest import Forest, Ints
-from train.router.games import Game
+from train.router.games import KeyedGame
 from train.router.node import Node
 from train.router.setting import LadderSetting
 from train.router.store import RolloutStore
@@ -47,7 +47,7 @@ class Rollouts:
         self._workers: Workers | None = None
         self._index: dict[str, int] = {}
 
-    def take(self, games: Sequence[Game]) -> Ints:
+    def take(self, games: Sequence[KeyedGame]) -> Ints:
         """Load what is known of the games; their indices in the forest, which are kept for good.
 
         A game of which nothing is known yet is asked for its beginning.
@@ -65,7 +65,7 @@ class Rollouts:
             self._index[tree.game.key] = self.forest.add_tree(tree)
         return np.array([self._index[game.key] for game in games], np.int64)
 
-    def collect(self, games: Sequence[Game], plan: ExplorePlan, what: str = "games") -> None:
+    def collect(self, games: Sequence[KeyedGame], plan: ExplorePlan, what: str = "games") -> None:
         """Explore games as planned; those that were finished before are left alone.
 
         Interrupted at any moment, it goes on with the first unfinished game when called again.
@@ -79,7 +79,7 @@ class Rollouts:
             total()
 
     def play(
-        self, games: Sequence[Game], routers: Sequence[tuple[RouterSpec, float]], what: str
+        self, games: Sequence[KeyedGame], routers: Sequence[tuple[RouterSpec, float]], what: str
     ) -> None:
         """Let routers, as (spec, dial), play the games; what they need is then known."""
         if not len(routers):
@@ -121,7 +121,7 @@ class Rollouts:
             yield result
             step()
 
-    def _tree(self, game: Game) -> GameTree:
+    def _tree(self, game: KeyedGame) -> GameTree:
         index = self._index.get(game.key)
         return self.store.load(game) if index is None else self.forest.trees[index]
 

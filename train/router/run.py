@@ -23,7 +23,7 @@ from edge_router.tasks.alfworld.game_files import find_games
 from edge_router.work.progress import Progress, silent
 from train import saved
 from train.router.forest import Floats, Ints, walk
-from train.router.games import Game, drawn, from_files
+from train.router.games import KeyedGame, drawn, from_files
 from train.router.network import NetworkShape, RouterNet
 from train.router.notes import SCHEMA, read_note
 from train.router.options import RunOptions
@@ -38,9 +38,9 @@ PARTS = (4, 1, 1)  # of a folder of games: train, select, test
 class Sets:
     """The games of a run."""
 
-    train: Sequence[Game]
-    select: Sequence[Game]
-    test: Sequence[Game]
+    train: Sequence[KeyedGame]
+    select: Sequence[KeyedGame]
+    test: Sequence[KeyedGame]
 
 
 class Run:
@@ -169,7 +169,7 @@ def game_sets(options: RunOptions) -> Sets:
             f"{options.folder} holds {len(found)} games; at least {len(turns)} are needed to train,"
             " select and test on"
         )
-    dealt: list[list[Game]] = [[], [], []]
+    dealt: list[list[KeyedGame]] = [[], [], []]
     for index, game in enumerate(found):
         dealt[turns[index % len(turns)]].append(game)
     return Sets(*dealt)

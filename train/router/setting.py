@@ -7,12 +7,13 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 
-from edge_router.agent.styles import prompt_override
 from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.tier import TierSpec
 from edge_router.router.feature_table import ALL_NAMES, SAME_NUMBERS_SINCE
+from edge_router.tasks.registry import find_task
+from edge_router.tasks.styles import prompt_override
 
 MAX_CONTEXT = 4096
 
@@ -50,7 +51,7 @@ class LadderSetting:
     def conditions(self) -> dict[str, object]:
         """All that a step's outcome depends on besides its history."""
         style = prompt_override(
-            self.prompt, [read_header(tier.path).metadata for tier in self.tiers]
+            find_task(), self.prompt, [read_header(tier.path).metadata for tier in self.tiers]
         )
         return {
             "tiers": [list(pair) for pair in zip(self.names, self.fingerprints, strict=True)],

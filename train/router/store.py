@@ -18,7 +18,7 @@ import numpy as np
 from edge_router.errors import UserError
 from edge_router.router.feature_table import ALL_NAMES
 from edge_router.work.store import connect, database_errors
-from train.router.games import Game
+from train.router.games import KeyedGame
 from train.router.node import Node, Writing
 from train.router.tree import GameTree
 
@@ -95,7 +95,7 @@ class RolloutStore:
             if what is not None:
                 db.execute("INSERT OR IGNORE INTO finished VALUES (?,?,?)", (self._id, game, what))
 
-    def load(self, game: Game) -> GameTree:
+    def load(self, game: KeyedGame) -> GameTree:
         """All that is known of a game."""
         writings: dict[bytes, list[Writing]] = {}
         rows = self._db.execute(

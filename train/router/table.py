@@ -18,8 +18,9 @@ from edge_router.evaluate.records import GameRecord, StepRecord
 from edge_router.evaluate.rows import Row
 from edge_router.router.registry import make_router
 from edge_router.router.spec import RouterSpec
+from edge_router.tasks.registry import DEFAULT
 from train.router.forest import Expand, Forest, Ints, walk
-from train.router.games import FileGame, Game
+from train.router.games import FileGame, KeyedGame
 from train.router.node import Node
 from train.router.oracle import search, tier_weights
 from train.router.policies import RouterPolicy
@@ -42,7 +43,7 @@ class WalkedRow:
 
 
 def compare(
-    rollouts: Rollouts, games: Sequence[Game], rows: Sequence[Row], *, oracle: bool = True
+    rollouts: Rollouts, games: Sequence[KeyedGame], rows: Sequence[Row], *, oracle: bool = True
 ) -> list[WalkedRow]:
     """Every row on the games, and the oracle's row at the end."""
     indices = rollouts.take(games)
@@ -112,13 +113,18 @@ def _actions(nodes: Sequence[Node], tiers: Sequence[int]) -> tuple[str, ...]:
 # -- a path through the rollouts as the record of a game ----------------------------------------
 
 
-def game_id(game: Game) -> str:
+def game_id(game: KeyedGame) -> str:
     """What results call a game: as the benchmark does where it lies in a file."""
     return game.id if isinstance(game, FileGame) else game.key
 
 
 def _outcome(
-    setting: LadderSetting, game: Game, nodes: Sequence[Node], tiers: Sequence[int], *, drafts: bool
+    setting: LadderSetting,
+    game: KeyedGame,
+    nodes: Sequence[Node],
+    tiers: Sequence[int],
+    *,
+    drafts: bool,
 ) -> Outcome:
     """The path `nodes`, one longer than the `tiers` that wrote its steps, as one attempt.
 
@@ -131,7 +137,7 @@ def _outcome(
         (
             GameRecord(
                 *(game_id(game), game.kind, won, "won" if won else "out of steps"),
-                failure="" if won else classify_steps(nodes[0].reply, heard),
+                failure="" if won else classify_steps(DEFAULT, nodes[0].reply, heard),
                 reader=setting.names[0],
                 steps=steps,
                 threads=setting.threads,

@@ -16,10 +16,10 @@ import numpy as np
 
 from edge_router.agent.history import History, Past
 from edge_router.router.feature_table import ALL_NAMES, column
-from edge_router.tasks.protocol import REFUSED
+from edge_router.tasks.household.rules import REFUSED
 from train.router.decoder import Decoder, Turn
 from train.router.environment import Replies
-from train.router.games import Game
+from train.router.games import KeyedGame
 from train.router.node import Node, Writing, child_key, root_key
 
 ENTROPY = column("entropy")
@@ -33,7 +33,7 @@ class UnexploredError(LookupError):
 class GameTree:
     """The known histories of one game."""
 
-    game: Game
+    game: KeyedGame
     nodes: dict[bytes, Node] = field(default_factory=dict)
 
     @property
@@ -106,14 +106,14 @@ class Explorer:
         wrote = list(_writers(path, writer))
         written = [node.writings[tier] for node, tier in zip(path, wrote, strict=True)]
         opening = self._game.opening
-        reply, done, won = opening.task, False, False
+        reply, done, won = opening.goal, False, False
         if written:
             answer = self._game.after(tuple(w.action for w in written))
             reply, won = answer.observation, answer.won
             done = answer.done or len(written) == self._max_steps
         replies = [node.reply for node in path[1:]] + [reply] * bool(path)
         history = History(self._max_steps)
-        history.begin(opening.task)
+        history.begin(opening.goal)
         for node, w, said in zip(path, written, replies, strict=True):
             history.add(
                 Past(

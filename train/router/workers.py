@@ -20,7 +20,7 @@ from edge_router.errors import UserError
 from edge_router.work.pool import Backend, Crash, Crew, StopRunError
 from train.router.decoder import Decoder
 from train.router.explore import Job, run
-from train.router.games import Game
+from train.router.games import KeyedGame
 from train.router.node import Node
 from train.router.setting import LadderSetting
 from train.router.tree import Explorer, GameTree
@@ -30,7 +30,7 @@ from train.router.tree import Explorer, GameTree
 class WorkItem:
     """A job on one game, and what is known of the game that the job builds on."""
 
-    game: Game
+    game: KeyedGame
     nodes: tuple[Node, ...]
     job: Job
 

@@ -11,7 +11,7 @@ from edge_router.agent.trace import Trace
 from edge_router.errors import UserError
 from edge_router.ladders.costs import CostProfile
 from edge_router.screen.printable import say
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
 from tui.apps.compare import CompareApp
 from tui.apps.live import LiveApp
 from tui.apps.replay import ReplayApp

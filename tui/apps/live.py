@@ -17,7 +17,7 @@ from edge_router.agent.trace import TraceWriter, trace_of
 from edge_router.errors import UserError
 from edge_router.ladders.costs import CostProfile
 from edge_router.screen.printable import one_line
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
 from tui.apps.farewell import farewell
 from tui.apps.frame import Frame, Key, stamp
 from tui.apps.pace import FASTER, SLOWER, change_of, next_pace

@@ -16,7 +16,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from edge_router.screen.printable import one_line
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
 
 RANDOM = "random"
 KINDS = {

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from edge_router.agent.events import EpisodeFinished, Listener
 from edge_router.router.steered import SteeredRouter
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
 
 
 class Playable(Protocol):

@@ -26,7 +26,7 @@ from edge_router.agent.events import (
     StepStarted,
 )
 from edge_router.errors import UserError
-from edge_router.tasks.alfworld.game_files import GameRef
+from edge_router.tasks.games import GameRef
 from tui.apps.playable import Playable
 
 DECISION_SHARE = 0.35  # of the pace: how long a decision is shown before the step is written

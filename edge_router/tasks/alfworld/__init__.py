@@ -1,12 +1,14 @@
 """ALFWorld: household games in text, on its real engine or in the in-process simulator.
 
+task              what ALFWorld tells the rest of the program: the `Task`
 game              a game file on the real engine, behind the `Game` protocol
 engine            the part of TextWorld that plays, without the rest of it
 engine_speed      spares the engine work that it repeats
 expressions       what a game's grammar may compute; nothing in a game is run as Python
-game_files        where games lie, and how one is picked
+game_files        where games lie, and which can be played
 generate          writes new games, each proven on the real engine
 simulated         a household behind the `Game` protocol, played by the simulator
 household_prompt  the embedded model's short prompt
 react_prompt      rules and a worked game for general models; react_sentences, react_examples.json
+calibration       whole games as chats, for conversions
 """

@@ -1,4 +1,4 @@
-"""ALFWorld on its real engine (TextWorld's PDDL games), behind the `Task` protocol.
+"""ALFWorld on its real engine (TextWorld's PDDL games), behind the `Game` protocol.
 
 The engine is loaded when the first game is reset. It changes `sys.argv`, which is undone here.
 """
@@ -18,13 +18,13 @@ from edge_router.errors import MachineError, UserError
 from edge_router.tasks.alfworld import engine
 from edge_router.tasks.alfworld.engine_speed import Translations, remembered_translations
 from edge_router.tasks.alfworld.expressions import ForbiddenGameError
-from edge_router.tasks.alfworld.game_files import task_kind
+from edge_router.tasks.alfworld.game_files import NAME, task_kind
 from edge_router.tasks.household.pddl import load_game
 from edge_router.tasks.household.pddl_write import GAME_FILE
 from edge_router.tasks.protocol import Opening, Reply
 
 _WELCOME = re.compile(r"\A-= Welcome.*?=-\s*")
-_TASK = "Your task is to: "
+_GOAL = "Your task is to: "
 
 
 class AlfworldGame:
@@ -34,7 +34,7 @@ class AlfworldGame:
     (the planner translates the household), later ones and steps are far quicker.
     """
 
-    name = "alfworld"
+    task = NAME
 
     def __init__(self, path: str | Path) -> None:
         """Check the file and load no engine yet. Raises UserError when it is no game."""
@@ -71,8 +71,8 @@ class AlfworldGame:
                 f"The ALFWorld engine rejects {self.path}: the game is damaged ({_line(error)})."
             ) from error
         text = _WELCOME.sub("", self._state.feedback.strip())
-        observation, _, task = text.partition(_TASK)
-        return Opening(observation.strip(), task.strip())
+        observation, _, goal = text.partition(_GOAL)
+        return Opening(observation.strip(), goal.strip())
 
     def step(self, action: str) -> Reply:
         """Play one command; what the engine does not accept gives 'Nothing happens.'."""

@@ -1,4 +1,4 @@
-"""Where ALFWorld games lie and how one is picked, without loading the engine.
+"""Where ALFWorld games lie, and which of them can be played; the engine is not loaded.
 
 A game is a folder `<task folder>/<trial folder>` with `game.tw-pddl` and `traj_data.json`.
 Official splits are looked for under `$ALFWORLD_DATA/json_2.1.1/<split>`; the split
@@ -8,19 +8,18 @@ Official splits are looked for under `$ALFWORLD_DATA/json_2.1.1/<split>`; the sp
 from __future__ import annotations
 
 import os
-import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
+from edge_router.tasks.games import Found, GameRef, left_out, nearest
 from edge_router.tasks.household.pddl_write import DATA_FILE, GAME_FILE
 from edge_router.tasks.household.world import TASK_KINDS
 
+NAME = "alfworld"  # the task's
 GENERATED = "generated"
 SPLITS = ("train", "valid_seen", "valid_unseen", GENERATED)
 SHIPPED = Path(__file__).parents[1] / "household" / "games"
@@ -32,15 +31,6 @@ SHOWN = "look_at_obj_in_light-Bowl-None-DeskLamp-321/trial_S2026_0001"
 _SOLVABLE = re.compile(rb'"solvable":\s*(true|false)\s*}\s*$')
 _UNSUPPORTED = re.compile("movable|Sliced")  # ALFWorld's own test for tasks it leaves out
 _TAIL = 64  # bytes; "solvable" is the last key of the official files
-
-
-@dataclass(frozen=True)
-class GameRef:
-    """One playable game: `id` is "<task folder>/<trial folder>", `path` its `game.tw-pddl`."""
-
-    id: str
-    path: Path
-    kind: str
 
 
 def default_split() -> str:
@@ -61,20 +51,6 @@ def data_root() -> Path:
     if named:
         raise UserError(f"ALFWORLD_DATA points to {root}, which is no folder; {remedy}.")
     raise UserError(f"ALFWORLD_DATA is not set; set it to the folder of the games, {remedy}.")
-
-
-@dataclass(frozen=True)
-class Found:
-    """The games of a folder: those that can be played, by id, and why how many others cannot."""
-
-    folder: Path
-    games: tuple[GameRef, ...]
-    left_out: Mapping[str, int]  # reason -> count, the most frequent first
-
-    @property
-    def note(self) -> str:
-        """What was left out, in one sentence; "" when it was nothing."""
-        return f"{_left_out(self.left_out)} in {self.folder}" if self.left_out else ""
 
 
 def find_games(root: str | Path, split: str | None = None) -> list[GameRef]:
@@ -106,16 +82,11 @@ def look_for_games(root: str | Path, split: str | None = None) -> Found:
             reasons[game] += 1
         else:
             games.append(game)
-    left_out = dict(reasons.most_common())
+    others = dict(reasons.most_common())
     if not games:
-        why = _left_out(left_out) if left_out else f"there is no {GAME_FILE} in it"
+        why = left_out(others) if others else f"there is no {GAME_FILE} in it"
         raise UserError(f"{folder} holds no playable games: {why}.")
-    return Found(folder, tuple(sorted(games, key=lambda g: (g.id, str(g.path)))), left_out)
-
-
-def _left_out(reasons: Mapping[str, int]) -> str:
-    told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    return f"left out: {told}"
+    return Found(folder, tuple(sorted(games, key=lambda g: (g.id, str(g.path)))), others)
 
 
 def games_of(folder: str | Path | None, split: str | None = None) -> Found:
@@ -133,7 +104,7 @@ def split_games(split: str | None = None) -> list[GameRef]:
 def _split(split: str | None) -> Found:
     split = split or default_split()
     if split not in SPLITS:
-        hint = _nearest(split, SPLITS)
+        hint = nearest(split, SPLITS)
         raise UserError(f"There is no split '{split}'{hint}; splits are {', '.join(SPLITS)}.")
     if split == GENERATED:
         return look_for_games(SHIPPED)
@@ -143,29 +114,6 @@ def _split(split: str | None) -> Found:
 def default_game(games: Sequence[GameRef]) -> str:
     """The selector of what is played unless asked otherwise: the shown game where it is there."""
     return SHOWN if any(game.id == SHOWN for game in games) else "0"
-
-
-def pick(games: list[GameRef], selector: str | int = "0", seed: int | None = None) -> GameRef:
-    """The game an INDEX, an ID or "random" (drawn with `seed`) stands for.
-
-    An ID is the game's id, its trial folder alone, or any prefix of either that fits one game.
-    """
-    wanted = str(selector)
-    if wanted == "random":
-        return random.Random(seed).choice(games)
-    if re.fullmatch(r"[-+]?\d+", wanted):
-        if not 0 <= int(wanted) < len(games):
-            last = len(games) - 1
-            raise UserError(f"There is no game {wanted}; this set has games 0 to {last}.")
-        return games[int(wanted)]
-    exact = [g for g in games if wanted in (g.id, _trial(g))]
-    close = exact or [g for g in games if g.id.startswith(wanted) or _trial(g).startswith(wanted)]
-    if len(close) == 1:
-        return close[0]
-    if close:
-        shown = ", ".join(g.id for g in close[:3])
-        raise UserError(f"'{wanted}' fits {len(close)} games ({shown}, ...); write more of the id.")
-    raise UserError(f"There is no game '{wanted}'{_nearest(wanted, [g.id for g in games])}.")
 
 
 def _game_files(folder: Path) -> Iterator[Path]:
@@ -198,15 +146,6 @@ def _leads_up(path: str, here: str) -> bool:
     return os.path.commonpath((real, here)) == real
 
 
-def _trial(game: GameRef) -> str:
-    return game.id.rsplit("/", 1)[-1]
-
-
-def _nearest(wanted: str, names: Iterable[str]) -> str:
-    near = get_close_matches(wanted, list(names), n=1, cutoff=0.5)
-    return f" (did you mean '{near[0]}'?)" if near else ""
-
-
 def _game(file: Path) -> GameRef | str:
     """The game's entry, or why ALFWorld would leave it out."""
     if file.name != GAME_FILE or (file.is_symlink() and not file.exists()):
@@ -222,7 +161,7 @@ def _game(file: Path) -> GameRef | str:
     kind = task_kind(file)
     if kind not in TASK_KINDS:
         return "of another task type than ALFWorld's six"
-    return _unsolvable(file) or GameRef(game_id, file, kind)
+    return _unsolvable(file) or GameRef(game_id, file, kind, NAME)
 
 
 def task_kind(file: Path) -> str:

@@ -16,13 +16,15 @@ from random import Random
 
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game import AlfworldGame
-from edge_router.tasks.alfworld.game_files import GameRef
-from edge_router.tasks.household.expert import Expert, play
+from edge_router.tasks.alfworld.game_files import NAME
+from edge_router.tasks.games import GameRef
+from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.pddl import load_game
 from edge_router.tasks.household.pddl_write import spelling, write_game
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import TASK_KINDS, World
+from edge_router.tasks.scripted import scripted_steps
 
 MAX_REDRAWS = 20
 
@@ -90,7 +92,7 @@ def _draw_proven(seed: int, index: int, count: int, desk: Path) -> Drawn:
         plan = expert_plan(world)
         file = write_game(world, desk / world.id, plan)
         if prove(file):
-            ref = GameRef(world.id, file, kind)
+            ref = GameRef(world.id, file, kind, NAME)
             return Drawn(ref, len(plan), index + 1, count, dropped)
     raise RuntimeError(f"the engine wins none of {MAX_REDRAWS} draws of {kind}")
 
@@ -105,7 +107,8 @@ def _game_id(world: World, seed: int, index: int) -> str:
 def expert_plan(world: World) -> list[str]:
     """The commands with which the scripted expert wins, or all it tried when it does not."""
     sim = Simulator(world)
-    return [step.action for step in play(Expert(sim.opening()), sim.step, STEP_LIMIT)]
+    expert = Expert(sim.opening())
+    return [step.action for step in scripted_steps(sim.step, expert, STEP_LIMIT)]
 
 
 def prove(file: Path) -> bool:

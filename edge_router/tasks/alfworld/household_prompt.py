@@ -20,8 +20,8 @@ from __future__ import annotations
 import re
 
 from edge_router.tasks.household.world import ENTITY
-from edge_router.tasks.parse import MARKER
-from edge_router.tasks.protocol import Opening
+from edge_router.tasks.parse import MARKER, Parsed, parse_step
+from edge_router.tasks.protocol import Message, Opening
 
 _REPLIES = (
     (re.compile(r"You pick up the (.+) from the (.+)\."), "took {0} from {1}"),
@@ -35,10 +35,27 @@ _REPLIES = (
 )
 
 
+class HouseholdStyle:
+    """The embedded model's short format."""
+
+    name = "household"
+    max_tokens = 96
+    stop: tuple[str, ...] = ()
+
+    def opening(self, opening: Opening) -> list[Message]:
+        return [{"role": "user", "content": compact_opening(opening)}]
+
+    def reply(self, observation: str) -> Message:
+        return {"role": "user", "content": compact(observation)}
+
+    def parse(self, text: str) -> Parsed:
+        return parse_step(text)
+
+
 def compact_opening(opening: Opening) -> str:
-    """The first user message: the task and the receptacles in the order they are listed."""
+    """The first user message: the goal and the receptacles in the order they are listed."""
     room = " ".join(ENTITY.findall(opening.observation))
-    return f"task: {opening.task}\nroom: {room}"
+    return f"task: {opening.goal}\nroom: {room}"
 
 
 def compact(observation: str) -> str:

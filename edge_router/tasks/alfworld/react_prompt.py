@@ -1,7 +1,7 @@
 """The ReAct prompt of general instruct models: thought and action in turns, one game shown.
 
 The first message holds the rules and the opening of a worked game of the same
-task type; that game's steps follow as turns of the chat, and the last turn
+type; that game's steps follow as turns of the chat, and the last turn
 opens the real game. So a model sees the form it has to write in its own chat
 template, in the role it will have. The worked games are our own
 (react_examples.json, written by tools/react_examples.py); no official game is
@@ -18,12 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from edge_router.tasks.parse import MARKER
-from edge_router.tasks.protocol import Opening
+from edge_router.tasks.parse import MARKER, Parsed, parse_step
+from edge_router.tasks.protocol import Message, Opening
 
 EXAMPLES_FILE: Final = Path(__file__).with_name("react_examples.json")
-
-Message = dict[str, str]  # {"role": ..., "content": ...}, as chat templates want them
 
 RULES: Final = """\
 You play a household game by giving one command a turn. Commands:
@@ -35,7 +33,7 @@ You can hold one thing. Closed places must be opened before you can see or take 
 Answer every turn with one short thought and then one command on a line of its own \
 that begins with ">"."""
 
-# What tells ALFWorld's task sentences apart, the first that fits.
+# What tells ALFWorld's goals apart, the first that fits.
 _KINDS: Final = (
     (re.compile(r"\btwo\b"), "pick_two_obj_and_place"),
     (re.compile(r"\bclean\b"), "pick_clean_then_place_in_recep"),
@@ -44,6 +42,24 @@ _KINDS: Final = (
     (re.compile(r"\b(look at|examine)\b"), "look_at_obj_in_light"),
     (re.compile(""), "pick_and_place_simple"),
 )
+
+
+class ReactStyle:
+    """For general instruct models: rules, a worked game of the same type, then the game."""
+
+    name = "react"
+    max_tokens = 96
+    # a step is over where the model begins to write the environment's part
+    stop: tuple[str, ...] = ("\nYou ", "\nOn the ", "\nNothing happens", "\n\n\n")
+
+    def opening(self, opening: Opening) -> list[Message]:
+        return opening_messages(opening)
+
+    def reply(self, observation: str) -> Message:
+        return _user(observation)
+
+    def parse(self, text: str) -> Parsed:
+        return parse_step(text)
 
 
 @dataclass(frozen=True)
@@ -67,12 +83,12 @@ class Example:
 
 @cache
 def examples(kind: str) -> tuple[Example, ...]:
-    """The worked games of a task type: the first is shown, the others are kept for measuring."""
+    """The worked games of a type: the first is shown, the others are kept for measuring."""
     data: list[dict[str, Any]] = json.loads(EXAMPLES_FILE.read_text(encoding="utf-8"))
     return tuple(
         Example(
             kind,
-            Opening(game["observation"], game["task"]),
+            Opening(game["observation"], game["goal"]),
             tuple(ExampleStep(**step) for step in game["steps"]),
         )
         for game in data
@@ -80,14 +96,14 @@ def examples(kind: str) -> tuple[Example, ...]:
     )
 
 
-def kind_of_task(task: str) -> str:
-    """The task type that a task sentence belongs to."""
-    return next(kind for pattern, kind in _KINDS if pattern.search(task))
+def kind_of_goal(goal: str) -> str:
+    """The type of the games with such a goal."""
+    return next(kind for pattern, kind in _KINDS if pattern.search(goal))
 
 
 def opening_messages(opening: Opening) -> list[Message]:
     """Rules, worked game and the real game's opening, as turns of a chat."""
-    example = examples(kind_of_task(opening.task))[0]
+    example = examples(kind_of_goal(opening.goal))[0]
     messages = [_user(f"{RULES}\n\n{_start(example.opening)}")]
     for step in example.steps:
         messages.append({"role": "assistant", "content": f"{step.thought}{MARKER} {step.action}"})
@@ -97,8 +113,13 @@ def opening_messages(opening: Opening) -> list[Message]:
     return messages
 
 
+def rules_messages(opening: Opening) -> list[Message]:
+    """Rules and opening without a worked game, which would be read with every game."""
+    return [_user(f"{RULES}\n\n{_start(opening)}")]
+
+
 def _start(opening: Opening) -> str:
-    return f"{opening.observation}\nYour task is to: {opening.task}"
+    return f"{opening.observation}\nYour task is to: {opening.goal}"
 
 
 def _user(text: str) -> Message:

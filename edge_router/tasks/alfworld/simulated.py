@@ -1,4 +1,4 @@
-"""A generated household as a `Task`, played by the simulator instead of the engine.
+"""A generated household as a `Game`, played by the simulator instead of the engine.
 
 Its replies are the engine's own sentences, at microseconds instead of 45 ms a
 step, which is what training on thousands of games needs.
@@ -6,6 +6,7 @@ step, which is what training on thousands of games needs.
 
 from __future__ import annotations
 
+from edge_router.tasks.alfworld.game_files import NAME
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
 from edge_router.tasks.protocol import Opening, Reply
@@ -14,7 +15,7 @@ from edge_router.tasks.protocol import Opening, Reply
 class SimulatedGame:
     """One household; `reset` starts it anew."""
 
-    name = "alfworld"
+    task = NAME
 
     def __init__(self, world: World, game_id: str = "") -> None:
         self.world = world

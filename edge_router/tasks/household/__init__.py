@@ -1,5 +1,6 @@
 """Households as plain data: generator, fast simulator, scripted expert, PDDL reader and writer.
 
+rules       ALFWorld's rules as tables
 facts       what the official train split says about rooms (tables, no official file)
 world       a household as plain data: receptacles, items, a goal
 generator   draws worlds that are solvable by construction

@@ -17,12 +17,12 @@ an episode that somebody else plays.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edge_router.tasks.household.facts import search_order
+from edge_router.tasks.household.rules import REFUSED
 from edge_router.tasks.household.world import ENTITY, kind_of
-from edge_router.tasks.protocol import REFUSED, Opening, Reply
+from edge_router.tasks.protocol import Opening
 
 PLAN_LIMIT = 40  # longer than a 50-step episode can visit
 
@@ -88,7 +88,7 @@ class Expert:
     """Plays one episode from its sentences alone."""
 
     def __init__(self, opening: Opening) -> None:
-        self.wish = understand(opening.task)
+        self.wish = understand(opening.goal)
         self.room = ENTITY.findall(opening.observation)
         self.plan = plan_for(self.wish.object, self.room)
         self.memory = Memory()
@@ -218,27 +218,3 @@ class Expert:
         following = self.plan.index(searched) + 1 if searched in self.plan else 0
         place = self.plan[following] if following < len(self.plan) else self.plan[0]
         return f"no {kind} {searched}".rstrip(), f"go to {place}"
-
-
-@dataclass(frozen=True)
-class ExpertStep:
-    """What the expert thought and did, and the environment's answer."""
-
-    thought: str
-    action: str
-    reply: Reply
-
-
-def play(expert: Expert, step: Callable[[str], Reply], limit: int) -> Iterator[ExpertStep]:
-    """Let the expert play to the end of the game, or for `limit` steps.
-
-    `step` plays an action: a simulator's or an engine's. The expert hears an answer when the
-    next step is asked for.
-    """
-    for _ in range(limit):
-        thought, action = expert.act()
-        reply = step(action)
-        yield ExpertStep(thought, action, reply)
-        if reply.done:
-            return
-        expert.observe(reply.observation, action)

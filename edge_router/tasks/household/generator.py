@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from edge_router.tasks.household.expert import Expert, play
+from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.facts import can_contain, facts, receptacle_kinds
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import (
@@ -27,6 +27,7 @@ from edge_router.tasks.household.world import (
     kind_of,
     listing_key,
 )
+from edge_router.tasks.scripted import scripted_steps
 
 STEP_LIMIT = 50
 MAX_RECEPTACLES = 54  # the largest official kitchen
@@ -72,7 +73,8 @@ def expert_wins(world: World) -> bool:
     sim = Simulator(world)
     if sim.goal_holds():
         return False
-    return any(step.reply.won for step in play(Expert(sim.opening()), sim.step, STEP_LIMIT))
+    expert = Expert(sim.opening())
+    return any(step.reply.won for step in scripted_steps(sim.step, expert, STEP_LIMIT))
 
 
 def _draw(rng: random.Random, kind: str, novel: float, name: str) -> World | None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from edge_router.tasks.household.rules import REFUSED
 from edge_router.tasks.household.world import Item, Receptacle, World, kind_of, listing_key
-from edge_router.tasks.protocol import REFUSED, Opening, Reply
+from edge_router.tasks.protocol import Opening, Reply
 
 MIDDLE = "You are in the middle of a room. Looking quickly around you, you see"
 KNIVES = ("knife", "butterknife")
@@ -91,7 +92,7 @@ class Simulator:
     def opening(self) -> Opening:
         return Opening(
             observation=f"{MIDDLE} {listing(self.world.receptacles)}.",
-            task=self.world.goal.sentence,
+            goal=self.world.goal.sentence,
         )
 
     def step(self, command: str) -> Reply:

@@ -31,7 +31,7 @@ from edge_router.screen.printable import paragraphs, say
 from edge_router.tasks.alfworld.game_files import split_games
 from train.router import figures, front
 from train.router.explore import ExplorePlan
-from train.router.games import FileGame, Game, from_files
+from train.router.games import FileGame, KeyedGame, from_files
 from train.router.plans import plans_path, write_plans
 from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
@@ -86,7 +86,7 @@ def _say_differences(table: dict[str, Any]) -> None:
     say("\n".join(paragraphs(wrong[:5])))
 
 
-def _official(run: Run) -> list[tuple[str, Sequence[Game]]]:
+def _official(run: Run) -> list[tuple[str, Sequence[KeyedGame]]]:
     try:
         return [(OFFICIAL, from_files(split_games(OFFICIAL)))]
     except UserError as error:
@@ -153,7 +153,7 @@ def _table(
     comparison: Comparison,
     kv: str,
     name: str,
-    games: Sequence[Game],
+    games: Sequence[KeyedGame],
     asked: Sequence[Row],
 ) -> tuple[dict[str, Any], list[WalkedRow]]:
     setting = replace(run.setting, kv=kv)

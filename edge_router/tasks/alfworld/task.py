@@ -1,0 +1,97 @@
+"""ALFWorld as a `Task`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from edge_router.errors import MachineError, UserError
+from edge_router.tasks.alfworld import calibration, engine, game_files
+from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.household_prompt import HouseholdStyle
+from edge_router.tasks.alfworld.react_prompt import ReactStyle
+from edge_router.tasks.games import Found, GameRef
+from edge_router.tasks.household.expert import Expert, understand
+from edge_router.tasks.household.rules import REFUSED
+from edge_router.tasks.protocol import Finding, Message, Opening, PromptStyle, Task
+
+
+class Alfworld(Task):
+    """Household games; `Task` has the contract of every method."""
+
+    name = game_files.NAME
+    splits = game_files.SPLITS
+    styles = MappingProxyType(
+        {style.name: style for style in (HouseholdStyle(), ReactStyle())},
+    )
+    default_style = ReactStyle.name
+
+    def games(self, split: str | None = None, folder: str | Path | None = None) -> Found:
+        return game_files.games_of(folder, split)
+
+    def open(self, game: GameRef) -> AlfworldGame:
+        return AlfworldGame(game.path)
+
+    def refused(self, observation: str) -> bool:
+        return observation == REFUSED
+
+    def first_game(self, games: Sequence[GameRef]) -> str:
+        return game_files.default_game(games)
+
+    def load_ahead(self) -> None:
+        engine.load_ahead()
+
+    def player(self, opening: Opening) -> Expert:
+        return Expert(opening)
+
+    def why_lost(self, goal: str, actions: Sequence[str]) -> str:
+        """By the object: never found, another one taken, or the right one and no time left."""
+        try:
+            wanted = understand(goal).object
+        except ValueError:
+            return "lost"
+        words = [action.split() for action in actions]
+        taken = [w[1] for w in words if len(w) > 1 and w[0] == "take"]
+        if not taken:
+            return "not found"
+        return "out of steps" if wanted in taken else "wrong object"
+
+    def calibration(self, style: PromptStyle) -> Iterator[list[Message]]:
+        return calibration.calibration(style)
+
+    def verification(self, style: PromptStyle) -> Iterator[list[Message]]:
+        return calibration.verification(style)
+
+    def examine(self) -> Iterator[Finding]:
+        for split in self.splits:
+            yield from _games(split)
+        if os.environ.get("ALFWORLD_DATA") is None:
+            yield Finding(
+                "ALFWORLD_DATA",
+                "not set: our own games are played",
+                "for the official games set it to a folder and run alfworld-download",
+            )
+        yield _engine()
+
+
+def _games(split: str) -> Iterator[Finding]:
+    """A split that is there; of the official ones, nobody has to have any."""
+    try:
+        games = game_files.split_games(split)
+    except UserError as error:
+        if split == game_files.GENERATED:
+            yield Finding("games generated", str(error), "install edge-router again", True)
+        return
+    yield Finding(f"games {split}", f"{len(games)} in {games[0].path.parents[2]}")
+
+
+def _engine() -> Finding:
+    """The game engine, really loaded: it needs a temporary folder with room that runs programs."""
+    what, where = "game engine", engine.temporary_folder()
+    try:
+        engine.new_engine()
+    except MachineError as error:
+        return Finding(what, str(error), "nothing can be played before", stops=True)
+    return Finding(what, f"loads; temporary folder {where}")
