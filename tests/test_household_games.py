@@ -18,7 +18,7 @@ from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from edge_router.tasks.alfworld.generate import Drawn, expert_plan, generate_games, prove
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.pddl import load_game, read_world, write_game
-from edge_router.tasks.household.world import TASK_KINDS
+from edge_router.tasks.household.rules import KIND_NAMES
 from tests.household_walks import walk
 
 GAMES = find_games(SHIPPED)
@@ -45,7 +45,7 @@ def _stock_config(folder: Path) -> dict[str, Any]:
 
 def test_at_least_ten_games_of_each_type_are_shipped() -> None:
     counts = Counter(g.kind for g in GAMES)
-    assert set(counts) == set(TASK_KINDS)
+    assert set(counts) == set(KIND_NAMES)
     assert min(counts.values()) >= 10
     assert sum(f.stat().st_size for f in SHIPPED.rglob("*") if f.is_file()) < 6_000_000
 
@@ -73,7 +73,7 @@ def _stock_play(stock: Any, file: Path) -> list[bool]:
 
 
 def test_stock_alfworld_wins_one_shipped_game_of_each_type_by_its_plan(stock: Any) -> None:
-    for kind in TASK_KINDS:
+    for kind in KIND_NAMES:
         file = min(
             (g.path for g in GAMES if g.kind == kind),
             key=lambda f: f.stat().st_size,
@@ -113,7 +113,7 @@ def test_no_shipped_problem_is_an_official_one() -> None:
 def test_generated_games_take_turns_in_type_and_are_proven(tmp_path: Path) -> None:
     told: list[Drawn] = []
     games = generate_games(6, seed=3, out=tmp_path / "new", progress=told.append)
-    assert [g.kind for g in games] == list(TASK_KINDS)
+    assert [g.kind for g in games] == list(KIND_NAMES)
     assert [t.game for t in told] == games
     assert [t.done for t in told] == [1, 2, 3, 4, 5, 6]
     assert find_games(tmp_path / "new") == sorted(games, key=lambda g: g.id)

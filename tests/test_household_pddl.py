@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from edge_router.tasks.household.pddl import load_game, read_world, write_game
+from edge_router.tasks.household.rules import KIND_NAMES
 from edge_router.tasks.household.world import (
-    TASK_KINDS,
     Goal,
     Item,
     Receptacle,
@@ -75,7 +75,7 @@ def worlds(draw: st.DrawFn) -> World:
     pairs = [(r.role, kind_of(t)) for r in house.values() for t in things]
     sentence = draw(st.text(string.ascii_lowercase + " ,'-", min_size=1, max_size=30))
     goal = Goal(
-        kind=draw(st.sampled_from(TASK_KINDS)),
+        kind=draw(st.sampled_from(KIND_NAMES)),
         object=draw(st.sampled_from(THINGS)),
         target=draw(st.sampled_from(PLACES)),
         sentence=sentence + ".",

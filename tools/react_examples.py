@@ -25,7 +25,7 @@ from edge_router.tasks.alfworld.react_prompt import EXAMPLES_FILE
 from edge_router.tasks.alfworld.react_sentences import sentence
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.household.expert import Expert
-from edge_router.tasks.household.world import TASK_KINDS
+from edge_router.tasks.household.rules import KIND_NAMES
 from edge_router.tasks.scripted import scripted_steps
 
 SEED: Final = 20_270_101
@@ -64,7 +64,7 @@ def examples() -> Iterator[dict[str, object]]:
     with tempfile.TemporaryDirectory() as folder:
         games = generate_games(GAMES, SEED, Path(folder, "games"))
         played = [example for example in map(play, games) if example is not None]
-    for kind in TASK_KINDS:
+    for kind in KIND_NAMES:
         of_kind = [example for example in played if example["kind"] == kind][:PER_KIND]
         if len(of_kind) < PER_KIND:
             sys.exit(f"only {len(of_kind)} games of {kind} are fit to be an example")

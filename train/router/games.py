@@ -24,7 +24,7 @@ from edge_router.tasks.alfworld.simulated import SimulatedGame
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.pddl import read_world
-from edge_router.tasks.household.world import TASK_KINDS
+from edge_router.tasks.household.rules import KIND_NAMES
 from edge_router.tasks.protocol import Game
 
 SETS = ("train", "select", "test")
@@ -55,7 +55,7 @@ class DrawnGame:
 
     @property
     def kind(self) -> str:
-        return TASK_KINDS[self.index % len(TASK_KINDS)]
+        return KIND_NAMES[self.index % len(KIND_NAMES)]
 
     def open(self) -> SimulatedGame:
         """The world of a key is the same in every run."""

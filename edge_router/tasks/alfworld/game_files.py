@@ -17,7 +17,7 @@ from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
 from edge_router.tasks.games import Found, GameRef, left_out, nearest
 from edge_router.tasks.household.pddl_write import DATA_FILE, GAME_FILE
-from edge_router.tasks.household.world import TASK_KINDS
+from edge_router.tasks.household.rules import KIND_NAMES
 
 NAME = "alfworld"  # the task's
 GENERATED = "generated"
@@ -159,7 +159,7 @@ def _game(file: Path) -> GameRef | str:
     if not (trial / DATA_FILE).is_file():
         return f"without {DATA_FILE}"
     kind = task_kind(file)
-    if kind not in TASK_KINDS:
+    if kind not in KIND_NAMES:
         return "of another task type than ALFWorld's six"
     return _unsolvable(file) or GameRef(game_id, file, kind, NAME)
 
@@ -167,7 +167,7 @@ def _game(file: Path) -> GameRef | str:
 def task_kind(file: Path) -> str:
     """The task type in the folder's name, else in `traj_data.json`; '' when neither tells."""
     kind = file.parent.parent.name.split("-", 1)[0]
-    if kind in TASK_KINDS:
+    if kind in KIND_NAMES:
         return kind
     try:
         return str(read_object(file.parent / DATA_FILE, "a game's data")["task_type"])

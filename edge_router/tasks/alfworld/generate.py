@@ -22,8 +22,9 @@ from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.pddl import load_game
 from edge_router.tasks.household.pddl_write import spelling, write_game
+from edge_router.tasks.household.rules import KIND_NAMES
 from edge_router.tasks.household.simulator import Simulator
-from edge_router.tasks.household.world import TASK_KINDS, World
+from edge_router.tasks.household.world import World
 from edge_router.tasks.scripted import scripted_steps
 
 MAX_REDRAWS = 20
@@ -85,7 +86,7 @@ def _empty_folder(out: str | Path) -> Path:
 def _draw_proven(seed: int, index: int, count: int, desk: Path) -> Drawn:
     """Draw and write games into `desk` until one is won on the real engine."""
     rng = Random(f"games {seed} {index}")
-    kind = TASK_KINDS[index % len(TASK_KINDS)]
+    kind = KIND_NAMES[index % len(KIND_NAMES)]
     for dropped in range(MAX_REDRAWS):
         world = draw_world(rng, kind)
         world = replace(world, id=_game_id(world, seed, index))

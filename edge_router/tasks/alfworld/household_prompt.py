@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 
+from edge_router.tasks.household.rules import REFUSED, TREATMENTS
 from edge_router.tasks.household.world import ENTITY
 from edge_router.tasks.parse import MARKER, Parsed, parse_step
 from edge_router.tasks.protocol import Message, Opening
@@ -26,12 +27,13 @@ from edge_router.tasks.protocol import Message, Opening
 _REPLIES = (
     (re.compile(r"You pick up the (.+) from the (.+)\."), "took {0} from {1}"),
     (re.compile(r"You move the (.+) to the (.+)\."), "moved {0} to {1}"),
-    (re.compile(r"You clean the (.+) using the (.+)\."), "cleaned {0} with {1}"),
-    (re.compile(r"You heat the (.+) using the (.+)\."), "heated {0} with {1}"),
-    (re.compile(r"You cool the (.+) using the (.+)\."), "cooled {0} with {1}"),
+    *(
+        (re.compile(rf"You {verb} the (.+) using the (.+)\."), f"{verb}ed {{0}} with {{1}}")
+        for verb in TREATMENTS
+    ),
     (re.compile(r"You turn on the (.+)\."), "used {0}"),
     (re.compile(r"You close the (.+)\."), "at {0}: closed"),
-    (re.compile(r"Nothing happens\."), "nothing happens"),
+    (re.compile(re.escape(REFUSED)), "nothing happens"),
 )
 
 

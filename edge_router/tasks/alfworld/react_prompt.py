@@ -12,12 +12,13 @@ as one text; turns are what chat models are trained on.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from edge_router.tasks.household.expert import understand
+from edge_router.tasks.household.rules import SIMPLE
 from edge_router.tasks.parse import MARKER, Parsed, parse_step
 from edge_router.tasks.protocol import Message, Opening
 
@@ -32,16 +33,6 @@ You can hold one thing. Closed places must be opened before you can see or take 
 "Nothing happens." means that the command was not possible.
 Answer every turn with one short thought and then one command on a line of its own \
 that begins with ">"."""
-
-# What tells ALFWorld's goals apart, the first that fits.
-_KINDS: Final = (
-    (re.compile(r"\btwo\b"), "pick_two_obj_and_place"),
-    (re.compile(r"\bclean\b"), "pick_clean_then_place_in_recep"),
-    (re.compile(r"\b(hot|heat)\b"), "pick_heat_then_place_in_recep"),
-    (re.compile(r"\bcool\b"), "pick_cool_then_place_in_recep"),
-    (re.compile(r"\b(look at|examine)\b"), "look_at_obj_in_light"),
-    (re.compile(""), "pick_and_place_simple"),
-)
 
 
 class ReactStyle:
@@ -97,8 +88,11 @@ def examples(kind: str) -> tuple[Example, ...]:
 
 
 def kind_of_goal(goal: str) -> str:
-    """The type of the games with such a goal."""
-    return next(kind for pattern, kind in _KINDS if pattern.search(goal))
+    """The type of the games with such a goal; the simplest one for a sentence of another kind."""
+    try:
+        return understand(goal).kind.name
+    except ValueError:
+        return SIMPLE.name
 
 
 def opening_messages(opening: Opening) -> list[Message]:

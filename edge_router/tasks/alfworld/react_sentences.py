@@ -6,6 +6,8 @@ importance matrix is measured on.
 
 from __future__ import annotations
 
+from edge_router.tasks.household.rules import TREATMENTS
+
 
 def sentence(thought: str, action: str, wanted: str) -> str:
     """The expert's thought before `action` as a person would say it."""
@@ -24,7 +26,7 @@ def sentence(thought: str, action: str, wanted: str) -> str:
             "use": f"{item} is here. I turn it on.",
             "open": f"{place} is closed, so I open it.",
         }.get(verb, f"I saw {item} at {place}, so I go there.")
-    if words[0] in ("heat", "cool", "clean"):
+    if words[0] in TREATMENTS:
         item, station = " ".join(words[1:3]), " ".join(words[4:])
         if verb == "go":
             return f"I have {item}. It must be {words[0]}ed, so I go to {station}."

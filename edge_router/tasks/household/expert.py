@@ -18,48 +18,45 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 
 from edge_router.tasks.household.facts import search_order
-from edge_router.tasks.household.rules import REFUSED
+from edge_router.tasks.household.rules import KINDS, REFUSED, TREATMENTS, GameKind
 from edge_router.tasks.household.world import ENTITY, kind_of
 from edge_router.tasks.protocol import Opening
 
 PLAN_LIMIT = 40  # longer than a 50-step episode can visit
-
-# what a task asks to be done to the object, and where
-TREATMENTS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
-_SENTENCES = (
-    (re.compile(r"put a (clean|hot|cool) (\w+) in (\w+)"), "state"),
-    (re.compile(r"(clean|heat|cool) some (\w+) and put it in (\w+)"), "state"),
-    (re.compile(r"(?:put two|find two) (\w+) (?:and put them )?in (\w+)"), "two"),
-    (re.compile(r"(?:look at|examine the) (\w+) (?:under|with) the (\w+)"), "look"),
-    (re.compile(r"put (?:a|some) (\w+) (?:in|on) (\w+)"), "put"),
-)
+_TREATED = tuple(f"You {verb} " for verb in TREATMENTS)
 
 
 @dataclass(frozen=True)
 class Wish:
-    """A task sentence, understood. `treatment` is "", "clean", "heat" or "cool"."""
+    """A goal, understood: kinds of things, not their numbers."""
 
     object: str
-    target: str
-    treatment: str = ""
-    count: int = 1
-    look: bool = False
+    target: str  # where the object belongs, or the lamp
+    kind: GameKind
 
 
-def understand(sentence: str) -> Wish:
-    """Read one of ALFWorld's task sentences; raises ValueError for any other."""
-    for pattern, form in _SENTENCES:
-        match = pattern.search(sentence)
-        if match is None:
-            continue
-        if form == "state":
-            word, thing, place = match.groups()
-            return Wish(thing, place, treatment="heat" if word == "hot" else word)
-        thing, place = match.groups()
-        return Wish(thing, place, count=2 if form == "two" else 1, look=form == "look")
-    raise ValueError(f"not one of ALFWorld's task sentences: {sentence!r}")
+def understand(goal: str) -> Wish:
+    """Read one of ALFWorld's goals; raises ValueError for any other sentence."""
+    for kind in KINDS.values():
+        for pattern in _patterns(kind):
+            if match := pattern.search(goal):
+                return Wish(match["o"], match["r"], kind)
+    raise ValueError(f"not one of ALFWorld's goals: {goal!r}")
+
+
+@cache
+def _patterns(kind: GameKind) -> tuple[re.Pattern[str], ...]:
+    """The forms of a kind's goals; which article and which preposition says nothing."""
+    patterns = []
+    for goal in kind.goals:
+        form = goal.removesuffix(".").format(o=r"(?P<o>\w+)", r=r"(?P<r>\w+)")
+        form = re.sub(r"\b(a|some) ", "(?:a|some) ", form)
+        form = re.sub(r" (in|on) (?=\()", " (?:in|on) ", form)
+        patterns.append(re.compile(form))
+    return tuple(patterns)
 
 
 def plan_for(wanted: str, room: list[str]) -> list[str]:
@@ -111,7 +108,7 @@ class Expert:
             m.seen.pop(m.holding, None)
         elif reply.startswith("You move"):
             self._moved(entities[0], entities[1])
-        elif reply.startswith(("You clean", "You heat", "You cool")):
+        elif reply.startswith(_TREATED):
             m.treated.add(entities[0])
         elif "you see" in reply or reply.endswith("is closed."):
             self._saw(reply, entities)
@@ -140,7 +137,7 @@ class Expert:
     def _choose_destination(self, item: str) -> None:
         """A two-object task starts where one of the objects already lies."""
         m, wish = self.memory, self.wish
-        if wish.count == 2 and kind_of(item) == wish.object:
+        if wish.kind.count == 2 and kind_of(item) == wish.object:
             if kind_of(m.at) == wish.target and not m.placed:
                 self.destination = m.at
             if m.at == self.destination:
@@ -167,12 +164,12 @@ class Expert:
 
     def _use_held(self) -> tuple[str, str]:
         m, wish = self.memory, self.wish
-        if wish.look:
+        if wish.kind.in_light:
             return self._light()
-        if wish.treatment and m.holding not in m.treated:
-            kind = TREATMENTS[wish.treatment]
-            station = next((r for r in self.room if kind_of(r) == kind), "")
-            thought = f"{wish.treatment} {m.holding} with {station}"
+        treatment = wish.kind.treatment
+        if treatment is not None and m.holding not in m.treated:
+            station = next((r for r in self.room if kind_of(r) == treatment.station), "")
+            thought = f"{treatment.verb} {m.holding} with {station}"
             return thought, (thought if m.at == station else f"go to {station}")
         return self._bring(self.destination, f"bring {m.holding} to {self.destination}")
 

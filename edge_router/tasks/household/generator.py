@@ -17,9 +17,9 @@ from collections import Counter
 
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.facts import can_contain, facts, receptacle_kinds
+from edge_router.tasks.household.rules import KIND_NAMES, KINDS, SIMPLE
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import (
-    TASK_KINDS,
     Goal,
     Item,
     Receptacle,
@@ -33,24 +33,6 @@ STEP_LIMIT = 50
 MAX_RECEPTACLES = 54  # the largest official kitchen
 MAX_TRIES = 200
 
-SENTENCES = {
-    "pick_and_place_simple": ("put a {o} in {r}.", "put some {o} on {r}."),
-    "look_at_obj_in_light": ("look at {o} under the {r}.", "examine the {o} with the {r}."),
-    "pick_clean_then_place_in_recep": (
-        "put a clean {o} in {r}.",
-        "clean some {o} and put it in {r}.",
-    ),
-    "pick_heat_then_place_in_recep": ("put a hot {o} in {r}.", "heat some {o} and put it in {r}."),
-    "pick_cool_then_place_in_recep": ("put a cool {o} in {r}.", "cool some {o} and put it in {r}."),
-    "pick_two_obj_and_place": ("put two {o} in {r}.", "find two {o} and put them in {r}."),
-}
-# what a task kind asks of its object, and the station it needs
-NEEDS = {
-    "pick_clean_then_place_in_recep": ("cleanable", "sinkbasin"),
-    "pick_heat_then_place_in_recep": ("heatable", "microwave"),
-    "pick_cool_then_place_in_recep": ("coolable", "fridge"),
-}
-
 
 def draw_world(
     rng: random.Random, kind: str | None = None, *, novel: float = 0.3, name: str = ""
@@ -60,7 +42,7 @@ def draw_world(
     Raises RuntimeError if MAX_TRIES draws in a row cannot be won, which would
     mean that the tables ask for something impossible.
     """
-    kind = kind or rng.choice(TASK_KINDS)
+    kind = kind or rng.choice(KIND_NAMES)
     for _ in range(MAX_TRIES):
         world = _draw(rng, kind, novel, name)
         if world is not None and expert_wins(world):
@@ -80,14 +62,15 @@ def expert_wins(world: World) -> bool:
 def _draw(rng: random.Random, kind: str, novel: float, name: str) -> World | None:
     room, thing, target = _novel_goal(rng, kind) if rng.random() < novel else _known_goal(rng, kind)
     scene = rng.choice(facts()["rooms"][room]["scenes"])
-    needed = [target] if kind != "look_at_obj_in_light" else []
-    if kind in NEEDS:
-        needed.append(NEEDS[kind][1])
+    rules = KINDS[kind]
+    needed = [] if rules.in_light else [target]
+    if rules.treatment is not None:
+        needed.append(rules.treatment.station)
     receptacles = _draw_receptacles(rng, room, needed)
     items = _draw_items(rng, room, receptacles, kind, thing, target)
     if items is None:
         return None
-    sentence = rng.choice(SENTENCES[kind]).format(o=thing, r=target)
+    sentence = rng.choice(rules.goals).format(o=thing, r=target)
     return World(
         id=name or f"{kind}-{thing}-{target}-{scene}",
         scene=scene,
@@ -116,16 +99,17 @@ def _known_goal(rng: random.Random, kind: str) -> tuple[str, str, str]:
 def _novel_goal(rng: random.Random, kind: str) -> tuple[str, str, str]:
     """Any object and target that fit the task and the room."""
     rooms = facts()["rooms"]
-    if kind == "look_at_obj_in_light":
+    if KINDS[kind].in_light:
         room = rng.choice(["bedroom", "living room"])
         lamps = [k for k in rooms[room]["items"] if k in ("desklamp", "floorlamp")]
         things = [k for k in rooms[room]["items"] if "pickupable" in facts()["properties"][k]]
         return room, rng.choice(things), rng.choice(lamps)
-    able, station = NEEDS.get(kind, ("pickupable", ""))
+    treatment = KINDS[kind].treatment
+    able = treatment.able if treatment else "pickupable"
     choices = [
         (room, thing, target)
         for room, tables in rooms.items()
-        if not station or station in tables["receptacles"]
+        if treatment is None or treatment.station in tables["receptacles"]
         for thing in tables["items"]
         if {able, "pickupable"} <= set(facts()["properties"][thing])
         for target in tables["receptacles"]
@@ -174,25 +158,25 @@ def _draw_items(
     rng: random.Random,
     room: str,
     receptacles: dict[str, Receptacle],
-    task: str,
+    kind: str,
     thing: str,
     target: str,
 ) -> dict[str, Item] | None:
     """All items with their places; None where the goal's own items find no place."""
     tables = facts()["rooms"][room]["items"]
-    lamp = target if task == "look_at_obj_in_light" else ""
-    wanted = 2 if task == "pick_two_obj_and_place" else 1
+    rules = KINDS[kind]
+    lamp = target if rules.in_light else ""
     items: list[Item] = []
-    for kind in sorted({*tables, thing} | ({lamp} if lamp else set())):
-        at_least = wanted if kind == thing else int(kind == lamp)
-        count = _draw_count(rng, tables.get(kind, [1]), at_least)
-        avoid = target if kind == thing and task == "pick_and_place_simple" else ""
+    for item in sorted({*tables, thing} | ({lamp} if lamp else set())):
+        at_least = rules.count if item == thing else int(item == lamp)
+        count = _draw_count(rng, tables.get(item, [1]), at_least)
+        avoid = target if item == thing and rules is SIMPLE else ""  # it would be won at once
         placed = 0
         for _ in range(count):
-            place = _draw_place(rng, kind, receptacles, avoid)
+            place = _draw_place(rng, item, receptacles, avoid)
             if place is not None:
                 placed += 1
-                items.append(_make_item(rng, f"{kind} {placed}", place, receptacles))
+                items.append(_make_item(rng, f"{item} {placed}", place, receptacles))
         if placed < at_least:
             return None
     by_name = {item.name: item for item in sorted(items, key=lambda i: listing_key(i.name))}

@@ -16,8 +16,8 @@ from typing import Any
 from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
 from edge_router.tasks.household.pddl_write import DATA_FILE, GAME_FILE, write_game
+from edge_router.tasks.household.rules import IN_LIGHT, KINDS, PREDICATES, SIMPLE, TWO
 from edge_router.tasks.household.world import (
-    TASK_KINDS,
     Goal,
     Item,
     Receptacle,
@@ -33,24 +33,10 @@ GAME_KEYS = ("pddl_domain", "grammar", "pddl_problem")
 _TOKEN = re.compile(r";[^\n]*|[()]|[^\s();]+")
 _TASK_SENTENCE = re.compile(r"Your task is to: ([^\"\n]*)\"")
 _OWN_LOCATION = re.compile(r"loc_bar_(\d+)")
-_FLAGS = {
-    "pickupable": "pickupable",
-    "cleanable": "cleanable",
-    "heatable": "heatable",
-    "coolable": "coolable",
-    "toggleable": "toggleable",
-    "sliceable": "sliceable",
-    "isreceptacleobject": "container",
-    "isclean": "clean",
-    "ishot": "hot",
-    "iscool": "cool",
-    "istoggled": "toggled",
-    "issliced": "sliced",
-}
+# The engine lower-cases a problem, and so does `_tree`.
+_FLAGS = {predicate.lower(): flag for flag, predicate in PREDICATES.items()}
 _GOAL_STATES = {
-    "isclean": "pick_clean_then_place_in_recep",
-    "ishot": "pick_heat_then_place_in_recep",
-    "iscool": "pick_cool_then_place_in_recep",
+    PREDICATES[kind.treatment.state].lower(): kind for kind in KINDS.values() if kind.treatment
 }
 
 Facts = dict[str, list[tuple[str, ...]]]
@@ -222,12 +208,12 @@ def _goal(tree: list[Any], sentence: str) -> Goal:
     if "istoggled" in predicates:
         lamp = next(c[1] for c in conditions if c[0] == "istoggled")
         held = next(c[2] for c in conditions if c[0] == "holds")
-        return Goal(TASK_KINDS[1], types[held], types[lamp], sentence)
+        return Goal(IN_LIGHT.name, types[held], types[lamp], sentence)
     item, receptacle = next(c[1:] for c in conditions if c[0] == "inreceptacle")
-    kind = TASK_KINDS[5] if "=" in predicates else TASK_KINDS[0]
+    kind = TWO if "=" in predicates else SIMPLE
     for predicate in predicates & _GOAL_STATES.keys():
         kind = _GOAL_STATES[predicate]
-    return Goal(kind, types[item], types[receptacle], sentence)
+    return Goal(kind.name, types[item], types[receptacle], sentence)
 
 
 def _conditions(tree: list[Any]) -> Iterator[list[str]]:

@@ -10,12 +10,13 @@ import importlib.util
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from edge_router.files.whole import write_text
+from edge_router.tasks.household.rules import KINDS, KNIVES, PREDICATES, TREATMENTS
 from edge_router.tasks.household.world import (
     Goal,
     Item,
@@ -44,27 +45,8 @@ _KINDS = """
     ToiletPaperRoll Tomato Towel TowelHolder Vase Watch WateringCan Window WineBottle
 """
 _SPELLING = {kind.lower(): kind for kind in _KINDS.split()}
-_ITEM_FACTS = (
-    ("pickupable", "pickupable"),
-    ("cleanable", "cleanable"),
-    ("heatable", "heatable"),
-    ("coolable", "coolable"),
-    ("toggleable", "toggleable"),
-    ("sliceable", "sliceable"),
-    ("container", "isReceptacleObject"),
-    ("clean", "isClean"),
-    ("hot", "isHot"),
-    ("cool", "isCool"),
-    ("toggled", "isToggled"),
-    ("sliced", "isSliced"),
-)
-_DOMAIN_RTYPES = ("fridge", "microwave", "sinkbasin")  # kinds the domain's actions name
-_DOMAIN_OTYPES = ("butterknife", "knife")
-_STATES = {
-    "pick_clean_then_place_in_recep": ("cleanable", "isClean"),
-    "pick_heat_then_place_in_recep": ("heatable", "isHot"),
-    "pick_cool_then_place_in_recep": ("coolable", "isCool"),
-}
+# Kinds that the domain's actions name: they must be there, in the house or not.
+_DOMAIN_RTYPES = tuple(treatment.station for treatment in TREATMENTS.values())
 _SENTENCE = re.compile(r"[A-Za-z0-9 ,'-]+")  # what the grammar takes as plain text
 
 
@@ -121,7 +103,7 @@ def _write_json(path: Path, data: dict[str, Any]) -> Path:
 
 def _traj_data(world: World, trial: str) -> dict[str, Any]:
     goal = world.goal
-    in_light = goal.kind == "look_at_obj_in_light"
+    in_light = KINDS[goal.kind].in_light
     return {
         "task_id": trial,
         "task_type": goal.kind,
@@ -166,7 +148,7 @@ def _problem(world: World, trial: str) -> Iterator[str]:
     goal_rkinds, goal_okinds = _goal_kinds(world.goal)
     for kind in sorted(rkinds | goal_rkinds | {*_DOMAIN_RTYPES}):
         yield f" {spelling(kind)}Type - rtype"
-    for kind in sorted(okinds | goal_okinds | {*_DOMAIN_OTYPES}):
+    for kind in sorted(okinds | goal_okinds | {*KNIVES}):
         yield f" {spelling(kind)}Type - otype"
     for name in sorted(world.items, key=listing_key):
         yield f" {ids[name]} - object"
@@ -213,7 +195,7 @@ def _item_facts(item: Item, ids: dict[str, str]) -> Iterator[str]:
     yield f" (objectType {own} {spelling(item.kind)}Type)"
     if item.location >= 0:
         yield f" (objectAtLocation {own} {_location(item.location)})"
-    for flag, predicate in _ITEM_FACTS:
+    for flag, predicate in PREDICATES.items():
         if getattr(item, flag):
             yield f" ({predicate} {own})"
     for place in item.places:
@@ -224,7 +206,7 @@ def _item_facts(item: Item, ids: dict[str, str]) -> Iterator[str]:
 
 def _goal_kinds(goal: Goal) -> tuple[set[str], set[str]]:
     """The receptacle kinds and the item kinds that a goal names."""
-    if goal.kind == "look_at_obj_in_light":
+    if KINDS[goal.kind].in_light:
         return set(), {goal.object, goal.target}
     return {goal.target}, {goal.object}
 
@@ -232,14 +214,15 @@ def _goal_kinds(goal: Goal) -> tuple[set[str], set[str]]:
 def _goal(goal: Goal) -> Iterator[str]:
     """ALFRED's goals, condition for condition."""
     object_type, target_type = f"{spelling(goal.object)}Type", f"{spelling(goal.target)}Type"
-    if goal.kind == "look_at_obj_in_light":
+    kind = KINDS[goal.kind]
+    if kind.in_light:
         yield "(:goal (and"
         yield " (exists (?ot - object ?r - receptacle ?a - agent ?l - location) (and"
         yield f"  (objectType ?ot {target_type}) (toggleable ?ot) (isToggled ?ot)"
         yield "  (receptacleAtLocation ?r ?l) (atLocation ?a ?l) (inReceptacle ?ot ?r)))"
         yield " (exists (?o - object ?a - agent) (and"
         yield f"  (objectType ?o {object_type}) (holds ?a ?o)))))"
-    elif goal.kind == "pick_two_obj_and_place":
+    elif kind.count == 2:
         yield "(:goal (and (exists (?r - receptacle) (exists (?o1 - object) (and"
         yield f" (objectType ?o1 {object_type}) (receptacleType ?r {target_type})"
         yield " (inReceptacle ?o1 ?r)"
@@ -248,11 +231,8 @@ def _goal(goal: Goal) -> Iterator[str]:
         yield "  (inReceptacle ?o2 ?r))))))))"
     else:
         yield "(:goal (and (exists (?r - receptacle) (exists (?o - object) (and"
-        yield from _join(_STATES.get(goal.kind, ()))
+        if (needed := kind.treatment) is not None:
+            yield f" ({PREDICATES[needed.able]} ?o)"
+            yield f" ({PREDICATES[needed.state]} ?o)"
         yield f" (objectType ?o {object_type}) (receptacleType ?r {target_type})"
         yield " (inReceptacle ?o ?r))))))"
-
-
-def _join(predicates: Iterable[str]) -> Iterator[str]:
-    for predicate in predicates:
-        yield f" ({predicate} ?o)"

@@ -14,18 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 
-from edge_router.tasks.household.rules import REFUSED
+from edge_router.tasks.household.rules import KINDS, KNIVES, REFUSED, TREATMENTS, Treatment
 from edge_router.tasks.household.world import Item, Receptacle, World, kind_of, listing_key
 from edge_router.tasks.protocol import Opening, Reply
 
 MIDDLE = "You are in the middle of a room. Looking quickly around you, you see"
-KNIVES = ("knife", "butterknife")
-STATIONS = {  # verb -> the receptacle kind it needs, what the item must be
-    "heat": ("microwave", "heatable"),
-    "clean": ("sinkbasin", "cleanable"),
-    "cool": ("fridge", "coolable"),
-}
 HELP = """
 Available commands:
   look:                             look around your current location
@@ -54,9 +49,7 @@ COMMANDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("move", rf"move {ENTITY} to {ENTITY}"),
         ("examine", rf"examine {ENTITY}"),
         ("use", rf"use {ENTITY}"),
-        ("heat", rf"heat {ENTITY} with {ENTITY}"),
-        ("clean", rf"clean {ENTITY} with {ENTITY}"),
-        ("cool", rf"cool {ENTITY} with {ENTITY}"),
+        *((verb, rf"{verb} {ENTITY} with {ENTITY}") for verb in TREATMENTS),
         ("slice", rf"slice {ENTITY} with {ENTITY}"),
     )
 )
@@ -122,9 +115,9 @@ class Simulator:
         """What can be done at receptacle `r` with the item in the hand."""
         if (r.opened or not r.openable) and (r.role, held.kind) in self.world.can_contain:
             yield f"move {held.name} to {r.name}"
-        for verb, (station, able) in STATIONS.items():
-            if r.role == station and getattr(held, able):
-                yield f"{verb} {held.name} with {r.name}"
+        for treatment in TREATMENTS.values():
+            if r.role == treatment.station and getattr(held, treatment.able):
+                yield f"{treatment.verb} {held.name} with {r.name}"
 
     def _item_commands(self, item: Item) -> Iterator[str]:
         places = [r for p in item.places if (r := self._receptacle_here(p)) is not None]
@@ -171,7 +164,8 @@ class Simulator:
         for verb, pattern in COMMANDS:
             match = pattern.fullmatch(command)
             if match:
-                answer: str | None = getattr(self, f"_{verb}")(*match.groups())
+                treat = partial(self._treat, TREATMENTS[verb]) if verb in TREATMENTS else None
+                answer: str | None = (treat or getattr(self, f"_{verb}"))(*match.groups())
                 return answer if answer is not None else REFUSED
         return REFUSED
 
@@ -258,34 +252,17 @@ class Simulator:
         item.toggled = True
         return f"You turn on the {name}."
 
-    def _treat(self, verb: str, name: str, place: str) -> Item | None:
-        place_kind, able = STATIONS[verb]
+    def _treat(self, treatment: Treatment, name: str, place: str) -> str | None:
         r = self._receptacle_here(place)
-        if r is None or r.role != place_kind or self.holding != name:
+        if r is None or r.role != treatment.station or self.holding != name:
             return None
         item = self.world.items[name]
-        return item if getattr(item, able) else None
-
-    def _heat(self, name: str, place: str) -> str | None:
-        item = self._treat("heat", name, place)
-        if item is None:
+        if not getattr(item, treatment.able):
             return None
-        item.hot, item.cool = True, False
-        return f"You heat the {name} using the {place}."
-
-    def _clean(self, name: str, place: str) -> str | None:
-        item = self._treat("clean", name, place)
-        if item is None:
-            return None
-        item.clean = True
-        return f"You clean the {name} using the {place}."
-
-    def _cool(self, name: str, place: str) -> str | None:
-        item = self._treat("cool", name, place)
-        if item is None:
-            return None
-        item.cool, item.hot = True, False
-        return f"You cool the {name} using the {place}."
+        setattr(item, treatment.state, True)
+        if treatment.undoes:
+            setattr(item, treatment.undoes, False)
+        return f"You {treatment.verb} the {name} using the {place}."
 
     def _slice(self, name: str, knife: str) -> str | None:
         item = self.world.items.get(name)
@@ -300,22 +277,22 @@ class Simulator:
 
     def goal_holds(self) -> bool:
         goal = self.world.goal
-        if goal.kind == "look_at_obj_in_light":
+        kind = KINDS[goal.kind]
+        if kind.in_light:
             return self._holds_in_light()
-        able, state = _NEEDS.get(goal.kind, ("", ""))
+        needed = kind.treatment
         fitting = [
             item
             for item in self.world.items.values()
             if item.kind == goal.object
-            and (not able or (getattr(item, able) and getattr(item, state)))
+            and (needed is None or (getattr(item, needed.able) and getattr(item, needed.state)))
         ]
         per_place: dict[str, int] = {}
         for item in fitting:
             for place in item.places:
                 if self.world.receptacles[place].role == goal.target:
                     per_place[place] = per_place.get(place, 0) + 1
-        wanted = 2 if goal.kind == "pick_two_obj_and_place" else 1
-        return any(count >= wanted for count in per_place.values())
+        return any(count >= kind.count for count in per_place.values())
 
     def _holds_in_light(self) -> bool:
         goal = self.world.goal
@@ -326,13 +303,6 @@ class Simulator:
             item.kind == goal.target and item.toggled and here.intersection(item.places)
             for item in self.world.items.values()
         )
-
-
-_NEEDS = {
-    "pick_clean_then_place_in_recep": ("cleanable", "clean"),
-    "pick_heat_then_place_in_recep": ("heatable", "hot"),
-    "pick_cool_then_place_in_recep": ("coolable", "cool"),
-}
 
 
 def describe(item: Item) -> str:

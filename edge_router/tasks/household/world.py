@@ -13,14 +13,6 @@ from copy import copy
 from dataclasses import dataclass, field
 
 ENTITY = re.compile(r"\b([a-z]+ \d+)\b")  # "cabinet 3" in a sentence
-TASK_KINDS = (
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-)
 
 
 def kind_of(name: str) -> str:
@@ -91,7 +83,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Goal:
-    """`kind` is one of TASK_KINDS; `target` is the receptacle kind, or the lamp's for look_at."""
+    """`kind` is one of `rules.KINDS`; `target` a receptacle kind, or the lamp's."""
 
     kind: str
     object: str
