@@ -146,6 +146,49 @@ def test_a_name_that_the_engine_would_format_or_not_hold_is_refused(
         AlfworldGame(file).reset()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("#look.feedback#", "#intro#"),
+        ("#look.feedback#", "#look.feedback##intro#"),
+        ("#look.feedback#", "[{#intro# | at(agent, l)}]"),
+        ("Your task is to: ", "Your task is to: #intro#"),  # by way of another rule
+    ],
+)
+def test_a_rule_that_expands_into_itself_is_refused(old: str, new: str, tmp_path: Path) -> None:
+    file = changed(tmp_path, "grammar", old, new)
+    with pytest.raises(
+        UserError, match=r"is refused: .*rule '(intro|task)' expands into itself"
+    ) as told:
+        AlfworldGame(file).reset()
+    assert "\n" not in str(told.value)
+
+
+def test_a_sentence_of_too_many_expansions_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "MOST_EXPANSIONS", 50)
+    rules = "".join(f'"x{n}": [{{"rhs": "#x{n + 1}##x{n + 1}#"}}],' for n in range(40))
+    file = changed(tmp_path, "grammar", '"intro": [', rules + '"x40": [{"rhs": "."}], "intro": [')
+    changed_again = json.loads(file.read_text())
+    changed_again["grammar"] = changed_again["grammar"].replace("#look.feedback#", "#x0#")
+    file.write_text(json.dumps(changed_again))
+    with pytest.raises(UserError, match=r"is refused: a sentence .* not done after 50 expansions"):
+        AlfworldGame(file).reset()
+
+
+def test_a_fault_that_shows_in_play_only_is_told_as_well(tmp_path: Path) -> None:
+    file = changed(tmp_path, "grammar", "You move the {o.name} to", "You move #nothing# to")
+    game = AlfworldGame(file)
+    game.reset()
+    *plan, move = json.loads(file.read_text())["walkthrough"]
+    for command in plan:
+        game.step(command)
+    with pytest.raises(UserError, match=r"engine rejects .*#nothing#"):
+        game.step(move)
+    game.close()
+
+
 def test_a_refused_game_leaves_the_engine_to_the_next_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is refused"):
         AlfworldGame(changed(tmp_path, "grammar", "{o.name}", "{o.__doc__}")).reset()

@@ -6,6 +6,7 @@ with the packages around them left empty. Then they are taken out of `sys.module
 imports textworld has all of it, and nothing of it is changed. Changed in ours:
 
 - expressions in a game's sentences are computed by `tasks.alfworld.expressions`, never by `eval`;
+- a rule that expands into itself is refused, and a sentence that takes too many;
 - entities have ALFWorld's names (those of its `AlfredDemangler`), and alfworld is not imported.
 
 A test plays games on the stock engine beside this one.
@@ -22,6 +23,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -31,10 +33,11 @@ from typing import Any, Final, NamedTuple
 from edge_router.errors import MachineError, UserError
 from edge_router.files.folders import cache_folder
 from edge_router.tasks.alfworld.engine_speed import remember_commands
-from edge_router.tasks.alfworld.expressions import evaluate, parse
+from edge_router.tasks.alfworld.expressions import ForbiddenGameError, evaluate, parse
 from edge_router.tasks.household.pddl import entity_names, load_game
 
 _LOCK: Final = threading.RLock()  # `sys.modules` and the temporary folder are everybody's
+MOST_EXPANSIONS: Final = 1_000  # of rules in one sentence; a kitchen's longest needs 103
 _EMPTY: Final = ("textworld", "textworld.envs", "textworld.generator")
 # Each engine holds its own copy of the planner's library, and unloading several of these copies
 # ends the process in a segmentation fault: an engine whose game was closed is used again.
@@ -116,7 +119,37 @@ def load(engine: Any, file: Path) -> None:
     for action in engine._logic.actions.values():  # the sentences have been parsed, these not yet
         for text in (action.template, action.feedback_rule):
             modules().textgen._parse_and_convert(text, rule_name="symbols")
+    _require_end(engine._logic.grammar)
     remember_commands(engine)
+
+
+def _require_end(grammar: Any) -> None:
+    """Refuse a grammar with a rule that comes back to itself. Raises ForbiddenGameError.
+
+    ALFWorld's has none: what would end such a rule is a condition, and none of its rules needs it.
+    """
+    reached = {
+        name: {n for rule in rules for symbol in rule.rhs for n in _rules_of(symbol)}
+        for name, rules in grammar._rules.items()
+    }
+    try:
+        TopologicalSorter(reached).prepare()
+    except CycleError as error:
+        raise ForbiddenGameError(
+            f"its grammar's rule {error.args[1][0]!a:.40} expands into itself"
+        ) from error
+
+
+def _rules_of(symbol: Any) -> Iterator[str]:
+    """The rules that a symbol of a sentence asks for."""
+    textgen = modules().textgen
+    if isinstance(symbol, textgen.NonterminalSymbol):
+        yield symbol.symbol
+    elif isinstance(symbol, textgen.ListSymbol):
+        yield from ("list_empty", "list_separator", "list_last_separator")
+        yield from _rules_of(symbol.symbol)
+    elif isinstance(symbol, textgen.ConditionalSymbol):
+        yield from _rules_of(symbol.expression)
 
 
 # -- the planner's library ------------------------------------------------------------------------
@@ -233,7 +266,7 @@ def _put_empty(name: str) -> None:
 
 
 def _compute_safely(textgen: Any) -> None:
-    """Have the module that writes sentences compute their expressions without `eval`."""
+    """Have the module that writes sentences run nothing, and come to an end."""
 
     class EvalSymbol(textgen.EvalSymbol):  # type: ignore[misc]
         def __init__(self, expression: str, context: dict[str, Any] | None = None) -> None:
@@ -244,4 +277,21 @@ def _compute_safely(textgen: Any) -> None:
             entities = (context or self.context)["variables"]
             return [textgen.TerminalSymbol(evaluate(parse(self.expression), entities))]
 
+    grammar = textgen.ContextSensitiveGrammar  # others hold the class: its methods are changed
+    derive, replace = grammar.derive, grammar.replace
+
+    def derive_bounded(self: Any, start: str, context: dict[str, Any] | None = None) -> str:
+        self._left = MOST_EXPANSIONS
+        return str(derive(self, start, context or {}))
+
+    def replace_bounded(self: Any, start: Any) -> list[Any]:
+        if self._left == 0:
+            raise ForbiddenGameError(
+                f"a sentence of its grammar is not done after {MOST_EXPANSIONS} expansions,"
+                f" the last of the rule {str(start)!a:.40}"
+            )
+        self._left -= 1
+        return list(replace(self, start))
+
     textgen.EvalSymbol = EvalSymbol
+    grammar.derive, grammar.replace = derive_bounded, replace_bounded

@@ -55,29 +55,21 @@ class AlfworldGame:
         Raises UserError when the game is refused or rejected by the engine, and MachineError
         when it is this machine that cannot run the engine.
         """
-        try:
-            with _contained(), remembered_translations(self._translations):
-                if self._env is None:
-                    self._env = _loaded_engine(self.path)
-                self._state = self._env.reset()
-        except UserError:
-            raise
-        except (OSError, MemoryError, ImportError) as error:
-            raise MachineError(f"The game engine fails on this machine: {_line(error)}.") from error
-        except ForbiddenGameError as error:
-            raise UserError(f"{self.path} is refused: {error}.") from error
-        except (Exception, SystemExit) as error:  # the PDDL parser exits the process on errors
-            raise UserError(
-                f"The ALFWorld engine rejects {self.path}: the game is damaged ({_line(error)})."
-            ) from error
+        with self._faults_told(), _contained(), remembered_translations(self._translations):
+            if self._env is None:
+                self._env = _loaded_engine(self.path)
+            self._state = self._env.reset()
         text = _WELCOME.sub("", self._state.feedback.strip())
         observation, _, goal = text.partition(_GOAL)
         return Opening(observation.strip(), goal.strip())
 
     def step(self, action: str) -> Reply:
-        """Play one command; what the engine does not accept gives 'Nothing happens.'."""
+        """Play one command; what the engine does not accept gives 'Nothing happens.'.
+
+        Raises what `reset` raises: some sentences of a game are first written in play.
+        """
         self._require_reset()
-        with _contained():
+        with self._faults_told(), _contained():
             self._state, _, _ = self._env.step(action)
         won = bool(self._state["won"])
         return Reply(self._state.feedback.strip(), done=won or bool(self._state["lost"]), won=won)
@@ -92,6 +84,22 @@ class AlfworldGame:
         if self._env is not None:
             engine.give_back(self._env)
             self._env = self._state = None
+
+    @contextmanager
+    def _faults_told(self) -> Iterator[None]:
+        """Tell in one sentence what the engine raises."""
+        try:
+            yield
+        except UserError:
+            raise
+        except (OSError, MemoryError, ImportError) as error:
+            raise MachineError(f"The game engine fails on this machine: {_line(error)}.") from error
+        except ForbiddenGameError as error:
+            raise UserError(f"{self.path} is refused: {error}.") from error
+        except (Exception, SystemExit) as error:  # the PDDL parser exits the process on errors
+            raise UserError(
+                f"The ALFWorld engine rejects {self.path}: the game is damaged ({_line(error)})."
+            ) from error
 
     def _require_reset(self) -> None:
         if self._state is None:
