@@ -24,6 +24,7 @@ from edge_router.tasks.alfworld.game_files import (
 )
 from edge_router.tasks.games import pick
 from edge_router.tasks.protocol import Game
+from edge_router.tasks.registry import find_task
 
 GAMES = find_games(SHIPPED)
 
@@ -268,6 +269,17 @@ def test_a_temporary_folder_without_room_is_no_damaged_game(
         new_engine()
     assert "damaged" not in str(told.value)
     assert tempfile.tempdir == str(tmp_path / "file")
+
+
+def test_doctor_tells_why_the_game_engine_does_not_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "file"))
+    *_, found = find_task().examine()
+    assert (found.what, found.stops) == ("game engine", True)
+    assert "TMPDIR" in found.found
 
 
 def test_without_alfworld_data_our_own_games_are_played(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,8 +136,12 @@ def test_a_session_plays_it_and_the_trace_tells_of_it(
     heard: list[Event] = []
     games, trace = task.games().games, tmp_path / "e.jsonl"
     options = Options(max_steps=3, constrain=True)
-    with Session(games, load, make_router("random:0.5"), options, trace) as session:
+    phases: list[str] = []
+    with Session(games, load, make_router("random:0.5"), options, trace, phases.append) as session:
         end = session.play(pick(games, task.first_game(games)), [heard.append])
+        assert phases == ["Loading the model", "Loading the game engine", ""]
+        session.play(games[0], [])
+        assert phases[3:] == [], "everything is loaded"
     started = heard[0]
     assert isinstance(started, EpisodeStarted)
     assert (started.task, started.game, started.kind) == ("counting", "three", "up")
