@@ -349,7 +349,7 @@ def test_the_oracle_plays_its_plans_and_needs_them(policies: Policies, tmp_path:
 )
 def test_a_file_without_plans_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "plans").write_text(content)
-    with pytest.raises(UserError, match="holds no plans"):
+    with pytest.raises(UserError, match="plans for an oracle"):
         read_plans(tmp_path / "plans", ["q4_k_m", "q8_0"])
 
 
@@ -374,14 +374,14 @@ def test_rows_are_compared_with_high_under_their_own_kv_mode(policies: Policies)
         ("--dial=x", "between 0 and 1"),
         ("--retry-temperature=-1", "temperature"),
         ("--costs=nonesuch", "no cost profile 'nonesuch'"),
-        ("--oracle=absent.json", "holds no plans"),
+        ("--oracle=absent.json", "there is no such file"),
         ("--routers=oracle", "--oracle FILE"),
         ("--routers=nonesuch", "no router 'nonesuch'"),
         ("--json=absent/p.json", "make the folder"),
         ("--csv=.", "is a folder"),
         ("--plot=p.gif", ".png or .svg"),
         ("--ctx=100000", "was trained for"),
-        ("--store=.", "cannot be used"),
+        ("--store=.", "is a folder; name a file"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence_before_anything_is_played(

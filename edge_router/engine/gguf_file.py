@@ -232,17 +232,12 @@ def _read_file(path: Path) -> GgufHeader:
 def _parse(path: Path, cursor: Cursor) -> GgufHeader:
     cursor.skip(4)
     version = cursor.u32()
-    if version in (2 << 24, 3 << 24):
+    if version in (2 << 24, 3 << 24):  # 2 or 3 with its bytes the other way round
         raise UserError(
-            f"{path} is a big-endian GGUF, made for another kind of processor; take the "
-            "little-endian one"
+            f"{path} is a big-endian GGUF, for other processors; take the little-endian one, "
+            "or turn it into one with gguf's gguf-convert-endian"
         )
     if version not in (2, 3):
-        if int.from_bytes(version.to_bytes(4, "little"), "big") in (2, 3):
-            raise UserError(
-                f"{path} is a big-endian GGUF, for other processors; take the little-endian one, "
-                "or turn it into one with gguf's gguf-convert-endian"
-            )
         raise UserError(f"{path} is GGUF version {version}, and only versions 2 and 3 can be read")
     n_tensors, n_keys = cursor.u64(), cursor.u64()
     metadata: dict[str, str] = {}
