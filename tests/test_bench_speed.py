@@ -177,7 +177,7 @@ def test_a_disk_that_is_too_full_is_reported_before_anything_is_written(
 ) -> None:
     usage: Any = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 2e9))
-    with pytest.raises(UserError, match=r"qwen3-1.7b .* needs 6.5 GB .* 2.0 GB are free"):
+    with pytest.raises(UserError, match=r"qwen3-1.7b .* needs 7.4 GB .* 2.0 GB are free"):
         find_subject(None, (), "qwen3-1.7b", None, folder=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

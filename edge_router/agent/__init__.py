@@ -5,7 +5,6 @@ episode            the loop: the road of one step
 step_writer        the model's part of a step: tokens in, a text by the chosen tier out
 escalation         did the higher tier give another command than the draft?
 prompt             the prompt as tokens, which only grows
-styles             how a task is put to a model, and how its answer is read
 template           a GGUF's own chat template
 jinja_template     compiles and renders one in this process
 confined_template  renders a stranger's in a process of its own
