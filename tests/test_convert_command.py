@@ -307,7 +307,7 @@ def test_a_quantised_gguf_is_refused(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_an_unknown_prompt_style_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     said = refused(checkpoint, "--prompt", "poem", "--out", tmp_path / "out")
-    assert "there is no prompt style 'poem'; styles are household, react" in said
+    assert "there is no prompt style 'poem' for alfworld; styles are household, react" in said
 
 
 def test_a_missing_package_names_the_extra(
