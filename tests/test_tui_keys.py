@@ -222,7 +222,7 @@ async def test_the_menu_lists_what_the_keys_do() -> None:
         await commands["Next step by the high tier"]()
         assert app.session.router.forced == 2
         await pilot.press("ctrl+p")
-        await pilot.press(*"dial: bett")
+        await pilot.press(*"towards qual")
         await pilot.pause(0.3)
         await pilot.press("enter")
         await until(pilot, lambda: app.session.dial == 0.55)
