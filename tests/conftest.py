@@ -9,6 +9,8 @@ import os
 import edge_router  # noqa: F401  (first: it switches the libraries' telemetry off)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A width that the shell exports would wrap what tests read; those about widths set their own.
+os.environ.pop("COLUMNS", None)
 # A command that fails in a way of its own then shows its traceback, and settings of whoever runs
 # the tests stay out of them.
 os.environ.setdefault("EDGE_ROUTER_DEBUG", "1")
