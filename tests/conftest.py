@@ -5,10 +5,14 @@ repeatable on a busy machine. It must happen before any of those is imported for
 from __future__ import annotations
 
 import os
+import signal
 
 import edge_router  # noqa: F401  (first: it switches the libraries' telemetry off)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts the tests in the background lets them, and what they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A width that the shell exports would wrap what tests read; those about widths set their own.
 os.environ.pop("COLUMNS", None)
 # A command that fails in a way of its own then shows its traceback, and settings of whoever runs
