@@ -27,11 +27,6 @@ def set_stop(stop: bool) -> None:
     _text[0] = b"1" if stop else b"0"
 
 
-def stop_is_set() -> bool:
-    """Whether decodes are to end."""
-    return bool(_text.value == b"1")
-
-
 def begin() -> None:
     """Before a decode: clear the flag. Raises a KeyboardInterrupt that was lost, see `keep`."""
     global _lost
