@@ -9,7 +9,6 @@ that it named: a router is trained for weights, and these are the same.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import tomlkit
 
+from edge_router.files.data_files import UnreadableError, read_toml
 from edge_router.files.whole import write_text, writing
 from edge_router.ladders.ladder_file import LADDER_FILE, read_ladder
 
@@ -81,10 +81,10 @@ def set_router(folder: Path, router: str) -> None:
 def _router_of(folder: Path, tiers: Sequence[TierEntry]) -> str:
     """The router that the file in `folder` names for exactly these tiers, else ""."""
     try:
-        data = tomllib.loads((folder / LADDER_FILE).read_text(encoding="utf-8"))
+        data = read_toml(folder / LADDER_FILE, "a ladder")
         there = [(t["name"], t["sha256"]) for t in data["tier"]]
         router = data["ladder"].get("router", "")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (UnreadableError, LookupError, TypeError, AttributeError):
         return ""
     same = there == [(t.name, t.sha256) for t in tiers]
     return router if same and isinstance(router, str) else ""
