@@ -19,6 +19,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt $(PIP_ARGS)
 LOCK := pyproject.toml constraints.txt
+# A process a core; one that has run out of tests takes over some of another's.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 # The theme's advertisement of its successor is no warning about our pages. (With --quiet mkdocs
 # counts no warning at all.)
 BUILD_SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -33,10 +35,10 @@ play: $(VENV)/.run-stamp ## set up and play one episode on the embedded model
 	@$(BIN)/edge-router play --task alfworld $(ARGS)
 
 test: $(VENV)/.test-stamp ## set up and run the fast tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-all: $(VENV)/.test-stamp ## run the slow tests as well
-	@$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	@$(PYTEST) -m "slow or not slow" $(ARGS)
 
 check: $(VENV)/.test-stamp $(VENV)/.docs-stamp ## style, types, import rules, documentation, fast tests
 	$(BIN)/ruff check .
@@ -44,7 +46,7 @@ check: $(VENV)/.test-stamp $(VENV)/.docs-stamp ## style, types, import rules, do
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BUILD_SITE)
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 format: $(VENV)/.test-stamp ## let ruff rewrite the code in its style
 	$(BIN)/ruff check --fix .

@@ -9,7 +9,7 @@ is run by `make docs`. Between the markers
 
 it puts the output of `edge-router play --help`; between `<!-- routers -->` or
 `<!-- features -->` and their ends, tables of what the code declares.
-tests/test_docs.py fails when a block is stale.
+tests/project/test_docs.py fails when a block is stale.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from edge_router.errors import UserError
 from edge_router.files.paths import why_no_file
 
 # ggml type -> (name, elements a block, bytes a block). The table is checked
-# against the gguf package's by tests/test_engine_gguf_file.py.
+# against the gguf package's by tests/engine/test_gguf_file.py.
 GGML_TYPES: Final[Mapping[int, tuple[str, int, int]]] = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),

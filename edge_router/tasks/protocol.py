@@ -5,7 +5,7 @@ number of times; its goal is the sentence that says what is wanted. The engine u
 the files lie and in what words a model is asked are the task's own business.
 
 A new task is a package below `tasks/` with a subclass of `Task`, and a line in `registry`. What
-has a body here may be left out. `tests/test_second_task.py` is the smallest example.
+has a body here may be left out. `tests/tasks/test_second_task.py` is the smallest example.
 """
 
 from __future__ import annotations

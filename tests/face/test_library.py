@@ -1,0 +1,200 @@
+"""`import edge_router` as a library: load, chat, stream, play, and what that costs to import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import edge_router
+from edge_router import Response, RoutedModel, UserError
+from edge_router.agent.events import EpisodeStarted, Event
+from edge_router.ladders.resolve import resolve, router_for
+from tests.engine_fixtures import tiny_paths
+from tests.project.test_imports import HEAVY, modules_after
+
+__all__ = ["tiny_paths"]
+
+OPENING = "task: put a clean mug in cabinet.\nroom: cabinet 2 cabinet 1 countertop 1 sinkbasin 1"
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+@pytest.fixture(scope="module")
+def shared_model() -> Iterator[RoutedModel]:
+    with edge_router.load("household", threads=1) as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def model(shared_model: RoutedModel) -> RoutedModel:
+    """The embedded model, which remembers nothing of other tests."""
+    shared_model.ladder.clear()
+    return shared_model
+
+
+def test_importing_the_package_loads_nothing_that_a_run_needs() -> None:
+    loaded = modules_after("import edge_router")
+    assert "edge_router" in loaded
+    assert not loaded & {*HEAVY, "numpy", "click", "rich", "jinja2", "joblib", "psutil"}
+
+
+def test_every_name_that_is_offered_is_there() -> None:
+    assert {"load", "play", "Ladder", "Router", "Task"} <= set(edge_router.__all__)
+    assert all(getattr(edge_router, name) for name in edge_router.__all__)
+    assert set(edge_router.__all__) <= set(dir(edge_router))
+
+
+def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _ = edge_router.no_such_thing
+
+
+@pytest.mark.parametrize(("router", "tier"), [("low", "iq1_s"), ("high", "q8_0")])
+def test_a_reply_names_the_tier_that_the_router_chose(
+    model: RoutedModel, router: str, tier: str
+) -> None:
+    reply = model.chat([user(OPENING)], router=router)
+    assert (reply.tier, reply.escalated) == (tier, router == "high")
+    assert "> go to" in reply.text
+    assert reply.reason.startswith("always")
+    assert reply.latency.prefill_tokens == reply.prompt_tokens
+    assert reply.latency.decode_ms > 0
+    assert reply.stop_reason == "eog"
+
+
+def test_a_router_is_given_as_an_object(model: RoutedModel) -> None:
+    high = router_for(resolve("household", []), "high")
+    assert model.chat([user(OPENING)], router=high).tier == "q8_0"
+    assert model.play(router=high, max_steps=1).steps_by_tier["q8_0"] == 1
+
+
+def test_auto_is_the_router_that_the_model_suggests(model: RoutedModel) -> None:
+    reply = model.chat([user(OPENING)])
+    assert reply.reason.startswith("p(")  # the shipped network's
+
+
+def test_the_dial_moves_a_threshold(model: RoutedModel) -> None:
+    save, spend = (model.chat([user(OPENING)], router="entropy:0.5", dial=d) for d in (0.0, 1.0))
+    assert (save.tier, spend.tier) == model.tiers
+
+
+def test_an_answer_that_goes_on_is_not_read_again(model: RoutedModel) -> None:
+    first = model.chat([user(OPENING)], router="low")
+    messages = [user(OPENING), assistant(first.text), user("at countertop 1: mug 1 bread 1")]
+    second = model.chat(messages, router="low")
+    already = first.prompt_tokens + first.latency.decode_tokens
+    assert second.prompt_tokens - second.latency.prefill_tokens >= already
+    assert "mug 1" in second.text
+
+
+def test_a_router_hears_how_earlier_answers_were_written(model: RoutedModel) -> None:
+    """`retry` escalates after a refused command, which the next message tells."""
+    first = model.chat([user(OPENING)], router="retry")
+    assert first.tier == "iq1_s"
+    refused = [user(OPENING), assistant(first.text), user("Nothing happens.")]
+    assert model.chat(refused, router="retry").tier == "q8_0"
+
+
+def test_the_same_conversation_gets_the_same_answer(model: RoutedModel) -> None:
+    def respond() -> Response:
+        model.ladder.clear()
+        return model.chat([user(OPENING)], temperature=0.8, seed=3)
+
+    assert respond().text == respond().text
+
+
+def test_a_stream_is_the_reply_in_pieces(model: RoutedModel) -> None:
+    stream = model.stream([user(OPENING)], router="high")
+    pieces = list(stream)
+    assert len(pieces) > 5
+    assert stream.response is not None
+    assert "".join(pieces).strip() == stream.response.text
+    assert stream.response.text == model.chat([user(OPENING)], router="high").text
+
+
+def test_a_stream_that_is_left_early_frees_the_model(model: RoutedModel) -> None:
+    for piece in model.stream([user(OPENING)], router="high"):
+        assert piece
+        break
+    assert model.chat([user(OPENING)], router="high").text
+
+
+def test_a_model_writes_one_text_at_a_time(model: RoutedModel) -> None:
+    heard = []
+
+    def interrupt(piece: str) -> None:
+        with pytest.raises(UserError, match="writing another text"):
+            model.chat([user(OPENING)])
+        with pytest.raises(UserError, match="writing another text"):
+            model.play()
+        heard.append(piece)
+
+    assert model.chat([user(OPENING)], router="high", on_text=interrupt).text
+    assert heard
+
+
+def test_a_mistake_in_a_stream_reaches_its_reader(model: RoutedModel) -> None:
+    with pytest.raises(UserError, match="no router 'fast'"):
+        list(model.stream([user(OPENING)], router="fast"))
+
+
+@pytest.mark.parametrize(
+    ("messages", "options", "sentence"),
+    [
+        ([], {}, "at least one message"),
+        ([user("a"), assistant("b")], {}, "the last message is the assistant's"),
+        ([{"role": "user"}], {}, "a message is"),
+        ([user(OPENING)], {"dial": 2.0}, "the dial goes from 0 to 1"),
+        ([user(OPENING)], {"max_tokens": 0}, "at least one token"),
+        ([user(OPENING)], {"router": "fast"}, "there is no router 'fast'"),
+        ([user("mug 1 " * 2000)], {}, "leave old messages out"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    model: RoutedModel, messages: list[dict[str, str]], options: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        model.chat(messages, **options)  # type: ignore[arg-type]
+
+
+def test_an_answer_ends_after_max_tokens_and_before_a_stop_string(model: RoutedModel) -> None:
+    assert model.chat([user(OPENING)], router="low", max_tokens=3).latency.decode_tokens <= 3
+    stopped = model.chat([user(OPENING)], router="low", stop=["\n>"])
+    assert ">" not in stopped.text
+    assert stopped.stop_reason == "stop"
+
+
+def test_a_game_is_played_and_heard(model: RoutedModel) -> None:
+    heard: list[Event] = []
+    finished = edge_router.play(model=model, router="low", max_steps=2, listeners=[heard.append])
+    assert finished.steps == 2
+    assert finished.steps_by_tier["iq1_s"] == 2
+    assert isinstance(heard[0], EpisodeStarted)
+
+
+def test_a_task_that_is_not_there_is_one_sentence(model: RoutedModel) -> None:
+    with pytest.raises(UserError, match="there is no task 'chess'"):
+        edge_router.play("chess", model=model)
+
+
+def test_tiers_are_given_as_files() -> None:
+    tiers = {spec.name: spec.path for spec in resolve("household", []).tiers}
+    with edge_router.load(tiers=tiers, threads=1) as model:
+        assert model.tiers == ("iq1_s", "q8_0")
+
+
+def test_a_general_model_chats_under_a_threshold(tiny_paths: dict[str, Path]) -> None:
+    tiers = {"low": tiny_paths["q3_k_m"], "high": tiny_paths["q8_0"]}
+    messages = [{"role": "system", "content": "Be brief."}, user("Hello!")]
+    with edge_router.load(tiers=tiers, context=256, threads=1) as model:
+        response = model.chat(messages, max_tokens=5)
+    assert response.reason.startswith("entropy")
+    assert response.latency.decode_tokens <= 5
