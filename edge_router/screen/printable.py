@@ -42,11 +42,28 @@ def one_line(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """`text`, or its two ends with an ellipsis between them, in at most `width` characters."""
-    if len(text) <= width:
+    """`text`, or its two ends with an ellipsis between them, in at most `width` columns."""
+    if cell_width(text) <= width:
         return text
     end = (width - 1) // 2
-    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+    return f"{_begin(text, width - 1 - end)}…{_begin(text[::-1], end)[::-1]}"
+
+
+def cell_width(text: str) -> int:
+    """Columns of a terminal that `text` takes: a letter may take none, one or two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _begin(text: str, width: int) -> str:
+    """As much of the beginning as `width` columns hold."""
+    text = text[: 8 * width]  # nobody reads more marks on a letter, and long texts cost no time
+    while cell_width(text) > width:
+        text = text[:-1]
+    return text
 
 
 def say(text: str = "", *, err: bool = False) -> None:

@@ -7,13 +7,12 @@ half the screen the two ends are shown.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Final, Literal
 
-from edge_router.screen.printable import WIDTH, columns, one_line, shortened
+from edge_router.screen.printable import WIDTH, cell_width, columns, one_line, shortened
 
 Cells = tuple[str, ...]
 _GAP: Final = 2  # columns between two cells
@@ -38,7 +37,7 @@ class Sheet:
         heads, rows = shown[0], shown[1:]
         widths = [_column_width(heads[i], [row[i] for row in rows]) for i in range(len(heads))]
         parts = _parts(widths, self.text_columns, width)
-        title = "\n".join(textwrap.wrap(one_line(self.title), width))
+        title = "\n".join(_lines(one_line(self.title), width))
         tables = [_drawn([heads, *rows], part, widths, self.text_columns) for part in parts]
         return "\n\n".join([f"{title}\n{tables[0]}", *tables[1:]])
 
@@ -56,7 +55,15 @@ def _filled(text: str, width: int) -> str:
 
 
 def _lines(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    """`text` in lines of at most `width` columns, broken at spaces (textwrap counts letters)."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and cell_width(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _cells(line: Sequence[str]) -> list[str]:
@@ -82,13 +89,7 @@ def _column_width(head: str, cells: Sequence[str]) -> int:
     """A column is as wide as its widest cell and the widest word of its heading."""
     words = head.split() or [""]
     lines = [line for cell in cells for line in cell.split("\n")] or [""]
-    return max(*(_width(word) for word in words), *(_width(line) for line in lines), 1)
-
-
-def _width(text: str) -> int:
-    from rich.cells import cell_len
-
-    return cell_len(text)
+    return max(*(cell_width(word) for word in words), *(cell_width(line) for line in lines), 1)
 
 
 def _parts(widths: Sequence[int], text_columns: int, width: int) -> list[list[int]]:

@@ -85,6 +85,8 @@ ESTIMATES = st.sampled_from(["", "41/60", "78.3 (64.0-88.0)", "+3.3 (-5.0 to +11
 )
 @example([("matched:onnx:household/router.onnx", "41/60", "78.3 (64.0-88.0)")], 80)
 @example([("x" * 300, "41/60", "1")], 80)
+@example([("0" * 7 + "\u0301", "", "")], 40)  # a letter that takes no column
+@example([("\u4e2d" * 30, "41/60", "1")], 40)  # letters that take two
 def test_a_table_is_as_wide_as_the_screen_and_no_word_of_it_is_broken(
     rows: list[tuple[str, str, str]], width: int
 ) -> None:
