@@ -163,14 +163,15 @@ class LlamaContext:
         tokens = int(self._batch.struct.n_tokens)
         if self._threads is not None:
             self.use_threads(self._threads.choose(tokens))
-        started = time.perf_counter()
+        started, own = time.perf_counter(), time.thread_time()
         stop_flag.begin()
         while (
             code := self._api.llama_decode(self.handle, self._batch.struct)
         ) == stop_flag.ABORTED:
             stop_flag.end_or_go_on()
         if self._threads is not None:
-            self._threads.took(self.n_threads, tokens, time.perf_counter() - started)
+            seconds, own = time.perf_counter() - started, time.thread_time() - own
+            self._threads.took(self.n_threads, tokens, seconds, own)
         if code != 0:
             raise EngineError(f"llama_decode returned {code}: {library_log.reason()}")
 

@@ -37,15 +37,16 @@ _HOPELESS: Final = 2.0  # ... unless a token takes this many times as long
 _SHORT: Final = 0.005  # seconds; the first call on new threads counts only if it takes longer
 _LONG: Final = 0.25  # seconds; a call that takes longer is never tried on other threads
 _FIRST: Final = 0.5  # seconds of decoding before the first trial
-# ... and before more threads are tried than others leave cores for. On a machine that is really
-# busy that costs up to a second for one token; but in a container the counters may be the host's.
+# ... and before more threads are tried than others leave cores for: in a container the counters
+# may be the host's. On a machine that is really crowded one such token was seen to take 1.6 s, so
+# it is only tried while this thread is let run for nearly all of the time it asks for.
 _FIRST_BEYOND: Final = 4.0
-# What a trial lost is made up for this many times before the next one: at most 1.7 % are lost.
-_PATIENCE: Final = 60.0
+_UNDISTURBED: Final = 0.9
+# What a trial lost is made up for this many times before the next one: at most 1 % is lost.
+_PATIENCE: Final = 100.0
 _PAUSES: Final = (0.3, 60.0)  # seconds between two trials, at least and at most
-# The share of the time in use that a trial must stay under, on fewer threads and on more:
-# threads that bring little are better left to others.
-_GAINS: Final = (0.98, 0.9)
+# The share of the time in use that a trial must stay under, on fewer threads and on more.
+_GAINS: Final = (0.98, 0.96)
 # Multiplications of a call below which a second thread does not pay; a first guess only.
 _SMALL_WORK: Final = 50e6
 
@@ -97,6 +98,7 @@ class Choice:
     best: int
     left: int  # cores that others leave
     cost: dict[int, float] = field(default_factory=dict)  # seconds a token
+    running: float = 1.0  # share of a call's time that its thread was let run
     _spent: float = 0.0  # seconds of all calls
     _due: float = -math.inf
     _turn: int = 0
@@ -128,11 +130,17 @@ class Choice:
         return [
             n
             for n in self.numbers
-            if n != self.best and self._spent >= (_FIRST if n <= self.left else _FIRST_BEYOND)
+            if n != self.best and (self._fits(n) or self._may_go_beyond())
         ]
 
-    def took(self, number: int, tokens: int, seconds: float, now: float) -> None:
-        """A call on `number` threads ended at `now`."""
+    def _fits(self, number: int) -> bool:
+        return number <= self.left and self._spent >= _FIRST
+
+    def _may_go_beyond(self) -> bool:
+        return self._spent >= _FIRST_BEYOND and self.running >= _UNDISTURBED
+
+    def took(self, number: int, tokens: int, seconds: float, own: float, now: float) -> None:
+        """A call on `number` threads ended at `now`; its thread was let run for `own` seconds."""
         # 1. The first call on another number of threads pays for making or waking them.
         changed, self._last = number != self._last, number
         if changed and seconds < _SHORT:
@@ -151,7 +159,9 @@ class Choice:
         self._last_seconds = seconds
         each = seconds / tokens
         known = self.cost.get(number, each)
-        self.cost[number] = known - (each - known) * math.expm1(-seconds / _MEMORY)
+        weight = -math.expm1(-seconds / _MEMORY)
+        self.cost[number] = known + (each - known) * weight
+        self.running += (min(1.0, own / max(seconds, 1e-9)) - self.running) * weight
 
     def _end_trial(self, number: int, now: float) -> None:
         self.cost[number] = self._seconds / self._tokens
@@ -200,7 +210,11 @@ class ThreadControl:
         self._choices[key] = Choice(numbers, first, left)
         return self._choices[key]
 
-    def took(self, number: int, tokens: int, seconds: float) -> None:
-        """What the call took that was chosen for last."""
+    def took(self, number: int, tokens: int, seconds: float, own: float) -> None:
+        """What the call took that was chosen for last.
+
+        `own` is how long the calling thread was let run, of its processor time; llama.cpp and
+        PyTorch count it as one of theirs.
+        """
         if self._now is not None:
-            self._now.took(number, tokens, seconds, self._clock())
+            self._now.took(number, tokens, seconds, own, self._clock())

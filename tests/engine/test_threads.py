@@ -43,6 +43,7 @@ class ThreadsRun:
     control: ThreadControl
     token: Callable[[int], float]  # seconds a token on n threads
     now: float = 0.0
+    running: float = 1.0  # share of the time that a thread is let run
 
     def seconds(self, duration: float, tokens: int = 1) -> float:
         """Decode that long; how many tokens a second came out."""
@@ -51,7 +52,7 @@ class ThreadsRun:
             n = self.control.choose(tokens)
             took = self.token(n) * tokens
             self.now += took
-            self.control.took(n, tokens, took)
+            self.control.took(n, tokens, took, self.running * took)
             done += tokens
         return done / (self.now - started)
 
@@ -95,6 +96,25 @@ def test_a_busy_machine_is_not_tried_at_once_on_more_threads() -> None:
     machine.taken = 1.3
     assert game.seconds(3.5) == pytest.approx(1 / 0.018, rel=0.01)
     assert game.seconds(60) >= 0.95 / 0.018
+
+
+def test_a_crowded_machine_is_never_tried_on_more_threads_than_it_has_room_for() -> None:
+    tried = set[int]()
+
+    def token(n: int) -> float:
+        tried.add(n)
+        return 0.05 if n == 1 else 1.6
+
+    game, machine = run(2, token)
+    machine.taken, game.running = 1.6, 0.5
+    game.seconds(120)
+    assert tried == {1}
+
+
+def test_a_second_thread_that_brings_little_is_taken_when_its_core_is_idle() -> None:
+    game, _ = run(2, lambda n: {1: 0.00054, 2: 0.00050}[n], work=SMALL)
+    game.seconds(2)
+    assert game.seconds(60) >= 0.97 * 2000
 
 
 def test_counters_that_show_another_machines_load_are_found_out() -> None:

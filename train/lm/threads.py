@@ -56,8 +56,9 @@ class StepThreads:
         number = self._control.choose(tokens)
         if number != torch.get_num_threads():
             torch.set_num_threads(number)
-        started = time.monotonic()
+        started, own = time.monotonic(), time.thread_time()
         yield
         if (number, length) in self._compiled:
-            self._control.took(number, tokens, time.monotonic() - started)
+            seconds, own = time.monotonic() - started, time.thread_time() - own
+            self._control.took(number, tokens, seconds, own)
         self._compiled.add((number, length))
