@@ -128,9 +128,7 @@ class Choice:
     def _candidates(self) -> list[int]:
         """Other numbers whose time for a trial has come."""
         return [
-            n
-            for n in self.numbers
-            if n != self.best and (self._fits(n) or self._may_go_beyond())
+            n for n in self.numbers if n != self.best and (self._fits(n) or self._may_go_beyond())
         ]
 
     def _fits(self, number: int) -> bool:
