@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 from click.testing import CliRunner
 
+from edge_router.cli.config import commands_of
 from edge_router.cli.main import main
 
 
@@ -16,7 +17,7 @@ def command_paths() -> list[str]:
     def walk(command: click.Command, path: str) -> Iterator[str]:
         yield path
         if isinstance(command, click.Group):
-            for name, child in command.commands.items():
+            for name, child in commands_of(command, click.Context(command)):
                 if not child.hidden:
                     yield from walk(child, f"{path} {name}".strip())
 

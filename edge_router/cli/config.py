@@ -61,9 +61,10 @@ def _group_defaults(ctx: click.Context, data: Mapping[str, Any], at: str = "") -
     assert isinstance(group, click.Group)
     found: dict[str, Any] = {}
     for name, table in data.items():
-        command = group.commands.get(name)
+        command = group.get_command(ctx, name)
         if command is None:
-            raise UserError(f"there is no command {at + name!r}{_nearest(name, group.commands)}")
+            near = _nearest(name, group.list_commands(ctx))
+            raise UserError(f"there is no command {at + name!r}{near}")
         if not isinstance(table, dict):
             raise UserError(f"{at + name} is a command; write its options below [{at + name}]")
         inner = click.Context(command, info_name=name, parent=ctx)
@@ -103,6 +104,14 @@ def _require_kind(option: click.Option, value: Any) -> None:
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     near = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def commands_of(group: click.Group, ctx: click.Context) -> Iterator[tuple[str, click.Command]]:
+    """The commands of a group by name; those of the main one are imported by it."""
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
+        yield name, command
 
 
 def options_of(command: click.Command) -> list[click.Option]:
@@ -170,7 +179,7 @@ def _settings(ctx: click.Context) -> Iterator[Setting]:
     """Every option of every command below `ctx`, as a bare call of that command would get it."""
     group = ctx.command
     assert isinstance(group, click.Group)
-    for name, command in group.commands.items():
+    for name, command in commands_of(group, ctx):
         inner = click.Context(
             command, info_name=name, parent=ctx, auto_envvar_prefix=_prefix(ctx, name)
         )
