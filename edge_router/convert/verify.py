@@ -159,9 +159,12 @@ def _read(
     threads: int | None,
     advance: Callable[[int], None],
 ) -> Iterator[tuple[str, Logits, list[int]]]:
-    """(kind, logits, the tokens that followed) of the scored positions, a batch at a time."""
+    """(kind, logits, the tokens that followed) of the scored positions, a batch at a time.
+
+    The logits are a view that the next batch overwrites.
+    """
     longest = max(len(p.tokens) for p in read)
-    context = LlamaContext(model, n_ctx=longest, n_batch=_BATCH, n_threads=threads, all_logits=True)
+    context = LlamaContext(model, n_ctx=longest, n_batch=_BATCH, n_threads=threads, max_rows=_BATCH)
     try:
         for passage in read:
             read_tokens = passage.tokens[:-1]  # nothing is known to follow the last
@@ -171,7 +174,7 @@ def _read(
                     context.decode(batch, at)
                     advance(len(batch))
                     continue
-                rows = context.decode_all(batch, at)
+                rows = context.decode_rows(batch, at)
                 skipped = max(0, min(len(rows), passage.first - at))
                 following = list(passage.tokens[at + skipped + 1 : at + len(rows) + 1])
                 advance(len(rows))

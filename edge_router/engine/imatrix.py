@@ -54,7 +54,7 @@ def collect(
         llama,
         n_ctx=min(CHUNK, llama.n_ctx_train),
         n_threads=threads,
-        all_logits=True,  # else the last block is computed for the last token only
+        max_rows=CHUNK,  # all rows: else the last block is computed for the last token only
         on_node=watched.callback,
     )
     tokens = 0
@@ -62,7 +62,7 @@ def collect(
         for text in texts:
             for start in range(0, len(text), context.n_batch):
                 piece = text[start : start + context.n_batch]
-                context.decode_all(piece)
+                context.decode_rows(piece, 0)
                 watched.raise_error()
                 tokens += len(piece)
     finally:

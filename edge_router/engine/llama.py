@@ -69,12 +69,13 @@ class LlamaContext:
         n_batch: int = 512,
         n_seq_max: int = 2,
         kv_unified: bool = True,
-        all_logits: bool = False,
+        max_rows: int = 1,
         on_node: Any = None,
     ) -> None:
         """`n_threads` None follows the machine, on at most `thread_limit` (its cores) threads.
 
-        `all_logits` makes room for `decode_all`; `on_node` is llama.cpp's graph callback.
+        `max_rows` is how many tokens' logits `decode_rows` may be asked for at once; `on_node` is
+        llama.cpp's graph callback.
         """
         api = model._api
         self._api = api
@@ -90,9 +91,10 @@ class LlamaContext:
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = self.n_batch
         params.n_seq_max = n_seq_max
-        # Only one row of logits is ever asked for; reserving rows for a whole
-        # batch would cost 300 MB at a 152k vocabulary.
-        params.n_outputs_max = self.n_batch if all_logits else n_seq_max
+        # Room is reserved for the rows of logits that are asked for at once: for
+        # a whole batch it would take 300 MB at a 152k vocabulary.
+        self.max_rows = min(max_rows, self.n_batch)
+        params.n_outputs_max = max(self.max_rows, n_seq_max)
         params.kv_unified = kv_unified
         params.n_threads = params.n_threads_batch = self.n_threads
         params.type_k = params.type_v = _F16
@@ -125,6 +127,17 @@ class LlamaContext:
         Raises `ContextOverflowError` before anything is computed, `EngineError` if
         llama.cpp fails.
         """
+        end = self._begin(tokens, pos0)
+        for start in range(0, len(tokens), self.n_batch):
+            chunk = tokens[start : start + self.n_batch]
+            last = start + len(chunk) == len(tokens)
+            self._batch.fill(chunk, pos0 + start, int(last))
+            self._run_batch()
+        self.n_past = end
+        self._dirty = False
+
+    def _begin(self, tokens: Sequence[int], pos0: int) -> int:
+        """Make the cache ready for `tokens` at `pos0`; returns where they end."""
         end = pos0 + len(tokens)
         if end > self.n_ctx:
             raise ContextOverflowError(end, self.n_ctx)
@@ -133,31 +146,32 @@ class LlamaContext:
         if self._dirty or pos0 < self.n_past:
             self.truncate(pos0)
         self._dirty = True
-        for start in range(0, len(tokens), self.n_batch):
-            chunk = tokens[start : start + self.n_batch]
-            last = start + len(chunk) == len(tokens)
-            self._batch.fill(chunk, pos0 + start, last)
-            self._run_batch()
-        self.n_past = end
-        self._dirty = False
+        return end
 
-    def decode_all(self, tokens: Sequence[int], pos0: int = 0) -> NDArray[np.float32]:
-        """Like `decode`, with a copy of the logits of each token, shape (len(tokens), n_vocab).
+    def decode_rows(
+        self, tokens: Sequence[int], pos0: int, rows: int | None = None
+    ) -> NDArray[np.float32]:
+        """Decode one batch and see the logits of its last `rows` tokens (all of them for None).
 
-        At most `n_batch` tokens, in a context made with `all_logits`.
+        Returns a read-only view, shape (rows, n_vocab), of llama.cpp's own memory (40 MB for 64
+        rows of a 152k vocabulary); it changes with the next decode. At most `n_batch` tokens and
+        `max_rows` rows. Raises as `decode`.
         """
-        if not 0 < len(tokens) <= self.n_batch:
-            raise ValueError(f"{len(tokens)} tokens, and a batch holds {self.n_batch}")
-        if pos0 + len(tokens) > self.n_ctx:
-            raise ContextOverflowError(pos0 + len(tokens), self.n_ctx)
-        self.truncate(pos0)
-        self._dirty = True
-        self._batch.fill(tokens, pos0, True, every=True)
+        rows = len(tokens) if rows is None else rows
+        if not 0 < rows <= len(tokens) <= self.n_batch or rows > self.max_rows:
+            raise ValueError(
+                f"{rows} rows of {len(tokens)} tokens: a batch holds {self.n_batch}, and there is"
+                f" room for {self.max_rows} rows"
+            )
+        self._begin(tokens, pos0)
+        self._batch.fill(tokens, pos0, rows)
         self._run_batch()
         self.n_past = pos0 + len(tokens)
         self._dirty = False
         pointer = self._api.llama_get_logits(self.handle)
-        return np.ctypeslib.as_array(pointer, shape=(len(tokens), self.model.n_vocab)).copy()
+        view = np.ctypeslib.as_array(pointer, shape=(rows, self.model.n_vocab))
+        view.flags.writeable = False
+        return view
 
     def _run_batch(self) -> None:
         tokens = int(self._batch.struct.n_tokens)
@@ -277,15 +291,13 @@ class _Batch:
         for i in range(size):
             self.struct.seq_id[i][0] = _SEQUENCE
 
-    def fill(
-        self, tokens: Sequence[int], pos0: int, wants_logits: bool, *, every: bool = False
-    ) -> None:
+    def fill(self, tokens: Sequence[int], pos0: int, rows: int) -> None:
+        """The tokens, with logits asked for of the last `rows` of them."""
         n = len(tokens)
         self._wanted[: self.struct.n_tokens] = 0
-        self._wanted[:n] = every
         self._tokens[:n] = tokens
         self._positions[:n] = range(pos0, pos0 + n)
-        self._wanted[n - 1] = wants_logits
+        self._wanted[n - rows : n] = 1
         self.struct.n_tokens = n
 
 

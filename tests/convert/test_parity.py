@@ -44,8 +44,10 @@ def reference_logits(folder: Path, tokens: list[int]) -> NDArray[np.float32]:
 
 def llama_logits(path: Path, tokens: list[int]) -> NDArray[np.float32]:
     model = LlamaModel.load(path)
-    context = LlamaContext(model, n_ctx=len(tokens), n_batch=100, n_threads=1, all_logits=True)
-    return np.concatenate([context.decode_all(tokens[i : i + 100], i) for i in (0, 100, 200)])
+    context = LlamaContext(model, n_ctx=len(tokens), n_batch=100, n_threads=1, max_rows=100)
+    return np.concatenate(
+        [context.decode_rows(tokens[i : i + 100], i).copy() for i in (0, 100, 200)]
+    )
 
 
 def max_kl(folder: Path, path: Path) -> float:

@@ -99,7 +99,8 @@ def test_tiers_that_need_a_matrix_are_made_with_it_and_refused_without(
 def test_decoding_all_at_once_gives_the_logits_of_one_by_one(f16: Path) -> None:
     model = LlamaModel.load(f16)
     text = TEXTS[0][:20]
-    whole = LlamaContext(model, n_ctx=64, n_threads=1, all_logits=True).decode_all(text)
+    batch = LlamaContext(model, n_ctx=64, n_threads=1, max_rows=64)
+    whole = batch.decode_rows(text, 0)
     single = LlamaContext(model, n_ctx=64, n_threads=1)
     for i, token in enumerate(text):
         single.decode([token], i)
