@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.sampling import Sampler
+from edge_router.engine.sampling import Draw, Sampler
 from tests.tiny_gguf import TIERS, TINY_LLAMA, TINY_QWEN3, write_tiny_ladder
 
 N_CTX = 512
@@ -63,6 +63,11 @@ class Scripted(Sampler):
         self._tokens = list(tokens)
         self.seen: list[NDArray[np.float32]] = []
 
-    def sample(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None = None) -> int:
+    def sample(
+        self,
+        logits: NDArray[np.float32],
+        allowed: NDArray[np.intp] | None = None,
+        proposed: Draw | None = None,
+    ) -> int:
         self.seen.append(logits.copy())
         return self._tokens.pop(0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_router.agent.wording import Said
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.sampling import Sampler
+from edge_router.engine.sampling import Draw, Sampler
 from edge_router.router.facts import Draft, StepContext
 from edge_router.router.logits import Measure, TokenStats, confidence, measure
 from edge_router.tasks.parse import MARKER, Parsed
@@ -99,13 +99,18 @@ class WatchedSampler(Sampler):
         self.stats: list[TokenStats] = []
         self._first: Measure | None = None
 
-    def at_step(self, step: int, first: Measure | None = None) -> None:
+    def at_step(self, step: int, stream: int = 0, first: Measure | None = None) -> None:
         """A step begins; `first` is what the logits of its first token have been measured to."""
-        super().at_step(step)
+        super().at_step(step, stream)
         self.tokens, self.stats, self._first = [], [], first
 
-    def sample(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None = None) -> int:
-        token = super().sample(logits, allowed)
+    def sample(
+        self,
+        logits: NDArray[np.float32],
+        allowed: NDArray[np.intp] | None = None,
+        proposed: Draw | None = None,
+    ) -> int:
+        token = super().sample(logits, allowed, proposed)
         self.tokens.append(token)
         measured = self._first or measure(logits)
         self._first = None

@@ -139,7 +139,7 @@ class StepWriter:
         shown: bool = True,
         first: Measure | None = None,
     ) -> Generation:
-        self.sampler.at_step(step, first)
+        self.sampler.at_step(step, first=first)
         listening_ms = 0.0
 
         def show(text: str) -> None:

@@ -20,7 +20,7 @@ from edge_router.bench.timing import Sample, in_turn
 from edge_router.engine.ladder import Ladder, Tier
 from edge_router.engine.llama import raw_decode
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.sampling import Sampler
+from edge_router.engine.sampling import Draw, Sampler
 
 PROMPT_TOKENS: Final = 64
 STOPS: Final = ("\nObservation:",)
@@ -34,8 +34,13 @@ class Endless(Sampler):
         super().__init__()
         self._model = model
 
-    def sample(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None = None) -> int:
-        token = super().sample(logits, allowed)
+    def sample(
+        self,
+        logits: NDArray[np.float32],
+        allowed: NDArray[np.intp] | None = None,
+        proposed: Draw | None = None,
+    ) -> int:
+        token = super().sample(logits, allowed, proposed)
         return 0 if self._model.is_eog(token) else token
 
 

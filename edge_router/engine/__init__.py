@@ -1,13 +1,16 @@
 """llama.cpp in process: tokens, tiers and caches. It knows no games and no routers.
 
 ladder          several precisions of one model over one canonical KV cache
+loading         a ladder's files, checked and loaded
 tier            a loaded tier, the KV mode, what a step cost
 tier_spec       one tier's name and file, and the default context
 tier_sizes      how large a tier and its cache will be
 generate        the decode loop: sample, show, stop
-sampling        the next token from logits
+verify          a draft read in batches by the tier that verifies it
+sampling        the next token from logits, or a draft's where that may stay
 constrain       the last part of a text is one of some strings
 text_stream     bytes of tokens as text that grows
+clock           milliseconds of the stages, without the listeners'
 threads         how many threads a decode runs on
 machine         how many cores are ours
 stop_flag       lets Ctrl-C end a decode at once

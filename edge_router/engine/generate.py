@@ -3,59 +3,127 @@
 The loop knows nothing of ladders. It starts where the context's logits are
 those after the prompt, and says at the end which tokens the cache took in, so
 that the ladder's books are right even when Ctrl-C cuts it short.
+
+What another writer chose can be given to it: `replay` is taken as it is, without
+asking the model; what is proposed is verified, choice by choice, until one is
+rejected. A choice decides all that follows from it (stop strings, forced tokens,
+the end), so a text comes out the same however its choices were made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NotRequired, Protocol, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_router.engine.constrain import Constraint, Guide
-from edge_router.engine.llama import LlamaContext
-from edge_router.engine.sampling import Sampler
+from edge_router.engine.llama_model import LlamaModel
+from edge_router.engine.sampling import Draw, Sampler
 from edge_router.engine.text_stream import TextStream
 
 StopReason = Literal["eog", "stop", "max_tokens", "constraint"]
+
+
+class Reader(Protocol):
+    """What a writer needs of a context, as in `llama.LlamaContext`."""
+
+    @property
+    def model(self) -> LlamaModel: ...
+
+    def decode(self, tokens: Sequence[int], pos0: int) -> None: ...
+
+    def logits(self) -> NDArray[np.float32]: ...
+
+
+class Limits(TypedDict):
+    """What a text may be."""
+
+    max_tokens: int
+    stop: NotRequired[Sequence[str]]  # it ends before one of these
+    constrain: NotRequired[Constraint | None]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A written text as another tier verifies it."""
+
+    draws: tuple[Draw, ...]  # the choices, with one that ends the text
+    read: tuple[int, ...]  # the tokens whose KV it takes to make those choices again
 
 
 class Writer:
     """Writes one text after a prompt of `len(prompt)` tokens that `context` holds.
 
     After `run`: `tokens` and `text` belong together byte for byte, `fed` are
-    the tokens that went into the cache.
+    the tokens that went into the cache, `draws` the choices that were made,
+    `own` of them by this writer's model against or without a proposal.
     """
 
     def __init__(
         self,
-        context: LlamaContext,
+        context: Reader,
         prompt_length: int,
         sampler: Sampler,
         *,
-        max_tokens: int,
-        stop: Sequence[str] = (),
-        constrain: Constraint | None = None,
         on_text: Callable[[str], None] | None = None,
+        replay: Sequence[Draw] = (),
+        keep: bool = False,
+        **limits: Unpack[Limits],
     ) -> None:
+        """`keep` remembers what each token was drawn from, which whoever verifies it needs."""
         self.context = context
         self.model = context.model
         self.prompt_length = prompt_length
         self.sampler = sampler
-        self.stream = TextStream(stop, on_text)
+        max_tokens, constrain = limits["max_tokens"], limits.get("constrain")
+        self.stream = TextStream(limits.get("stop", ()), on_text)
         self.guide: Guide | None = constrain.start(self.model) if constrain is not None else None
         reserve = self.guide.reserve if self.guide is not None else 0
         self.room = max(max_tokens, reserve)  # tokens the text can come to
         self._free_tokens = max_tokens - reserve
         self.tokens: list[int] = []
         self.fed: list[int] = []
+        self.draws: list[Draw] = []
+        self.own = 0
+        self.reason: StopReason | None = None  # what ended the text
         self._pending: list[int] = []
+        self._path: list[int] = []  # `tokens`, with those of a stop string that ended the text
+        self._read = 0  # of the path
+        self._replay, self._proposed = deque(replay), deque[Draw]()
+        self._keep = keep
 
     def run(self) -> StopReason:
         """Write until something ends the text, and say what."""
-        while True:
-            reason = self._take_forced() or self._end_at_limit() or self._write_one()
-            if reason is not None:
-                self.stream.finish()
-                return reason
+        while self.reason is None:
+            self._go_on()
+        return self.reason
+
+    def run_own(self, n: int) -> None:
+        """Write until `n` more tokens are chosen by this writer's own model, or the text ends.
+
+        With a proposal and n = 1 that is the choice that was rejected, or the one behind it.
+        """
+        until = self.own + n
+        while self.reason is None and self.own < until:
+            self._go_on()
+
+    def propose(self, draws: Iterable[Draw]) -> None:
+        """Verify `draws`, the next choices of a draft that has made the same ones so far."""
+        self._proposed = deque(draws)
+
+    def proposal(self) -> Proposal:
+        """The text so far as another tier verifies it."""
+        path = self._path if self.reason is None else self._path[: self._read]
+        return Proposal(tuple(self.draws), tuple(path))
+
+    def _go_on(self) -> None:
+        self.reason = self._take_forced() or self._end_at_limit() or self._write_one()
+        if self.reason is not None:
+            self.stream.finish()
 
     def _take_forced(self) -> StopReason | None:
         if self.guide is None:
@@ -75,10 +143,8 @@ class Writer:
         return None
 
     def _write_one(self) -> StopReason | None:
-        self._feed()
         guide = self.guide
-        allowed = None if guide is None else guide.allowed()
-        token = self.sampler.sample(self.context.logits(), allowed)
+        token = self._choose(None if guide is None else guide.allowed())
         if self.model.is_eog(token):
             if guide is not None and guide.free:
                 guide.end_thought()
@@ -89,14 +155,30 @@ class Writer:
         for written in guide.accept(token):
             if self._append(written, guide.free):
                 self._stop()
+                self._path, self._read = list(self.tokens), len(self.fed)
                 guide.rewind(bytes(self.stream.data))
                 guide.end_thought()
                 break
         return None
 
+    def _choose(self, allowed: NDArray[np.intp] | None) -> int:
+        """The next token, out of `allowed`: another writer's, or the model's own choice."""
+        if self._replay:
+            self.draws.append(self._replay.popleft())
+            return self.draws[-1].token
+        self._feed()
+        proposed = self._proposed.popleft() if self._proposed else None
+        token = self.sampler.sample(self.context.logits(), allowed, proposed)
+        self.draws.append(Draw(token, self.sampler.source if self._keep else None))
+        if proposed is None or proposed.token != token:
+            self._proposed.clear()
+            self.own += 1
+        return token
+
     def _append(self, token: int, may_stop: bool = True) -> bool:
         """Write a token; True when it completed a stop string, which is then cut off."""
         self.tokens.append(token)
+        self._path.append(token)
         self._pending.append(token)
         return self.stream.push(self.model.token_bytes(token), may_stop)
 
@@ -107,6 +189,7 @@ class Writer:
         self.context.decode(self._pending, self.prompt_length + len(self.fed))
         self.fed += self._pending
         self._pending = []
+        self._read = len(self._path)
 
     def _stop(self) -> StopReason:
         """Cut the tokens back to the text that is left before a stop string."""

@@ -17,25 +17,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.engine.checksums import require_promised
-from edge_router.engine.constrain import Constraint
-from edge_router.engine.fingerprint import require_same_model
-from edge_router.engine.generate import Writer
-from edge_router.engine.gguf_file import GgufHeader, read_header
-from edge_router.engine.llama import ContextOverflowError, LlamaContext, copy_span
+from edge_router.engine.clock import StageClock, ms_since
+from edge_router.engine.generate import Limits, Proposal, Writer
+from edge_router.engine.llama import ContextOverflowError, copy_span
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.same_text import require_same_text
+from edge_router.engine.loading import default_context, load_tiers
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest, KvMode, Tier, TierSpec, common_prefix
 from edge_router.engine.tier_spec import DEFAULT_CONTEXT
-from edge_router.engine.trial import require_tried
-from edge_router.errors import UserError
+from edge_router.engine.verify import Drafts, Verification
 
 __all__ = [
     "ContextOverflowError",
@@ -45,20 +42,8 @@ __all__ = [
     "Ladder",
     "Tier",
     "TierSpec",
+    "default_context",
 ]
-
-# Types that ggml repacks for its fast CPU kernels (on one processor or another).
-# A repacked tier read through mmap would lie in memory twice.
-_REPACKED = frozenset(
-    ("Q4_0", "Q4_1", "Q8_0", "Q2_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4")
-)
-
-
-def default_context(specs: Sequence[TierSpec]) -> int:
-    """What the model was trained for, but no more than an episode needs."""
-    header = read_header(specs[0].path)
-    trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
-    return min(int(trained), DEFAULT_CONTEXT) if trained else DEFAULT_CONTEXT
 
 
 class Ladder:
@@ -98,27 +83,16 @@ class Ladder:
         that is missing, damaged, not what its `sha256` says or refused by llama.cpp, for files
         that are not builds of one model, and for an `n_ctx` the model was not trained for.
         """
-        specs = list(specs)
         mode = KvMode.parse(kv) if isinstance(kv, str) else kv
-        headers = [read_header(spec.path) for spec in specs]
-        _check_specs(specs)
-        require_same_model(headers)
-        for spec, header in zip(specs, headers, strict=True):
-            _require_trusted(spec, header)
-        tiers: list[Tier] = []
-        with ExitStack() as loaded:
-            for spec, header in zip(specs, headers, strict=True):
-                mmap = _maps_well(header, n_gpu_layers) if use_mmap is None else use_mmap
-                model = LlamaModel.load(spec.path, n_gpu_layers=n_gpu_layers, use_mmap=mmap)
-                loaded.callback(model.close)
-                _check_model(model, n_ctx, handoff=len(specs) > 1 and not mode.exact)
-                context = LlamaContext(
-                    model, n_ctx=n_ctx, n_threads=n_threads, thread_limit=thread_limit
-                )
-                loaded.callback(context.close)
-                tiers.append(Tier(spec.name, header.path, model, context, header.size_bytes))
-            require_same_text([tier.model for tier in tiers])
-            loaded.pop_all()
+        tiers = load_tiers(
+            list(specs),
+            mode,
+            n_ctx=n_ctx,
+            n_threads=n_threads,
+            thread_limit=thread_limit,
+            n_gpu_layers=n_gpu_layers,
+            use_mmap=use_mmap,
+        )
         return cls(tiers, mode, n_ctx, reread=reread)
 
     @property
@@ -147,7 +121,7 @@ class Ladder:
         self.rewind(kept)
         base.decode(prompt[kept:])
         self._prompt, self._logits_are_prompts = prompt, True
-        return Ingest(len(prompt) - kept, kept, _ms_since(started))
+        return Ingest(len(prompt) - kept, kept, ms_since(started))
 
     def logits(self) -> NDArray[np.float32]:
         """The low tier's logits after the prompt: a read-only view, shape (n_vocab,).
@@ -163,41 +137,33 @@ class Ladder:
         tier_index: int,
         sampler: Sampler,
         *,
-        max_tokens: int,
-        stop: Sequence[str] = (),
-        constrain: Constraint | None = None,
         on_text: Callable[[str], None] | None = None,
+        keep: bool = False,
+        **limits: Unpack[Limits],
     ) -> Generation:
         """Let a tier continue the prompt; may be called again, for this tier or another.
 
-        Ends at an end-of-generation token, before a stop string, after
+        Ends at an end-of-generation token, before a `stop` string, after
         `max_tokens`, or when `constrain` is fulfilled. With `constrain` the
         thought leaves room for marker and choice, and a stop string ends the
-        thought only. `on_text` gets the text in pieces as it grows. Raises
-        `ContextOverflowError` before anything is computed if prompt and
+        thought only. `on_text` gets the text in pieces as it grows; its time is in no figure.
+        `keep` makes `Generation.proposal` hold what a tier needs to verify a text that was
+        sampled. Raises `ContextOverflowError` before anything is computed if prompt and
         `max_tokens` do not fit the context.
         """
-        if not self._prompt:
-            raise ValueError("generate needs a prompt: call prefill first")
-        tier = self.tiers[tier_index]
-        writer = Writer(
-            tier.context,
-            len(self._prompt),
-            sampler,
-            max_tokens=max_tokens,
-            stop=stop,
-            constrain=constrain,
-            on_text=on_text,
-        )
-        if len(self._prompt) + writer.room > self.n_ctx:
-            raise ContextOverflowError(len(self._prompt) + writer.room, self.n_ctx)
+        tier, clock = self.tiers[tier_index], StageClock(on_text)
+        place = tier.context, len(self._prompt), sampler
+        writer = Writer(*place, on_text=clock.show, keep=keep, **limits)
+        self._require_room(writer)
         handoff_tokens, handoff_ms = self._hand_over(tier)
         catchup_tokens, catchup_ms = self._catch_up(tier)
-        started = time.perf_counter()
+        clock.lap()
         try:
             reason = writer.run()
         finally:
-            self._settle(tier, writer.fed)
+            # An interruption may have stopped it anywhere; `fed` is what was surely computed.
+            tier.held = self._prompt + writer.fed
+            self._leave(tier, writer)
         return Generation(
             tokens=tuple(writer.tokens),
             text=writer.stream.text,
@@ -206,9 +172,73 @@ class Ladder:
             handoff_tokens=handoff_tokens,
             catchup_ms=catchup_ms,
             catchup_tokens=catchup_tokens,
-            decode_ms=_ms_since(started),
+            decode_ms=clock.lap(),
             decode_tokens=len(writer.fed),
+            proposal=writer.proposal(),
         )
+
+    def verify(
+        self,
+        tier_index: int,
+        draft: Proposal,
+        sampler: Sampler,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        keep: bool = False,
+        **limits: Unpack[Limits],
+    ) -> Generation:
+        """Let a higher tier continue the prompt as `generate` does, sparing it what a draft has.
+
+        The tier reads the draft in a batch, keeps what it would have written itself and goes on
+        from the first choice that it rejects. `draft` is the `proposal` of a lower tier's text
+        after this prompt, under the same limits; where the sampler is not greedy it was made with
+        `keep`, and with another random stream. The rest is as in `generate`.
+        """
+        tier = self.tiers[tier_index]
+        work = Verification(tier, self._prompt, sampler, on_text=on_text, keep=keep, **limits)
+        self._require_room(work.writer)
+        handed = self._hand_over(tier)
+        try:
+            work.check(draft)
+            work.write_rest()
+        finally:
+            self._leave(tier, work.writer)
+        return work.generation(*handed)
+
+    def speculate(
+        self,
+        tier_index: int,
+        sampler: Sampler,
+        drafter: Sampler,
+        *,
+        chunk: int,
+        on_text: Callable[[str], None] | None = None,
+        **limits: Unpack[Limits],
+    ) -> Generation:
+        """Let a higher tier continue the prompt, the low tier drafting `chunk` tokens at a time.
+
+        A disagreement is found after a chunk and not after the whole text, and what is accepted
+        is shown at once. `drafter` draws the drafts, from another random stream than `sampler`.
+        """
+        low, tier = self.tiers[0], self.tiers[tier_index]
+        drafts = Drafts(low, self._prompt, drafter, chunk, **limits)
+        work = Verification(tier, self._prompt, sampler, on_text=on_text, **limits)
+        self._require_room(work.writer)
+        handed = self._hand_over(tier)
+        self._catch_up(low)
+        try:
+            while work.writer.reason is None:
+                work.check(drafts.after(work.writer.draws))
+        finally:
+            self._leave(tier, work.writer)
+            self._leave(low, drafts.writer)
+        return replace(work.generation(*handed), draft_ms=drafts.ms, draft_tokens=drafts.tokens)
+
+    def _require_room(self, writer: Writer) -> None:
+        if not self._prompt:
+            raise ValueError("a prompt is needed: call prefill first")
+        if len(self._prompt) + writer.room > self.n_ctx:
+            raise ContextOverflowError(len(self._prompt) + writer.room, self.n_ctx)
 
     def _hand_over(self, tier: Tier) -> tuple[int, float]:
         """Copy to a higher tier the KV it lacks; returns tokens and milliseconds."""
@@ -223,7 +253,7 @@ class Ladder:
         tier.truncate(have)
         copy_span(self.tiers[0].context, tier.context, have, end)
         tier.held += self._prompt[have:end]
-        return end - have, _ms_since(started)
+        return end - have, ms_since(started)
 
     def _catch_up(self, tier: Tier) -> tuple[int, float]:
         """Let a tier compute the prompt tokens that are its own to compute."""
@@ -233,20 +263,18 @@ class Ladder:
         have = min(common_prefix(tier.held, self._prompt), len(self._prompt) - 1)
         tier.truncate(have)
         tier.decode(self._prompt[have:])
-        return len(self._prompt) - have, _ms_since(started)
+        return len(self._prompt) - have, ms_since(started)
 
-    def _settle(self, tier: Tier, fed: Sequence[int]) -> None:
-        """Enter in the books what a generation left in the tier's cache."""
-        # An interruption may have stopped it anywhere; `fed` is what was surely computed.
-        tier.held = self._prompt + list(fed)
+    def _leave(self, tier: Tier, writer: Writer) -> None:
+        """Cut a tier's cache to what may stay in it when `writer` is done, or was interrupted."""
+        prompt, written = len(self._prompt), len(writer.fed)
         if tier is self.tiers[0]:
             self._logits_are_prompts = False
-            if self.reread:
-                tier.truncate(len(self._prompt))
+            tier.truncate(prompt if self.reread else prompt + written)
         # A higher tier keeps copies alone. Its own KV of this step would make a later step depend
         # on who wrote this one, and rollouts could no longer be cached by the text.
-        elif not self.kv.exact:
-            tier.truncate(max(0, len(self._prompt) - self.kv.own))
+        else:
+            tier.truncate(prompt + written if self.kv.exact else max(0, prompt - self.kv.own))
 
     def rewind(self, n: int) -> None:
         """Keep the first `n` tokens of the canonical cache, and of every copy of it.
@@ -282,46 +310,3 @@ class Ladder:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _ms_since(started: float) -> float:
-    return 1000.0 * (time.perf_counter() - started)
-
-
-def _maps_well(header: GgufHeader, n_gpu_layers: int) -> bool:
-    """Whether a file is better mapped than read: its weights are used as they lie on disk."""
-    return n_gpu_layers != 0 or not header.type_names & _REPACKED
-
-
-def _check_specs(specs: Sequence[TierSpec]) -> None:
-    if not specs:
-        raise UserError("a ladder needs at least one tier")
-    names = [s.name for s in specs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two tiers are called {name!r}; give each tier a name of its own")
-
-
-def _require_trusted(spec: TierSpec, header: GgufHeader) -> None:
-    """Raise `UserError` for a file that is not the promised one, or that llama.cpp dies of."""
-    require_promised(spec)
-    if not (spec.sha256 and spec.shipped):
-        require_tried(header)
-
-
-def _check_model(model: LlamaModel, n_ctx: int, *, handoff: bool) -> None:
-    if not 0 < n_ctx <= model.n_ctx_train:
-        raise UserError(
-            f"a context of {n_ctx} tokens is asked for, and {model.path.name} was trained for"
-            f" 1 to {model.n_ctx_train}"
-        )
-    if model.is_recurrent:
-        raise UserError(
-            f"{model.path.name} has recurrent layers, whose cache cannot be cut back to an earlier"
-            " token; choose a model with attention in every layer"
-        )
-    if handoff and model.n_swa > 0:
-        raise UserError(
-            f"{model.path.name} has sliding-window layers, whose KV cannot be handed over whole:"
-            " use --kv exact"
-        )

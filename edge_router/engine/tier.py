@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_router.engine.checksums import gguf_sha256
-from edge_router.engine.generate import StopReason
+from edge_router.engine.generate import Proposal, StopReason
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.tier_sizes import kv_bytes
@@ -78,6 +81,12 @@ class Tier:
         self.context.decode(tokens, len(self.held))
         self.held += tokens
 
+    def decode_rows(self, tokens: Sequence[int], rows: int) -> NDArray[np.float32]:
+        """As `decode`, in one batch; the logits of the last `rows` tokens, a view."""
+        view = self.context.decode_rows(tokens, len(self.held), rows)
+        self.held += tokens
+        return view
+
 
 @dataclass(frozen=True)
 class Ingest:
@@ -101,6 +110,19 @@ class Generation:
     catchup_tokens: int  # prompt tokens that the chosen tier computed itself
     decode_ms: float
     decode_tokens: int  # tokens run through the model one after another
+    proposal: Proposal  # the text as a higher tier verifies it
+    draft_ms: float = 0.0  # `speculate`: the low tier's drafts
+    draft_tokens: int = 0
+    verify_ms: float = 0.0  # drafts read and compared
+    verify_tokens: int = 0  # run through the model in batches, the prompt's last ones among them
+    verify_batches: int = 0
+    drafted: int = 0  # choices of drafts that were put to the tier
+    accepted: int = 0  # those of them that it kept
+
+    @property
+    def rewritten(self) -> int:
+        """Choices that the tier made itself where it verified."""
+        return len(self.proposal.draws) - self.accepted if self.verify_batches else 0
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -7,16 +7,16 @@ whether the tier would have written another text, and another action.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.agent.episode import Options, play_episode
-from edge_router.engine.constrain import Constraint
+from edge_router.engine.generate import Limits
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.sampling import Sampler, kl_divergence, log_softmax
 from edge_router.engine.tier import Generation, common_prefix
@@ -113,20 +113,12 @@ class RecordingLadder(Ladder):
         tier_index: int,
         sampler: Sampler,
         *,
-        max_tokens: int,
-        stop: Sequence[str] = (),
-        constrain: Constraint | None = None,
         on_text: Callable[[str], None] | None = None,
+        keep: bool = False,
+        **limits: Unpack[Limits],
     ) -> Generation:
         prompt = list(self._prompt)
-        generation = super().generate(
-            tier_index,
-            sampler,
-            max_tokens=max_tokens,
-            stop=stop,
-            constrain=constrain,
-            on_text=on_text,
-        )
+        generation = super().generate(tier_index, sampler, on_text=on_text, keep=keep, **limits)
         self.record.append((prompt, list(generation.tokens), generation.text))
         return generation
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_router.engine.constrain import Constraint, TokenTrie
 from edge_router.engine.ladder import Ladder, TierSpec
-from edge_router.engine.sampling import Sampler
+from edge_router.engine.sampling import Draw, Sampler
 from tests.engine_fixtures import Scripted, tiny_paths
 
 __all__ = ["tiny_paths"]
@@ -163,7 +163,9 @@ class _Preferring(Sampler):
         super().__init__()
         self.wanted, self.end = wanted, end
 
-    def sample(self, logits: np.ndarray, allowed: np.ndarray | None = None) -> int:
+    def sample(
+        self, logits: np.ndarray, allowed: np.ndarray | None = None, proposed: Draw | None = None
+    ) -> int:
         while self.wanted:
             token = self.wanted.pop(0)
             if allowed is None or token in allowed:

@@ -307,7 +307,7 @@ def test_a_measure_that_is_at_hand_serves_the_first_token_and_no_other() -> None
     measure = LogitMeter(BIG).measure(first)
     watched, given = WatchedSampler(Sampler()), WatchedSampler(Sampler())
     watched.at_step(0)
-    given.at_step(0, measure._replace(entropy=9.0))
+    given.at_step(0, first=measure._replace(entropy=9.0))
     for logits in (first, second):
         assert watched.sample(logits) == given.sample(logits)
     assert given.stats == [replace(watched.stats[0], entropy=9.0), watched.stats[1]]

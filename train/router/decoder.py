@@ -20,7 +20,7 @@ from edge_router.agent.history import History, WatchedSampler, draft_of
 from edge_router.agent.prompt import Prompt, make_room
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.ladder import Ladder
-from edge_router.engine.sampling import Sampler, kl_divergence, log_softmax
+from edge_router.engine.sampling import Draw, Sampler, kl_divergence, log_softmax
 from edge_router.engine.tier import Tier, common_prefix
 from edge_router.router.features import extract, with_draft
 from edge_router.tasks.protocol import Opening, PromptStyle
@@ -204,10 +204,15 @@ class _Recorder(WatchedSampler):
         self.logits: list[NDArray[np.float32]] = []
         self._forced = None if forced is None else [*forced, end]
 
-    def sample(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None = None) -> int:
+    def sample(
+        self,
+        logits: NDArray[np.float32],
+        allowed: NDArray[np.intp] | None = None,
+        proposed: Draw | None = None,
+    ) -> int:
         self.logits.append(logits.copy())
         if self._forced is None:
-            return super().sample(logits, allowed)
+            return super().sample(logits, allowed, proposed)
         return self._forced[len(self.logits) - 1]
 
 

@@ -1,0 +1,107 @@
+"""Load the tiers of a ladder, and refuse files that make up none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from edge_router.engine.checksums import require_promised
+from edge_router.engine.fingerprint import require_same_model
+from edge_router.engine.gguf_file import GgufHeader, read_header
+from edge_router.engine.llama import LlamaContext
+from edge_router.engine.llama_model import LlamaModel
+from edge_router.engine.same_text import require_same_text
+from edge_router.engine.tier import KvMode, Tier, TierSpec
+from edge_router.engine.tier_spec import DEFAULT_CONTEXT
+from edge_router.engine.trial import require_tried
+from edge_router.engine.verify import ROWS
+from edge_router.errors import UserError
+
+# Types that ggml repacks for its fast CPU kernels (on one processor or another).
+# A repacked tier read through mmap would lie in memory twice.
+_REPACKED = frozenset(
+    ("Q4_0", "Q4_1", "Q8_0", "Q2_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4")
+)
+
+
+def default_context(specs: Sequence[TierSpec]) -> int:
+    """What the model was trained for, but no more than an episode needs."""
+    header = read_header(specs[0].path)
+    trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
+    return min(int(trained), DEFAULT_CONTEXT) if trained else DEFAULT_CONTEXT
+
+
+def load_tiers(
+    specs: Sequence[TierSpec],
+    kv: KvMode,
+    *,
+    n_ctx: int,
+    n_threads: int | None,
+    thread_limit: int | None,
+    n_gpu_layers: int,
+    use_mmap: bool | None,
+) -> list[Tier]:
+    """The tiers, low to high, as `Ladder.load` describes it. Raises `UserError`."""
+    headers = [read_header(spec.path) for spec in specs]
+    _check_specs(specs)
+    require_same_model(headers)
+    for spec, header in zip(specs, headers, strict=True):
+        _require_trusted(spec, header)
+    tiers: list[Tier] = []
+    with ExitStack() as loaded:
+        for spec, header in zip(specs, headers, strict=True):
+            mmap = _maps_well(header, n_gpu_layers) if use_mmap is None else use_mmap
+            model = LlamaModel.load(spec.path, n_gpu_layers=n_gpu_layers, use_mmap=mmap)
+            loaded.callback(model.close)
+            _check_model(model, n_ctx, handoff=len(specs) > 1 and not kv.exact)
+            context = LlamaContext(
+                model,
+                n_ctx=n_ctx,
+                n_threads=n_threads,
+                thread_limit=thread_limit,
+                max_rows=ROWS if tiers else 1,  # the low tier verifies nothing
+            )
+            loaded.callback(context.close)
+            tiers.append(Tier(spec.name, header.path, model, context, header.size_bytes))
+        require_same_text([tier.model for tier in tiers])
+        loaded.pop_all()
+    return tiers
+
+
+def _maps_well(header: GgufHeader, n_gpu_layers: int) -> bool:
+    """Whether a file is better mapped than read: its weights are used as they lie on disk."""
+    return n_gpu_layers != 0 or not header.type_names & _REPACKED
+
+
+def _check_specs(specs: Sequence[TierSpec]) -> None:
+    if not specs:
+        raise UserError("a ladder needs at least one tier")
+    names = [s.name for s in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two tiers are called {name!r}; give each tier a name of its own")
+
+
+def _require_trusted(spec: TierSpec, header: GgufHeader) -> None:
+    """Raise `UserError` for a file that is not the promised one, or that llama.cpp dies of."""
+    require_promised(spec)
+    if not (spec.sha256 and spec.shipped):
+        require_tried(header)
+
+
+def _check_model(model: LlamaModel, n_ctx: int, *, handoff: bool) -> None:
+    if not 0 < n_ctx <= model.n_ctx_train:
+        raise UserError(
+            f"a context of {n_ctx} tokens is asked for, and {model.path.name} was trained for"
+            f" 1 to {model.n_ctx_train}"
+        )
+    if model.is_recurrent:
+        raise UserError(
+            f"{model.path.name} has recurrent layers, whose cache cannot be cut back to an earlier"
+            " token; choose a model with attention in every layer"
+        )
+    if handoff and model.n_swa > 0:
+        raise UserError(
+            f"{model.path.name} has sliding-window layers, whose KV cannot be handed over whole:"
+            " use --kv exact"
+        )
