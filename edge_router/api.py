@@ -20,6 +20,7 @@ from edge_router.agent.chat import Conversation, Response
 from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import EpisodeFinished, Listener
 from edge_router.engine.ladder import Ladder, default_context
+from edge_router.engine.openings import usual_store
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.ladders.ladder_file import LadderFile
@@ -39,12 +40,14 @@ def load(
     context: int | None = None,
     threads: int | None = None,
     gpu_layers: int = 0,
+    opening_store: bool = True,
 ) -> RoutedModel:
     """Load a ladder: a model's name, a folder with ladder.toml, or GGUFs by tier, lowest first.
 
     `kv` is how a higher tier comes by its KV cache: handoff, handoff:N or
     exact. `context` is in tokens, by default up to 4096; `threads` follows
-    the machine by default. Raises `UserError` for whatever cannot be loaded.
+    the machine by default. `opening_store` keeps the KV of what prompts begin with on disk.
+    Raises `UserError` for whatever cannot be loaded.
     """
     named = [f"{name}={path}" for name, path in (tiers or {}).items()]
     described = resolve(None if named else str(model), named)
@@ -54,6 +57,7 @@ def load(
         n_ctx=context if context is not None else default_context(described.tiers),
         n_threads=threads,
         n_gpu_layers=gpu_layers,
+        openings=usual_store() if opening_store else None,
     )
     return RoutedModel(described, ladder)
 

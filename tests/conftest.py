@@ -19,3 +19,5 @@ os.environ.pop("COLUMNS", None)
 # the tests stay out of them.
 os.environ.setdefault("EDGE_ROUTER_DEBUG", "1")
 os.environ["XDG_CONFIG_HOME"] = os.devnull
+# Openings of tiny models have no place in the cache of whoever runs the tests.
+os.environ["EDGE_ROUTER_OPENINGS_GB"] = "0"

@@ -96,7 +96,8 @@ class Conversation:
         if not self._past or router is not self._router:
             router.reset(self._ladder.names, sampler.seed)
         self._router = router
-        tokens = Prompt(self._template, self._ladder.vocab, messages).tokens
+        prompt = Prompt(self._template, self._ladder.vocab, messages, shared=_shared(messages))
+        tokens = prompt.tokens
         room = self._ladder.n_ctx - len(tokens)
         if room < 1:
             raise UserError(
@@ -106,7 +107,7 @@ class Conversation:
         history, show = self._history(messages, dial), _pieces(on_text)
         writer = StepWriter(self._ladder, router, sampler, history, show, lambda: dial)
         form = _Form(self._style.parse, min(max_tokens, room), tuple(stop))
-        written = writer.write(_answers(messages), tokens, form)
+        written = writer.write(_answers(messages), tokens, form, opening=prompt.opening)
         self._remember(messages, written, len(tokens), writer.sampler.confidence())
         return self._response(written, len(tokens))
 
@@ -155,6 +156,16 @@ class Conversation:
             prompt_tokens=prompt_tokens,
             stop_reason=written.generation.stop_reason,
         )
+
+
+def _shared(messages: Sequence[Message]) -> list[Message]:
+    """What other conversations begin with as well: the system's messages, before any other word.
+
+    With an empty user's message, for the templates that take no conversation without one.
+    """
+    roles = [message["role"] for message in messages]
+    count = next((i for i, role in enumerate(roles) if role != "system"), 0)
+    return [*messages[:count], {"role": "user", "content": ""}] if count else []
 
 
 def _pieces(on_text: Callable[[str], None] | None) -> Callable[[Event], None]:

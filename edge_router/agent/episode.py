@@ -25,6 +25,7 @@ from edge_router.agent.events import (
     Event,
     Latency,
     Listener,
+    Noted,
     StepFinished,
     TierInfo,
     TurnsDropped,
@@ -104,10 +105,10 @@ class _Episode:
 
     def play(self) -> EpisodeFinished:
         self.router.reset(self.ladder.names, self.options.seed)
-        # A kept opening would save little, and its logits differ by rounding from those of a
-        # fresh one: an episode must not depend on what was played before it.
-        self.ladder.clear()
         prompt = self._open(self.game.reset())
+        # An episode must not depend on what was played before it: only what would be computed
+        # in the very same bits may stay.
+        self.ladder.clear(prompt.tokens[: prompt.opening])
         reason = "interrupted"
         try:
             for step in range(self.options.max_steps):
@@ -131,7 +132,9 @@ class _Episode:
         constraint = None
         if self.options.constrain:
             constraint = Constraint(self.game.admissible(), marker=MARKER, lead=prompt.lead)
-        written = self.writer.write(step, prompt.tokens, self.style, constraint)
+        written = self.writer.write(
+            step, prompt.tokens, self.style, constraint, opening=prompt.opening
+        )
         generation, decision, draft = written.generation, written.decision, written.draft
         parsed = self.style.parse(generation.text)
         started = time.perf_counter()
@@ -154,6 +157,7 @@ class _Episode:
         with interrupts_held():
             self._remember(finished, prompt, generation, written.features["entropy"])
             self._emit(finished)
+            self._pass_on_notes()
         return finished
 
     def _remember(
@@ -181,7 +185,8 @@ class _Episode:
     def _open(self, opening: Opening) -> Prompt:
         options = self.options
         template = ChatTemplate.of(self.ladder.vocab)
-        prompt = Prompt(template, self.ladder.vocab, self.style.opening(opening))
+        first, shared = self.style.opening(opening), self.style.shared(opening)
+        prompt = Prompt(template, self.ladder.vocab, first, shared=shared)
         self._require_room(prompt)
         self.history.begin(opening.goal)
         self._emit(
@@ -246,6 +251,10 @@ class _Episode:
             latency=Latency(**total),
             escalations=count(self.steps),
         )
+
+    def _pass_on_notes(self) -> None:
+        for note in self.ladder.take_notes():
+            self._emit(Noted(note))
 
     def _emit(self, event: Event) -> None:
         for listener in self.listeners:

@@ -5,7 +5,7 @@ trace writer, the TUI and the benchmarks are listeners and nothing else. Every
 event is plain data: `dataclasses.asdict(event)` is what goes into a trace.
 
     EpisodeStarted
-      ([TurnsDropped]  StepStarted  Routed  TextDecoded*  StepFinished)*
+      ([TurnsDropped]  StepStarted  Routed  TextDecoded*  StepFinished)*  with Noted between them
     EpisodeFinished
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 # Where a step's model time goes, in order; `Latency` has the milliseconds of each.
-STAGES: Final = ("prefill", "route", "draft", "handoff", "catchup", "decode")
+STAGES: Final = ("load", "prefill", "route", "draft", "handoff", "catchup", "decode")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,13 @@ class EpisodeStarted:
     temperature: float
     constrained: bool  # actions limited to the admissible commands
     max_steps: int
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something that the user should know, in a sentence; the run goes on."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -104,11 +111,13 @@ class Latency:
     decode_tokens: int = 0
     draft_ms: float = 0.0  # the low tier's draft, where it was not kept
     draft_tokens: int = 0
+    load_ms: float = 0.0  # the prompt's opening: its KV read from the disk, or written there
+    load_tokens: int = 0  # found there, and so not computed
 
     @property
     def model_ms(self) -> float:
         """Everything but the environment."""
-        prompt = self.prefill_ms + self.route_ms + self.handoff_ms + self.catchup_ms
+        prompt = self.load_ms + self.prefill_ms + self.route_ms + self.handoff_ms + self.catchup_ms
         return prompt + self.draft_ms + self.decode_ms
 
     @property
@@ -162,6 +171,7 @@ class EpisodeFinished:
 
 Event = (
     EpisodeStarted
+    | Noted
     | TurnsDropped
     | StepStarted
     | Routed

@@ -11,6 +11,9 @@ DeepSeek-R1 models leave out its reasoning, even the empty one that the lead-in
 printed. Such a turn is tokenised in its later form, and the ladder computes it
 again; all turns before it stay. Should a template change the turns before it
 as well, everything is rendered and tokenised anew.
+
+What other episodes begin with as well is the prompt's opening: `opening` says how many tokens it
+has, for the ladder, which keeps their KV.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from edge_router.agent.template import ChatTemplate
+from edge_router.engine.tier import common_prefix
+from edge_router.errors import UserError
 from edge_router.tasks.protocol import Message
 
 FIRST_DROPPED = 2  # turns 0 and 1 stay: the opening, and the first step with its reply
@@ -43,8 +48,14 @@ class Prompt:
     """`tokens` is the prompt for the next step."""
 
     def __init__(
-        self, template: ChatTemplate, tokenizer: Tokenizer, opening: Sequence[Message]
+        self,
+        template: ChatTemplate,
+        tokenizer: Tokenizer,
+        opening: Sequence[Message],
+        *,
+        shared: Sequence[Message] = (),
     ) -> None:
+        """`opening` are the first messages, `shared` the same without what is this text's own."""
         self._template = template
         self._tokenizer = tokenizer
         self._opening = list(opening)
@@ -54,6 +65,23 @@ class Prompt:
         self._history = self._render(lead=False)
         self._turns: list[list[int]] | None = [self._whole(self._history)]
         self._lead_in()
+        self._shared = self._beginning(shared) if shared else []
+
+    @property
+    def opening(self) -> int:
+        """How many of the first `tokens` depend on nothing but the `shared` messages."""
+        shared = self._shared
+        return len(shared) if self.tokens[: len(shared)] == shared else 0
+
+    def _beginning(self, shared: Sequence[Message]) -> list[int]:
+        """The tokens that this prompt begins with, as would every other with the same messages."""
+        try:
+            alone = self._template.render(shared, lead=False)
+        except UserError:  # a template that takes the whole conversation only
+            return []
+        tokens = self._whole(alone[: common_prefix(alone, self._history)])
+        # a token over the border belongs to this text alone
+        return tokens[: common_prefix(tokens, self.tokens)]
 
     @property
     def lead(self) -> str:

@@ -48,7 +48,7 @@ def _events(step: StepEvents) -> Iterator[tuple[Event, float]]:
     latency, number = step.finished.latency, step.finished.step
     if step.dropped is not None:
         yield step.dropped, 0.0
-    yield step.started, latency.prefill_ms
+    yield step.started, latency.load_ms + latency.prefill_ms
     yield step.routed, latency.route_ms
     wait = latency.handoff_ms + latency.catchup_ms
     words = _WORDS.findall(step.finished.text)

@@ -74,6 +74,8 @@ class Written:
             decode_tokens=g.decode_tokens,
             draft_ms=rejected.decode_ms if rejected else 0.0,
             draft_tokens=rejected.decode_tokens if rejected else 0,
+            load_ms=self.ingest.load_ms + g.load_ms,
+            load_tokens=self.ingest.load_tokens + g.load_tokens,
         )
 
 
@@ -96,10 +98,19 @@ class StepWriter:
         self._emit, self._dial = emit, dial
 
     def write(
-        self, step: int, prompt: Sequence[int], answer: Answer, constraint: Constraint | None = None
+        self,
+        step: int,
+        prompt: Sequence[int],
+        answer: Answer,
+        constraint: Constraint | None = None,
+        *,
+        opening: int = 0,
     ) -> Written:
-        """Write step number `step` after the tokens `prompt`, which have room in the context."""
-        ingest = self._ladder.prefill(prompt)
+        """Write step number `step` after the tokens `prompt`, which have room in the context.
+
+        The first `opening` of them are what other texts begin with as well.
+        """
+        ingest = self._ladder.prefill(prompt, opening=opening)
         self._emit(StepStarted(step, len(prompt), ingest.new_tokens))
         started = time.perf_counter()
         self._history.dial = self._dial()

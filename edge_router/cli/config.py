@@ -29,7 +29,14 @@ from edge_router.files.folders import HOME, config_folder, if_any
 
 FILE = "config.toml"
 PREFIX = "EDGE_ROUTER"
-VARIABLES = (HOME, "EDGE_ROUTER_AMX", "EDGE_ROUTER_DEBUG", "ALFWORLD_DATA", "LLAMA_CPP_LIB_PATH")
+VARIABLES = (
+    HOME,
+    "EDGE_ROUTER_OPENINGS_GB",
+    "EDGE_ROUTER_AMX",
+    "EDGE_ROUTER_DEBUG",
+    "ALFWORLD_DATA",
+    "LLAMA_CPP_LIB_PATH",
+)
 _SOURCES = {
     ParameterSource.ENVIRONMENT: "environment",
     ParameterSource.DEFAULT_MAP: "file",

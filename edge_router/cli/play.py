@@ -81,6 +81,7 @@ class ModelRuntime:
     threads: int | None
     gpu_layers: int
     ctx: int | None
+    no_opening_store: bool
 
 
 game_options = group(
@@ -162,6 +163,11 @@ machine_options = group(
         help="Layers on Metal or CUDA, -1 for all; only in a build that has it.",
     ),
     click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
+    click.option(
+        "--no-opening-store",
+        is_flag=True,
+        help="Neither keep on disk how a model reads what every prompt begins with, nor use it.",
+    ),
 )
 
 
@@ -215,6 +221,7 @@ def run(
     from edge_router.agent.listeners.slowness import profile_of
     from edge_router.agent.session import Session
     from edge_router.engine.ladder import Ladder, default_context
+    from edge_router.engine.openings import usual_store
     from edge_router.engine.sampling import Sampler
     from edge_router.engine.tier import KvMode
     from edge_router.ladders.resolve import resolve, router_for
@@ -251,6 +258,7 @@ def run(
         n_ctx=context,
         n_threads=machine.threads,
         n_gpu_layers=machine.gpu_layers,
+        openings=None if machine.no_opening_store else usual_store(),
     )
     before = profile_of(found.name)
     say = _nothing if in_app else _say_on_stderr

@@ -14,6 +14,8 @@ clock           milliseconds of the stages, without the listeners'
 threads         how many threads a decode runs on
 machine         how many cores are ours
 stop_flag       lets Ctrl-C end a decode at once
+openings        beginnings of prompts, their KV kept on disk
+opening_file    the file of one: whole and for its key, or not taken
 llama           a context: decode, logits, spans of KV
 llama_model     weights and vocabulary
 llama_quantise  llama.cpp's quantiser, and a look at a product's inputs

@@ -11,6 +11,10 @@ it lacks in one of three ways (`KvMode`):
 
 In the handoff modes a tier's cache is cut back after a step to what was copied.
 A step's outcome then depends on the text so far and not on who wrote it.
+
+A prompt may begin with an opening that other texts share. It is computed as a batch of its own
+and kept, in the cache and on disk (`engine.openings`): by the low tier for all, or, with "exact",
+by each tier that writes.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from edge_router.engine.generate import Limits, Proposal, Writer
 from edge_router.engine.llama import ContextOverflowError, copy_span
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.loading import default_context, load_tiers
+from edge_router.engine.openings import OpeningStore, begin_with, worth_keeping
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest, KvMode, Tier, TierSpec, common_prefix
 from edge_router.engine.tier_spec import DEFAULT_CONTEXT
@@ -50,14 +55,23 @@ class Ladder:
     """The tiers of one model, low to high. A ladder of one tier is that tier alone."""
 
     def __init__(
-        self, tiers: Sequence[Tier], kv: KvMode, n_ctx: int, *, reread: bool = False
+        self,
+        tiers: Sequence[Tier],
+        kv: KvMode,
+        n_ctx: int,
+        *,
+        reread: bool = False,
+        openings: OpeningStore | None = None,
     ) -> None:
         self.tiers = tuple(tiers)
         self.kv = kv
         self.n_ctx = n_ctx
         self.reread = reread
+        self.openings = openings
         self._prompt: list[int] = []
+        self._opening: list[int] = []  # what `_prompt` begins with
         self._logits_are_prompts = False
+        self._said: list[str] = []
 
     @classmethod
     def load(
@@ -71,6 +85,7 @@ class Ladder:
         n_gpu_layers: int = 0,
         use_mmap: bool | None = None,
         reread: bool = False,
+        openings: OpeningStore | None = None,
     ) -> Ladder:
         """Load the tiers, low to high.
 
@@ -79,9 +94,10 @@ class Ladder:
         whose weights stay as they lie on disk. `reread` lets the low tier
         compute its own steps' tokens again in the next `prefill`, as it does
         for the other tiers' steps: the cache then holds the same bits whoever
-        wrote the text, where it otherwise differs by rounding. Raises `UserError` for a file
-        that is missing, damaged, not what its `sha256` says or refused by llama.cpp, for files
-        that are not builds of one model, and for an `n_ctx` the model was not trained for.
+        wrote the text, where it otherwise differs by rounding. `openings` keeps the beginnings of
+        prompts on disk, None only in the caches. Raises `UserError` for a file that is missing,
+        damaged, not what its `sha256` says or refused by llama.cpp, for files that are not builds
+        of one model, and for an `n_ctx` the model was not trained for.
         """
         mode = KvMode.parse(kv) if isinstance(kv, str) else kv
         tiers = load_tiers(
@@ -93,7 +109,7 @@ class Ladder:
             n_gpu_layers=n_gpu_layers,
             use_mmap=use_mmap,
         )
-        return cls(tiers, mode, n_ctx, reread=reread)
+        return cls(tiers, mode, n_ctx, reread=reread, openings=openings)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,24 +120,35 @@ class Ladder:
         """The vocabulary, the same in every tier: tokenize, detokenize, is_eog, chat_template."""
         return self.tiers[0].model
 
-    def prefill(self, tokens: Sequence[int]) -> Ingest:
+    def prefill(self, tokens: Sequence[int], *, opening: int = 0) -> Ingest:
         """Make `tokens` the prompt: the low tier computes what its cache lacks.
 
         What the cache holds of another text is dropped. At least the last token
-        is computed, so that `logits` is valid. Raises `ContextOverflowError`
-        before anything is dropped if the prompt does not fit.
+        is computed, so that `logits` is valid. The first `opening` tokens, if they are enough to
+        be worth it and not in the cache, are loaded or computed as a batch of their own. Raises
+        `ContextOverflowError` before anything is dropped if the prompt does not fit.
         """
         if len(tokens) > self.n_ctx:
             raise ContextOverflowError(len(tokens), self.n_ctx)
         if not tokens:
             raise ValueError("a prompt needs at least one token")
-        started = time.perf_counter()
         base, prompt = self.tiers[0], list(tokens)
+        begins = worth_keeping(prompt[: min(opening, len(prompt) - 1)])
+        if common_prefix(base.held, begins) < len(begins):
+            self.rewind(0)
+        opened = begin_with(base, begins, self.openings)
+        started = time.perf_counter()
         kept = min(common_prefix(base.held, prompt), len(prompt) - 1)
         self.rewind(kept)
         base.decode(prompt[kept:])
-        self._prompt, self._logits_are_prompts = prompt, True
-        return Ingest(len(prompt) - kept, kept, ms_since(started))
+        self._prompt, self._opening, self._logits_are_prompts = prompt, begins, True
+        return Ingest(
+            new_tokens=len(prompt) - kept + opened.new_tokens,
+            kept_tokens=kept - opened.new_tokens - opened.load_tokens,
+            ms=ms_since(started) + opened.ms,
+            load_tokens=opened.load_tokens,
+            load_ms=opened.load_ms,
+        )
 
     def logits(self) -> NDArray[np.float32]:
         """The low tier's logits after the prompt: a read-only view, shape (n_vocab,).
@@ -156,7 +183,7 @@ class Ladder:
         writer = Writer(*place, on_text=clock.show, keep=keep, **limits)
         self._require_room(writer)
         handoff_tokens, handoff_ms = self._hand_over(tier)
-        catchup_tokens, catchup_ms = self._catch_up(tier)
+        catchup = self._catch_up(tier)
         clock.lap()
         try:
             reason = writer.run()
@@ -170,11 +197,13 @@ class Ladder:
             stop_reason=reason,
             handoff_ms=handoff_ms,
             handoff_tokens=handoff_tokens,
-            catchup_ms=catchup_ms,
-            catchup_tokens=catchup_tokens,
+            catchup_ms=catchup.ms,
+            catchup_tokens=catchup.new_tokens,
             decode_ms=clock.lap(),
             decode_tokens=len(writer.fed),
             proposal=writer.proposal(),
+            load_tokens=catchup.load_tokens,
+            load_ms=catchup.load_ms,
         )
 
     def verify(
@@ -198,12 +227,13 @@ class Ladder:
         work = Verification(tier, self._prompt, sampler, on_text=on_text, keep=keep, **limits)
         self._require_room(work.writer)
         handed = self._hand_over(tier)
+        opened = begin_with(tier, self._opening, self.openings)
         try:
             work.check(draft)
             work.write_rest()
         finally:
             self._leave(tier, work.writer)
-        return work.generation(*handed)
+        return work.generation(*handed, opened)
 
     def speculate(
         self,
@@ -225,6 +255,7 @@ class Ladder:
         work = Verification(tier, self._prompt, sampler, on_text=on_text, **limits)
         self._require_room(work.writer)
         handed = self._hand_over(tier)
+        opened = begin_with(tier, self._opening, self.openings)
         self._catch_up(low)
         try:
             while work.writer.reason is None:
@@ -232,7 +263,8 @@ class Ladder:
         finally:
             self._leave(tier, work.writer)
             self._leave(low, drafts.writer)
-        return replace(work.generation(*handed), draft_ms=drafts.ms, draft_tokens=drafts.tokens)
+        written = work.generation(*handed, opened)
+        return replace(written, draft_ms=drafts.ms, draft_tokens=drafts.tokens)
 
     def _require_room(self, writer: Writer) -> None:
         if not self._prompt:
@@ -255,15 +287,18 @@ class Ladder:
         tier.held += self._prompt[have:end]
         return end - have, ms_since(started)
 
-    def _catch_up(self, tier: Tier) -> tuple[int, float]:
+    def _catch_up(self, tier: Tier) -> Ingest:
         """Let a tier compute the prompt tokens that are its own to compute."""
         if tier is self.tiers[0] and self._logits_are_prompts:
-            return 0, 0.0
+            return Ingest(0, len(self._prompt), 0.0)
+        opened = begin_with(tier, self._opening, self.openings)
         started = time.perf_counter()
         have = min(common_prefix(tier.held, self._prompt), len(self._prompt) - 1)
         tier.truncate(have)
         tier.decode(self._prompt[have:])
-        return len(self._prompt) - have, ms_since(started)
+        new = len(self._prompt) - have + opened.new_tokens
+        ms = ms_since(started) + opened.ms
+        return replace(opened, new_tokens=new, kept_tokens=have, ms=ms)
 
     def _leave(self, tier: Tier, writer: Writer) -> None:
         """Cut a tier's cache to what may stay in it when `writer` is done, or was interrupted."""
@@ -282,17 +317,34 @@ class Ladder:
         `prefill` does it by itself; asked for before, it decides which tokens are computed
         together, and so the last bits of the result. A prompt has to be prefilled next.
         """
-        self._prompt, self._logits_are_prompts = [], False
+        self._forget_prompt()
         self.tiers[0].truncate(n)
         if not self.kv.exact:
             for tier in self.tiers[1:]:
                 tier.truncate(n)
 
-    def clear(self) -> None:
-        """Empty every cache, as after loading."""
+    def clear(self, opening: Sequence[int] = ()) -> None:
+        """Empty every cache, as after loading.
+
+        One that holds `opening` in the bits that it would have anew keeps it: what follows is the
+        same, and sooner there.
+        """
+        base, wanted = self.tiers[0], list(opening)
         for tier in self.tiers:
-            tier.truncate(0)
-        self._prompt, self._logits_are_prompts = [], False
+            source = tier if self.kv.exact else base  # the others hold copies
+            tier.truncate(len(wanted) if source.opening == wanted else 0)
+        self._forget_prompt()
+
+    def _forget_prompt(self) -> None:
+        self._prompt, self._opening, self._logits_are_prompts = [], [], False
+
+    def take_notes(self) -> list[str]:
+        """Sentences that the user should read and was not given yet; the run goes on."""
+        problem = self.openings.problem if self.openings else ""
+        if problem and problem not in self._said:
+            self._said.append(problem)
+            return [problem]
+        return []
 
     def close(self) -> None:
         """Free all memory; the ladder cannot be used afterwards."""

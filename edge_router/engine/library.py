@@ -70,10 +70,15 @@ def build_line() -> str:
     For `--version`, `doctor` and results alike. Raises `UserError` when the library cannot be
     loaded.
     """
+    return f"{packages_line()}, {library_line()}"
+
+
+def library_line() -> str:
+    """The part of `build_line` that is about the library."""
     api = library()
     commit = _commit(api)
     return (
-        f"{packages_line()}, llama.cpp {api.llama_version().decode()}"
+        f"llama.cpp {api.llama_version().decode()}"
         f"{f' (commit {commit})' if commit else ''}, "
         f"compiled with {', '.join(compiled_with()) or 'plain kernels'}"
     )

@@ -36,7 +36,7 @@ _SEQUENCE: Final = 0  # the text
 _SCRATCH: Final = 1  # a span in transit between two contexts
 # KV moves in pieces of this many tokens (7 MB for a Qwen3-0.6B): a long handoff
 # then needs no more memory than a short one, and the buffer is used again.
-_PIECE_TOKENS: Final = 64
+PIECE_TOKENS: Final = 64
 
 
 class EngineError(RuntimeError):
@@ -120,6 +120,10 @@ class LlamaContext:
         self._view: NDArray[np.float32] | None = None
         self._view_address = 0
         self._room: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)  # KV on its way out
+
+    def conditions(self) -> tuple[object, ...]:
+        """What decides the bits of its KV besides weights, tokens and llama.cpp; threads do not."""
+        return (self.cells, self.n_batch, "f16", self.model.gpu_layers, self.model.repacked)
 
     def decode(self, tokens: Sequence[int], pos0: int) -> None:
         """Run `tokens` through the model at positions `pos0`...; what lay there is dropped.
@@ -316,8 +320,8 @@ def copy_span(source: LlamaContext, target: LlamaContext, p0: int, p1: int) -> N
     The bits are the same as those of `copy_all`, for the price of the span
     alone. llama.cpp does not notice when the two models do not belong together.
     """
-    for start in range(p0, p1, _PIECE_TOKENS):
-        end = min(start + _PIECE_TOKENS, p1)
+    for start in range(p0, p1, PIECE_TOKENS):
+        end = min(start + PIECE_TOKENS, p1)
         target._import(source._export(start, end), start, end)
 
 

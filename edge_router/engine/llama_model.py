@@ -31,12 +31,16 @@ def _repacking_is_safe() -> bool:
 class LlamaModel:
     """Weights and vocabulary of one GGUF, read-only and shared by its contexts."""
 
-    def __init__(self, header: GgufHeader, handle: int, on_cpu: bool = True) -> None:
+    def __init__(
+        self, header: GgufHeader, handle: int, *, gpu_layers: int = 0, repacked: bool = True
+    ) -> None:
+        """`gpu_layers` is what was asked for, -1 all; `repacked` weights may lie in other order."""
         api = library()
         self._api = api
         self.handle = handle
         self.header = header
-        self.on_cpu = on_cpu
+        self.gpu_layers = gpu_layers
+        self.repacked = repacked
         self.path = header.path
         self.metadata = header.metadata
         self._vocab = api.llama_model_get_vocab(handle)
@@ -80,13 +84,18 @@ class LlamaModel:
         params = api.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
         params.load_mode = api.LLAMA_LOAD_MODE_MMAP if use_mmap else api.LLAMA_LOAD_MODE_NONE
-        params.use_extra_bufts = repack and _repacking_is_safe()
+        params.use_extra_bufts = repacked = repack and _repacking_is_safe()
         params.vocab_only = vocab_only
         library_log.errors.clear()
         handle = api.llama_model_load_from_file(os.fsencode(header.path), params)
         if not handle:
             raise UserError(f"llama.cpp cannot load {header.path}: {library_log.reason()}")
-        return cls(header, handle, on_cpu=n_gpu_layers == 0)
+        return cls(header, handle, gpu_layers=n_gpu_layers, repacked=repacked)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether all layers are computed by the processor."""
+        return self.gpu_layers == 0
 
     def _named(self, kind: str, ask: Callable[[Any], int]) -> int:
         """A special token's id, -1 where a byte-level vocabulary names none.

@@ -51,7 +51,10 @@ class KvMode:
 
 @dataclass
 class Tier:
-    """A loaded tier; `held` are the tokens whose KV its context holds."""
+    """A loaded tier; `held` are the tokens whose KV its context holds.
+
+    `opening` are the first of them, where these have the bits of a batch of their own.
+    """
 
     name: str
     path: Path
@@ -59,6 +62,7 @@ class Tier:
     context: LlamaContext
     size_bytes: int
     held: list[int] = field(default_factory=list)
+    opening: list[int] = field(default_factory=list)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -73,6 +77,8 @@ class Tier:
     def truncate(self, n: int) -> None:
         """Keep the first `n` tokens at most."""
         del self.held[n:]
+        if n < len(self.opening):
+            self.opening = []
         if self.context.n_past > len(self.held):  # more than was cut, after an interruption
             self.context.truncate(len(self.held))
 
@@ -94,7 +100,9 @@ class Ingest:
 
     new_tokens: int  # computed now
     kept_tokens: int  # found in the cache
-    ms: float
+    ms: float  # of computing
+    load_tokens: int = 0  # of the opening, found on disk
+    load_ms: float = 0.0  # of the disk: looking, loading, or writing what was not there
 
 
 @dataclass(frozen=True)
@@ -119,13 +127,16 @@ class Generation:
     drafted: int = 0  # choices of drafts that were put to the tier
     accepted: int = 0  # those of them that it kept
 
+    load_tokens: int = 0  # of the chosen tier's own opening, found on disk
+    load_ms: float = 0.0  # as in `Ingest`
+
     @property
     def rewritten(self) -> int:
         """Choices that the tier made itself where it verified."""
         return len(self.proposal.draws) - self.accepted if self.verify_batches else 0
 
 
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+def common_prefix(a: Sequence[object], b: Sequence[object]) -> int:
     """Length of the longest common beginning."""
     shorter = min(len(a), len(b))
     if a[:shorter] == b[:shorter]:

@@ -21,7 +21,7 @@ from edge_router.engine.clock import StageClock
 from edge_router.engine.generate import Limits, Proposal, Writer
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.sampling import Draw, Sampler
-from edge_router.engine.tier import Generation, Tier, common_prefix
+from edge_router.engine.tier import Generation, Ingest, Tier, common_prefix
 
 # Rows of logits in one batch. Memory is reserved for so many: 39 MB at a 152k vocabulary.
 ROWS: Final = 32
@@ -144,8 +144,8 @@ class Verification:
         self.writer.run()
         self._decode_ms += self._clock.lap()
 
-    def generation(self, handoff_tokens: int, handoff_ms: float) -> Generation:
-        """The whole text and what it took."""
+    def generation(self, handoff_tokens: int, handoff_ms: float, opened: Ingest) -> Generation:
+        """The whole text and what it took; `opened` is what the tier's own opening took."""
         writer = self.writer
         return Generation(
             tokens=tuple(writer.tokens),
@@ -153,8 +153,8 @@ class Verification:
             stop_reason=writer.run(),
             handoff_ms=handoff_ms,
             handoff_tokens=handoff_tokens,
-            catchup_ms=0.0,
-            catchup_tokens=0,
+            catchup_ms=opened.ms,
+            catchup_tokens=opened.new_tokens,
             decode_ms=self._decode_ms,
             decode_tokens=self._reader.work.tokens - self._verified.tokens,
             proposal=writer.proposal(),
@@ -163,6 +163,8 @@ class Verification:
             verify_batches=self._verified.batches,
             drafted=self._drafted,
             accepted=len(writer.draws) - writer.own,
+            load_tokens=opened.load_tokens,
+            load_ms=opened.load_ms,
         )
 
 

@@ -23,6 +23,7 @@ from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.machine import cpu_model, physical_cores
+from edge_router.engine.openings import usual_store
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
 from edge_router.evaluate.records import GameRecord, Recorder, StepRecord
@@ -151,6 +152,7 @@ class LadderShelf:
                     n_ctx=n_ctx,
                     n_threads=threads or None,
                     thread_limit=max(1, physical_cores() // jobs),
+                    openings=usual_store(),
                 )
             except UserError as error:
                 raise StopRunError(str(error)) from error

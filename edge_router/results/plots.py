@@ -111,7 +111,7 @@ _MARKERS: Final = {"play": "o", "alone": "s", "matched": "x", "retry": "^", "ora
 def _stages(rows: Sequence[Data], axes: Any) -> None:
     names = [_name(r) for r in rows]
     left = [0.0] * len(rows)
-    for stage, colour in zip(STAGES, COLOURS, strict=False):
+    for stage, colour in zip(STAGES, COLOURS + MORE, strict=False):
         seconds = [r["stage_s"].get(stage, 0.0) for r in rows]
         axes.barh(names, seconds, left=left, color=colour, label=stage)
         left = [a + b for a, b in zip(left, seconds, strict=True)]

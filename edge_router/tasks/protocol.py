@@ -77,7 +77,7 @@ class Game(Protocol):
 class PromptStyle(Protocol):
     """How a game is put to a model, and how its answers are read.
 
-    `stop` ends an answer early; `max_tokens` bounds it.
+    `stop` ends an answer early; `max_tokens` bounds it. What has a body may be left out.
     """
 
     name: str
@@ -87,6 +87,14 @@ class PromptStyle(Protocol):
     def opening(self, opening: Opening) -> list[Message]:
         """The messages before the first answer; the last is the user's."""
         ...
+
+    def shared(self, opening: Opening) -> list[Message]:
+        """What is the same in the `opening` of other games, such as rules and a worked example.
+
+        The last message ends where this game's own words begin; no messages where hardly anything
+        is the same. Prompts that begin with it are read from there on.
+        """
+        return []
 
     def reply(self, observation: str) -> Message:
         """The user's message that tells what an action led to."""

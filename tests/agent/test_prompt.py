@@ -261,3 +261,65 @@ def test_replies_are_put_short_for_the_embedded_model(said: str, short: str) -> 
 
 def test_the_opening_lists_the_room_in_the_games_order() -> None:
     assert compact_opening(OPENING) == "task: put some pen on desk.\nroom: desk 1 bed 1"
+
+
+RULES = "Here are the rules of a game, which are the same for all.\n\n"
+SHARED = [user("an example"), {"role": "assistant", "content": "> look"}, user(RULES)]
+
+
+@pytest.mark.parametrize("source", [CHATML, FORGETFUL])
+def test_the_opening_is_what_prompts_of_other_games_begin_with(
+    vocab: LlamaModel, source: str
+) -> None:
+    template = ChatTemplate(source)
+    one, other = (
+        Prompt(template, vocab, [*SHARED[:2], user(RULES + own)], shared=SHARED)
+        for own in ("You see a desk 1.", "A room. You see a bed 2.")
+    )
+    assert one.opening == other.opening
+    opening = one.tokens[: one.opening]
+    assert opening == other.tokens[: other.opening]
+    assert vocab.detokenize(opening).endswith("for all.\n\n")
+    play(one, vocab, 3)
+    one.drop_oldest(1)
+    assert one.tokens[: one.opening] == opening
+
+
+def test_a_token_over_the_border_is_not_part_of_the_opening(vocab: LlamaModel) -> None:
+    begin, word = "rules rules rules ", "cabinet"
+    tokens = vocab.tokenize(word)
+    split = next(i for i in range(1, len(word)) if vocab.tokenize(word[:i]) != tokens[:i])
+    shared, whole = begin + word[:split], begin + word
+    prompt = Prompt(ChatTemplate(CHATML), vocab, [user(whole)], shared=[user(shared)])
+    assert 0 < prompt.opening < len(vocab.tokenize(ChatTemplate(CHATML).render([user(shared)])))
+    assert prompt.tokens == vocab.tokenize(ChatTemplate(CHATML).render([user(whole)]))
+
+
+def test_a_template_that_rewrites_everything_has_no_opening_in_the_end(vocab: LlamaModel) -> None:
+    template = ChatTemplate(REWRITING)
+    prompt = Prompt(template, vocab, [user(RULES + "You see a desk 1.")], shared=[user(RULES)])
+    assert prompt.opening > 0
+    play(prompt, vocab, 1)
+    assert prompt.opening == 0
+
+
+def test_a_template_that_refuses_the_beginning_alone_gives_no_opening(vocab: LlamaModel) -> None:
+    picky = "{% if messages|length < 2 %}{{ raise_exception('too few') }}{% endif %}" + CHATML
+    messages = [user(RULES), {"role": "assistant", "content": "> look"}, user("go on")]
+    assert Prompt(ChatTemplate(picky), vocab, messages, shared=messages[:1]).opening == 0
+    assert Prompt(ChatTemplate(CHATML), vocab, messages, shared=messages[:1]).opening > 0
+
+
+def test_general_models_share_rules_and_the_worked_game_of_a_type(vocab: LlamaModel) -> None:
+    style, template = ReactStyle(), ChatTemplate(CHATML)
+
+    def opening(observation: str, goal: str) -> str:
+        game = Opening(observation, goal)
+        prompt = Prompt(template, vocab, style.opening(game), shared=style.shared(game))
+        return vocab.detokenize(prompt.tokens[: prompt.opening])
+
+    one = opening("You see a desk 1.", "put some pen on desk.")
+    other = opening("You see a shelf 3, and a bed 1.", "put some book on bed.")
+    assert one == other
+    assert one.endswith("Here is a new game.\n\n")
+    assert opening("You see a desk 1.", "put a clean mug in cabinet.") != one

@@ -63,7 +63,7 @@ class CountingGame:
     def close(self) -> None: ...
 
 
-class PlainStyle:
+class PlainStyle(PromptStyle):
     name, max_tokens = "plain", 8
     stop: tuple[str, ...] = ()
 

@@ -20,6 +20,7 @@ from edge_router.agent.history import History, WatchedSampler, draft_of
 from edge_router.agent.prompt import Prompt, make_room
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.ladder import Ladder
+from edge_router.engine.openings import begin_with
 from edge_router.engine.sampling import Draw, Sampler, kl_divergence, log_softmax
 from edge_router.engine.tier import Tier, common_prefix
 from edge_router.router.features import extract, with_draft
@@ -103,7 +104,8 @@ class Decoder:
         turns, kept = list(turns), len(self._turns)
         prompt = self._prompt
         if prompt is None or opening != self._opening or turns[:kept] != self._turns:
-            prompt = Prompt(self._template, self.ladder.vocab, self.style.opening(opening))
+            first, shared = self.style.opening(opening), self.style.shared(opening)
+            prompt = Prompt(self._template, self.ladder.vocab, first, shared=shared)
             self._prompt, self._opening, kept = prompt, opening, 0
             self._prompts = [self._with_room(prompt)]
         for turn in turns[kept:]:
@@ -119,13 +121,14 @@ class Decoder:
 
     def _prefill(self, prompts: list[list[int]]) -> None:
         """Read the prompts in turn, from where the cache leaves their road."""
+        opening = self._opening_tokens
         self._held = self._back_to(prompts)
         if not self._held:
-            self.ladder.clear()
+            self.ladder.clear(prompts[0][:opening])
         else:
             self.ladder.rewind(len(self._held[-1]))
         for prompt in prompts[len(self._held) :]:
-            self.ladder.prefill(prompt)
+            self.ladder.prefill(prompt, opening=opening)
             self._held.append(prompt)
 
     def _back_to(self, prompts: list[list[int]]) -> list[list[int]]:
@@ -148,13 +151,29 @@ class Decoder:
         self, index: int, sampler: Sampler, prompts: list[list[int]]
     ) -> tuple[_Text, int]:
         if index > 0 and self.ladder.kv.exact:
-            _read_turns(self.ladder.tiers[index], prompts)
+            self._read_turns(self.ladder.tiers[index], prompts)
         generation = self.ladder.generate(
             index, sampler, max_tokens=self.style.max_tokens, stop=self.style.stop
         )
         if self.ladder.kv.exact:
             self.ladder.tiers[index].truncate(len(prompts[-1]))
         return _Text(generation.text, generation.tokens), generation.decode_tokens
+
+    def _read_turns(self, tier: Tier, prompts: list[list[int]]) -> None:
+        """Let a tier of an exact ladder read the earlier turns one by one, as the low tier does."""
+        for prompt in prompts[:-1]:
+            if tier.held[: len(prompt)] == prompt:
+                continue
+            kept = min(common_prefix(tier.held, prompt), len(prompt) - 1)
+            tier.truncate(_boundary(kept, [tier.opening, *prompts]))
+            begin_with(tier, prompt[: self._opening_tokens], self.ladder.openings)
+            tier.decode(prompt[len(tier.held) :])
+        read = prompts[-2] if len(prompts) > 1 else tier.opening
+        tier.truncate(min(len(tier.held), len(read)))
+
+    @property
+    def _opening_tokens(self) -> int:
+        return self._prompt.opening if self._prompt else 0
 
     def _with_kl(
         self,
@@ -216,20 +235,6 @@ class _Recorder(WatchedSampler):
         return self._forced[len(self.logits) - 1]
 
 
-def _read_turns(tier: Tier, prompts: list[list[int]]) -> None:
-    """Let a tier of an exact ladder read the earlier turns one by one, as the low tier does."""
-    for prompt in prompts[:-1]:
-        if tier.held[: len(prompt)] == prompt:
-            continue
-        kept = min(common_prefix(tier.held, prompt), len(prompt) - 1)
-        tier.truncate(_boundary(kept, prompts))
-        tier.decode(prompt[len(tier.held) :])
-    if len(prompts) > 1:
-        tier.truncate(min(len(tier.held), len(prompts[-2])))
-    else:
-        tier.truncate(0)
-
-
-def _boundary(kept: int, prompts: list[list[int]]) -> int:
-    """The end of the last whole prompt within the first `kept` tokens."""
-    return max((len(p) for p in prompts if len(p) <= kept), default=0)
+def _boundary(kept: int, wholes: list[list[int]]) -> int:
+    """The end of the last whole text within the first `kept` tokens."""
+    return max((len(w) for w in wholes if len(w) <= kept), default=0)

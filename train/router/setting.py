@@ -10,6 +10,7 @@ from functools import cached_property
 from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
+from edge_router.engine.openings import usual_store
 from edge_router.engine.tier import TierSpec
 from edge_router.router.feature_table import ALL_NAMES, SAME_NUMBERS_SINCE
 from edge_router.tasks.registry import find_task
@@ -68,7 +69,12 @@ class LadderSetting:
 
     def load(self) -> Ladder:
         return Ladder.load(
-            self.tiers, kv=self.kv, n_ctx=self.n_ctx, n_threads=self.threads, reread=True
+            self.tiers,
+            kv=self.kv,
+            n_ctx=self.n_ctx,
+            n_threads=self.threads,
+            reread=True,
+            openings=usual_store(),
         )
 
 

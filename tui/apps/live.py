@@ -11,7 +11,7 @@ from typing import ClassVar
 from textual import on
 from textual.binding import Binding, BindingType
 
-from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event, TextDecoded
+from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event, Noted, TextDecoded
 from edge_router.agent.listeners.slowness import SpeedWatch
 from edge_router.agent.trace import TraceWriter, trace_of
 from edge_router.errors import UserError
@@ -104,6 +104,7 @@ class LiveApp(Frame):
         self.looked_at: int | None = None  # index of the earlier step on screen
         self.saved: list[Path] = []  # traces saved by key
         self._watch = SpeedWatch(profile)
+        self._note = ""  # what the run itself wants to be known
         self._starting = True
         self._phase = ""  # of the session, as it is on screen
         self._leaving = False
@@ -150,6 +151,8 @@ class LiveApp(Frame):
         elif isinstance(event, EpisodeFinished) and event.reason != "interrupted":
             self._played += 1
             self._won += event.won
+        if isinstance(event, Noted):
+            self._note = event.text
         self._events.append(event)
         self._watch(event)
         self.episode.apply(event)
@@ -177,7 +180,7 @@ class LiveApp(Frame):
             dial=self.session.dial,
             heeds_dial=self.session.router.heeds_dial,
             pace=self.player.pace,
-            note=self._watch.note,
+            note=self._note or self._watch.note,
             won=self._won,
             played=self._played,
         )

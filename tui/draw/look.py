@@ -28,6 +28,7 @@ class Stage:
 
 
 STAGES = (
+    Stage("load_ms", "loads", "load", "load", "╌"),
     Stage("prefill_ms", "reads", "prefill", "read", "░"),
     Stage("route_ms", "decides", "route", "pick", "│"),
     Stage("draft_ms", "drafts", "draft", "try", "▚"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 from rich.text import Text
 
 from edge_router.agent.events import Latency, StepFinished
 from tui.draw.lines import block, line
-from tui.draw.look import BARS, STAGES, sign
+from tui.draw.look import BARS, STAGES, Stage, sign
 from tui.draw.words import milliseconds
 from tui.state.estimate import always_high
 from tui.state.screenful import Screenful
 
+_RARE: Final = ("load_ms", "draft_ms")
 _AHEAD = 6  # cells before a bar: step number and sign
 _AFTER = 9  # cells behind it: its milliseconds
 
@@ -36,11 +40,11 @@ def _beside(s: Screenful) -> list[StepFinished]:
 def legend(s: Screenful, width: int) -> Text:
     """Pattern and name of every stage; the usual names as well where there is room.
 
-    Drafts are named only where there were any: few routers have them written.
+    What is rare is named only where it was: few routers have drafts written, and an opening is
+    loaded once a game.
     """
     steps = (*s.episode.done_steps, *_beside(s))
-    drafts = any(step.latency.draft_ms > 0 for step in steps)
-    stages = [stage for stage in STAGES if drafts or stage.field != "draft_ms"]
+    stages = [x for x in STAGES if x.field not in _RARE or _took(steps, x)]
     for form in ("{x.pattern} {x.plain} ({x.usual})  ", "{x.pattern} {x.usual}  ",
                  "{x.pattern}{x.short} "):  # fmt: skip
         pieces = [(form.format(x=x), s.look.stage(x, s.look.strong)) for x in stages]
@@ -49,6 +53,10 @@ def legend(s: Screenful, width: int) -> Text:
         if drawn.cell_len <= width:
             break
     return drawn
+
+
+def _took(steps: Iterable[StepFinished], stage: Stage) -> bool:
+    return any(getattr(step.latency, stage.field) > 0 for step in steps)
 
 
 def bar(s: Screenful, step: StepFinished, slowest: float, width: int) -> Text:

@@ -8,6 +8,7 @@ from edge_router.agent.events import (
     EpisodeFinished,
     EpisodeStarted,
     Event,
+    Noted,
     Routed,
     StepFinished,
     StepStarted,
@@ -49,7 +50,7 @@ class Episode:
             self.started, self.steps, self.finished = event, [], None
         elif isinstance(event, EpisodeFinished):
             self.finished = event
-        else:
+        elif not isinstance(event, Noted):
             self._apply_to_step(self._step(event.step), event)
 
     def _apply_to_step(

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from edge_router.agent.escalation import summary
-from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event
+from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event, Noted
 from edge_router.agent.listeners.printer import outcome
 from edge_router.agent.listeners.slowness import SpeedWatch
 from edge_router.agent.listeners.steps import StepCollector, StepEvents
@@ -43,7 +43,8 @@ class JsonPrinter:
             if escalated := summary(event.escalations):
                 self._tell(escalated)
 
-        if note := self._watch(event):
+        note = event.text if isinstance(event, Noted) else self._watch(event)
+        if note:
             self._tell(note)
 
     def _tell(self, sentence: str) -> None:

@@ -10,6 +10,7 @@ from edge_router.agent.events import (
     EpisodeStarted,
     Event,
     Latency,
+    Noted,
     Routed,
     StepFinished,
     TextDecoded,
@@ -56,7 +57,8 @@ class PlainPrinter:
             self._begin(event)
         elif isinstance(event, EpisodeFinished):
             self._end(event)
-        if note := self._watch(event):
+        note = event.text if isinstance(event, Noted) else self._watch(event)
+        if note:
             self._screen.line(f"\n(note: {note})", "yellow")
 
     def _begin(self, event: EpisodeStarted) -> None:
@@ -138,6 +140,7 @@ def outcome(event: EpisodeFinished) -> str:
 def costs(latency: Latency) -> str:
     """Where the time went, stage by stage, with the tokens behind it."""
     stages = [
+        _stage("load", latency.load_ms, latency.load_tokens),
         _stage("prefill", latency.prefill_ms, latency.prefill_tokens),
         _stage("draft", latency.draft_ms, latency.draft_tokens),
         f"route {latency.route_ms:.2f} ms",

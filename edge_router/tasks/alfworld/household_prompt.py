@@ -22,7 +22,7 @@ import re
 from edge_router.tasks.household.rules import REFUSED, TREATMENTS
 from edge_router.tasks.household.world import ENTITY
 from edge_router.tasks.parse import MARKER, Parsed, parse_step
-from edge_router.tasks.protocol import Message, Opening
+from edge_router.tasks.protocol import Message, Opening, PromptStyle
 
 _REPLIES = (
     (re.compile(r"You pick up the (.+) from the (.+)\."), "took {0} from {1}"),
@@ -37,7 +37,7 @@ _REPLIES = (
 )
 
 
-class HouseholdStyle:
+class HouseholdStyle(PromptStyle):
     """The embedded model's short format."""
 
     name = "household"

@@ -20,7 +20,7 @@ from typing import Any, Final
 from edge_router.tasks.household.expert import understand
 from edge_router.tasks.household.rules import SIMPLE
 from edge_router.tasks.parse import MARKER, Parsed, parse_step
-from edge_router.tasks.protocol import Message, Opening
+from edge_router.tasks.protocol import Message, Opening, PromptStyle
 
 EXAMPLES_FILE: Final = Path(__file__).with_name("react_examples.json")
 
@@ -35,7 +35,7 @@ Answer every turn with one short thought and then one command on a line of its o
 that begins with ">"."""
 
 
-class ReactStyle:
+class ReactStyle(PromptStyle):
     """For general instruct models: rules, a worked game of the same type, then the game."""
 
     name = "react"
@@ -45,6 +45,10 @@ class ReactStyle:
 
     def opening(self, opening: Opening) -> list[Message]:
         return opening_messages(opening)
+
+    def shared(self, opening: Opening) -> list[Message]:
+        *before, last = opening_messages(opening)
+        return [*before, _user(last["content"].removesuffix(_start(opening)))]
 
     def reply(self, observation: str) -> Message:
         return _user(observation)
