@@ -1,7 +1,8 @@
 """Measure what each tier costs on this machine, and say which tiers are worth having.
 
-Every tier reads spans of several lengths and writes tokens, after a short and after a long
-context; the spans are taken in turn. The medians are the profile (`ladders.costs`). A handoff is a
+Every tier prefills spans of several lengths, decodes tokens and, but for the low one, verifies
+drafts of several lengths, after a short and after a long context; all of it is taken in turn. The
+medians are the profile (`ladders.costs`). A handoff is a
 line through its medians, fitted by relative errors, so that a short span counts as much as a
 long one.
 """
@@ -35,6 +36,7 @@ class CalibrationOptions:
     """How much is measured; `far` is the long context in tokens."""
 
     spans: Sequence[int] = (1, 8, 32, 64, 128)
+    drafts: Sequence[int] = (4, 8, 16, 32, 64)
     decode: int = 16
     far: int = 1024
     repeats: int = 5
@@ -79,11 +81,16 @@ def calibrate(
 def _tier_cost(ladder: Ladder, tier: Tier, options: CalibrationOptions) -> tuple[TierCost, float]:
     """The tier's costs and the largest relative standard deviation behind them."""
     depths, spans = tuple(dict.fromkeys((NEAR, options.far))), tuple(options.spans)
-    text = ordinary_text(ladder, max(depths) + max(spans))
+    drafts = tuple(options.drafts) if tier is not ladder.tiers[0] else ()
+    text = ordinary_text(ladder, max(depths) + max(*spans, *options.drafts))
 
     def read(depth: int, span: int) -> float:
         hold(tier, text[:depth])
         return seconds(lambda: _read(tier, text[depth : depth + span]))
+
+    def verify(depth: int, draft: int) -> float:
+        hold(tier, text[:depth])
+        return seconds(lambda: _verify(tier, text[depth : depth + draft]))
 
     def write(depth: int) -> float:
         hold(tier, text[:depth])
@@ -92,15 +99,18 @@ def _tier_cost(ladder: Ladder, tier: Tier, options: CalibrationOptions) -> tuple
     work: list[Callable[[], float]] = []
     for depth in depths:
         work += [partial(read, depth, span) for span in spans]
+        work += [partial(verify, depth, draft) for draft in drafts]
         work.append(partial(write, depth))
     taken = in_turn(work, options.repeats)
     tier.context.truncate(0)
-    width = len(spans) + 1
-    by_depth = [taken[i * width : (i + 1) * width] for i in range(len(depths))]
+    width = len(work) // len(depths)
+    by_depth = [[s.median for s in taken[i * width : (i + 1) * width]] for i in range(len(depths))]
     cost = TierCost(
         *(tier.name, tier.size_bytes, spans, depths),
-        prefill_s=tuple(tuple(s.median for s in row[:-1]) for row in by_depth),
-        decode_s=tuple(row[-1].median for row in by_depth),
+        prefill_s=tuple(tuple(row[: len(spans)]) for row in by_depth),
+        decode_s=tuple(row[-1] for row in by_depth),
+        drafts=drafts,
+        verify_s=tuple(tuple(row[len(spans) : -1]) for row in by_depth) if drafts else (),
     )
     return cost, max(s.sd / s.mean for s in taken)
 
@@ -134,6 +144,13 @@ def line(spans: Sequence[int], times: Sequence[float]) -> tuple[float, float]:
 def _read(tier: Tier, tokens: list[int]) -> None:
     tier.context.decode(tokens, tier.context.n_past)
     tier.context.logits()  # waits for the end
+
+
+def _verify(tier: Tier, tokens: list[int]) -> None:
+    """In batches of as many tokens as the context has room for rows of logits, as a ladder does."""
+    rows = tier.context.max_rows
+    for start in range(0, len(tokens), rows):
+        tier.context.decode_rows(tokens[start : start + rows], tier.context.n_past)
 
 
 def _write(tier: Tier, tokens: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 from edge_router.bench.calibrate import (
@@ -34,9 +34,8 @@ def run_calibrate(
     outputs.check()
     subject = find_subject(model, tiers, shape, precisions, threads=options.threads, tell=tell)
     n_ctx = default_context(subject.tiers)
-    options = CalibrationOptions(
-        **{**asdict(options), "far": min(options.far, n_ctx - max(options.decode, *options.spans))}
-    )
+    longest = max(options.decode, *options.spans, *options.drafts)
+    options = replace(options, far=min(options.far, n_ctx - longest))
     with (
         Ladder.load(subject.tiers, n_ctx=n_ctx, n_threads=options.threads) as ladder,
         ShownProgress() as progress,

@@ -5,7 +5,7 @@ profile holds measured seconds, and whoever weighs quality against cost (routers
 reports) asks it what a step of so many tokens takes on a tier:
 
     profile = find_profile("household")           # or "qwen3-1.7b", or a file
-    profile.step_seconds("q8_0", StepTokens(prefill=40, handoff=40, catchup=1, decode=12))
+    profile.step_seconds("q8_0", StepTokens(prefill=40, handoff=40, draft=12, verify=13, decode=4))
 
 A profile is a small JSON file under `folders.data_folder()/profiles`. This module only reads,
 writes and adds up; `bench.calibrate` measures.
@@ -27,8 +27,9 @@ from edge_router.files.folders import data_folder, if_any
 from edge_router.files.plain_data import NotUnderstoodError, from_plain
 from edge_router.files.whole import write_text, writing
 
-SCHEMA: Final = "edge-router/costs/2"
-_BEFORE: Final = "edge-router/costs/1"  # it called prefilling reading and decoding writing
+SCHEMA: Final = "edge-router/costs/3"
+_UNVERIFIED: Final = "edge-router/costs/2"  # it has no times of verification
+_BEFORE: Final = "edge-router/costs/1"  # nor that; it called prefilling reading, decoding writing
 _RENAMED: Final = {"read_s": "prefill_s", "write_s": "decode_s"}
 
 
@@ -41,7 +42,9 @@ class StepTokens:
     catchup: int = 0  # prefilled by the chosen tier itself
     decode: int = 0  # decoded by the chosen tier
     prompt_tokens: int = 0  # length of the whole prompt
-    draft: int = 0  # decoded by the low tier and rejected
+    draft: int = 0  # decoded by the low tier, as a draft that was not kept as it is
+    verify: int = 0  # run through the chosen tier in batches, with logits after each
+    verify_batches: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class TierCost:
     depths: tuple[int, ...]  # tokens in the context before, ascending
     prefill_s: tuple[tuple[float, ...], ...]  # seconds to prefill a span: [depth][span]
     decode_s: tuple[float, ...]  # seconds to decode a token: [depth]
+    drafts: tuple[int, ...] = ()  # tokens verified in one go, ascending; () was not measured
+    verify_s: tuple[tuple[float, ...], ...] = ()  # seconds to verify them: [depth][draft]
 
     def prefill(self, tokens: int, depth: int = 0) -> float:
         """Seconds to prefill `tokens` in one go after `depth` tokens of context."""
@@ -65,6 +70,20 @@ class TierCost:
             return 0.0
         at_depths = [between(self.spans, times, tokens) for times in self.prefill_s]
         return between(self.depths, at_depths, depth)
+
+    def verify(self, tokens: int, batches: int = 1, depth: int = 0) -> float:
+        """Seconds to run `tokens` through the model in so many batches, with logits after each.
+
+        Where that was not measured, what prefilling them takes: it lacks the logits alone.
+        """
+        if tokens <= 0:
+            return 0.0
+        each = tokens / max(1, batches)
+        spans, rows = (
+            (self.drafts, self.verify_s) if self.drafts else (self.spans, self.prefill_s)
+        )
+        at_depths = [between(spans, times, each) for times in rows]
+        return max(1, batches) * between(self.depths, at_depths, depth)
 
     def decode(self, tokens: int, depth: int = 0) -> float:
         """Seconds to decode `tokens`, one after another, after `depth` tokens of context."""
@@ -131,6 +150,7 @@ class CostProfile:
             + self.handoff(tokens.handoff)
             + chosen.prefill(tokens.catchup, max(0, tokens.prompt_tokens - tokens.catchup))
             + first.decode(tokens.draft, tokens.prompt_tokens)
+            + chosen.verify(tokens.verify, tokens.verify_batches, tokens.prompt_tokens)
             + chosen.decode(tokens.decode, tokens.prompt_tokens)
         )
 
@@ -177,6 +197,8 @@ def read_profile(path: Path) -> CostProfile:
     data = read_object(path, "a cost profile")
     if data.get("schema") == _BEFORE:
         data = _in_todays_names(data)
+    if data.get("schema") == _UNVERIFIED:
+        data = data | {"schema": SCHEMA}
     if data.get("schema") != SCHEMA:
         raise UserError(f"{path} is no cost profile of this version ({SCHEMA}): calibrate again")
     try:
@@ -202,10 +224,15 @@ def _check(profile: CostProfile) -> None:
         shape = [len(row) for row in t.prefill_s]
         if not t.spans or not t.depths or shape != [len(t.spans)] * len(t.depths):
             raise ValueError("its spans, depths and times do not belong together")
+        if t.drafts and [len(row) for row in t.verify_s] != [len(t.drafts)] * len(t.depths):
+            raise ValueError("its drafts, depths and times do not belong together")
         if len(t.decode_s) != len(t.depths):
             raise ValueError("its depths and times do not belong together")
+        numbers += [*t.drafts, *(s for row in t.verify_s for s in row)]
         numbers += [*t.spans, *t.depths, *t.decode_s, *(s for row in t.prefill_s for s in row)]
         if list(t.spans) != sorted(set(t.spans)) or list(t.depths) != sorted(set(t.depths)):
             raise ValueError("its spans and depths do not ascend")
+        if list(t.drafts) != sorted(set(t.drafts)):
+            raise ValueError("its drafts do not ascend")
     if not profile.tiers or any(n < 0 for n in numbers):
         raise ValueError("its costs are not numbers of 0 or more")

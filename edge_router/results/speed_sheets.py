@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from edge_router.screen.tables import Sheet
@@ -133,8 +133,27 @@ def calibration_sheets(data: Mapping[str, Any]) -> list[Sheet]:
     handoff = ((f"{1e3 * ladder['handoff_call_s']:.3f}", f"{1e6 * ladder['handoff_token_s']:.2f}"),)
     return [
         Sheet("What a tier costs", columns, cells),
+        *_verification_sheets(tiers),
         Sheet("What a handoff costs", ("a call ms", "a token µs"), handoff, 0),
     ]
+
+
+def _verification_sheets(tiers: Sequence[Row]) -> Iterator[Sheet]:
+    """Drafts verified in a batch, and how many times cheaper that is than decoding them."""
+    measured = [r for r in tiers if r.get("drafts")]
+    if not measured:
+        return
+    drafts = measured[0]["drafts"]
+    cells = []
+    for r in measured:
+        for depth, verify, decode in zip(r["depths"], r["verify_s"], r["decode_s"], strict=True):
+            times = (
+                f"{1e3 * t:.2f} ({n * decode / t:.1f}x)"
+                for n, t in zip(r["drafts"], verify, strict=True)
+            )
+            cells.append((r["name"], str(depth), *times))
+    columns = ("tier", "context", *(f"{n} tokens ms" for n in drafts))
+    yield Sheet("What verifying a draft costs (times cheaper than decoding it)", columns, cells)
 
 
 def calibration_notes(data: Mapping[str, Any]) -> list[str]:

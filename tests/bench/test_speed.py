@@ -74,6 +74,9 @@ def test_calibrate_stores_a_profile_under_the_shapes_name(tmp_path: Path) -> Non
     profile = find_profile("tiny")
     assert profile.names == ("iq2_xxs", "q8_0")
     assert profile.tier("q8_0").prefill(32) > 0
+    assert profile.tier("q8_0").drafts == (4, 8, 16, 32, 64)  # all but the low tier verify
+    assert profile.tier("iq2_xxs").drafts == ()
+    assert "What verifying a draft costs" in result.stdout
     assert "worth having on this processor: " in result.stdout
     assert read_results(out)["settings"]["verdict"] in result.stdout.replace("\n", " ")
 

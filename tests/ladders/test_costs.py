@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,20 @@ def test_a_draft_that_was_not_kept_is_paid_for_as_well() -> None:
     kept = PROFILE.step_seconds("q8_0", StepTokens(prefill=10, decode=10))
     drafted = PROFILE.step_seconds("q8_0", StepTokens(prefill=10, decode=10, draft=4))
     assert drafted - kept == pytest.approx(LOW.decode(4))
+
+
+def test_a_verified_draft_is_paid_for_in_batches() -> None:
+    high = replace(HIGH, drafts=(4, 8), verify_s=((0.05, 0.06),))
+    profile = replace(PROFILE, tiers=(LOW, high))
+    step = StepTokens(prefill=10, handoff=40, draft=5, verify=6, decode=2)
+    took = profile.step_seconds("q8_0", step)
+    assert took == pytest.approx(0.02 + LOW.decode(5) + (0.001 + 0.004) + 0.055 + 2 * 0.04)
+    assert high.verify(16, 2) == pytest.approx(2 * 0.06)
+
+
+def test_where_verification_was_not_measured_it_costs_what_prefilling_does() -> None:
+    assert HIGH.verify(100) == pytest.approx(0.4)
+    assert HIGH.verify(0) == 0.0
 
 
 def test_a_tier_that_plays_alone_reads_for_itself() -> None:
@@ -94,6 +108,15 @@ def test_a_profile_of_schema_1_is_read_under_its_new_names() -> None:
         assert list(tier.decode_s) == before["write_s"]
 
 
+def test_a_profile_of_schema_2_is_read_without_times_of_verification() -> None:
+    path = save_profile(PROFILE)
+    data = json.loads(path.read_text()) | {"schema": "edge-router/costs/2"}
+    for tier in data["tiers"]:
+        del tier["drafts"], tier["verify_s"]
+    path.write_text(json.dumps(data))
+    assert read_profile(path) == PROFILE
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -103,6 +126,8 @@ def test_a_profile_of_schema_1_is_read_under_its_new_names() -> None:
         {"tiers": [{**asdict(LOW), "decode_s": [1.0]}]},
         {"tiers": [{**asdict(LOW), "prefill_s": [[1.0, 2.0, 3.0]]}]},
         {"tiers": [{**asdict(LOW), "decode_s": [1.0, "x"]}]},
+        {"tiers": [{**asdict(LOW), "drafts": [4, 8], "verify_s": [[0.1, 0.2]]}]},
+        {"tiers": [{**asdict(LOW), "drafts": [8, 4], "verify_s": [[0.1, 0.2], [0.1, 0.2]]}]},
         {"handoff_call_s": -1},
         {"handoff_token_s": "fast"},
         {"machine": []},

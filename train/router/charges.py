@@ -3,8 +3,10 @@
 Without a cost profile a step costs what its tier weighs (0 the low, 1 the high
 one). With one it costs the seconds in which this machine reads and writes it:
 
-    prefill by the low tier + handoff and one token by the chosen tier + its decoding
-    (+ the draft, where the router decides at the draft and did not keep it)
+    prefill by the low tier + handoff
+      + one token of the prompt and the decoding by the chosen tier, or, where the router
+        decides at the draft: the draft by the low tier + its verification
+        + decoding what the draft did not have
 
 The span handed over depends on when the tier last wrote; here it is what the
 prompt has grown by, which is exact for a tier that writes every step.
@@ -37,19 +39,26 @@ def by_seconds(
     for row in np.flatnonzero(~forest.done[: forest.size]).tolist():
         prompt = _tokens(forest, row, "prompt_tokens")
         grown = max(1, _tokens(forest, row, "new_tokens"))
-        draft = profile.tier(names[0]).decode(int(forest.decoded[row, 0]), prompt)
         for tier, name in enumerate(names):
             tokens = StepTokens(
                 prefill=grown,
                 handoff=grown if tier else 0,
-                catchup=1 if tier else 0,
-                decode=int(forest.decoded[row, tier]),
                 prompt_tokens=prompt,
+                **_writing(forest, row, tier, decide_at),
             )
             out[row, tier] = profile.step_seconds(name, tokens, reader=names[0])
-            if tier and decide_at == "draft":
-                out[row, tier] += draft
     return out
+
+
+def _writing(forest: Forest, row: int, tier: int, decide_at: DecideAt) -> dict[str, int]:
+    """Tokens of a step's text by the stage that they are in."""
+    decoded = int(forest.decoded[row, tier])
+    if tier == 0:
+        return {"decode": decoded}
+    if decide_at == "prompt":
+        return {"catchup": 1, "decode": decoded}
+    draft, accepted = int(forest.decoded[row, 0]), int(forest.accepted[row, tier])
+    return {"draft": draft, "verify": 1 + draft, "decode": max(0, decoded - accepted)}
 
 
 def _tokens(forest: Forest, row: int, name: str) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_router.engine.tier import common_prefix
 from edge_router.router.feature_table import ALL_NAMES, FEATURES
 from edge_router.router.features import Encoder
 from train.router.node import Node
@@ -66,6 +67,7 @@ class Forest:
         self.min_p = np.ones((room, n), np.float32)
         self.nll = np.zeros((room, n), np.float32)
         self.decoded = np.zeros((room, n), np.int64)
+        self.accepted = np.zeros((room, n), np.int64)  # tokens that it has in common with the draft
         self.text = np.zeros((room, n), np.int64)  # the lowest tier of the same text
         self.action = np.zeros((room, n), np.int64)  # the lowest tier of the same action
         self.kl = np.zeros((room, n, 3), np.float32)  # sum, mean, max
@@ -105,6 +107,7 @@ class Forest:
         for tier, w in enumerate(node.writings):
             self.min_p[row, tier], self.nll[row, tier] = w.min_p, w.nll
             self.decoded[row, tier] = w.decoded
+            self.accepted[row, tier] = common_prefix(w.tokens, texts[0])
             self.kl[row, tier] = w.kl_sum, w.kl_mean, w.kl_max
             self.text[row, tier] = texts.index(w.tokens)
             self.action[row, tier] = actions.index(w.action)
