@@ -79,9 +79,7 @@ class TierCost:
         if tokens <= 0:
             return 0.0
         each = tokens / max(1, batches)
-        spans, rows = (
-            (self.drafts, self.verify_s) if self.drafts else (self.spans, self.prefill_s)
-        )
+        spans, rows = (self.drafts, self.verify_s) if self.drafts else (self.spans, self.prefill_s)
         at_depths = [between(spans, times, each) for times in rows]
         return max(1, batches) * between(self.depths, at_depths, depth)
 
