@@ -6,7 +6,7 @@ import io
 import sys
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -79,6 +79,7 @@ def test_a_pipe_gets_a_text_on_one_line_and_a_screen_as_many_as_it_needs(
 ESTIMATES = st.sampled_from(["", "41/60", "78.3 (64.0-88.0)", "+3.3 (-5.0 to +11.7)"])
 
 
+@settings(max_examples=30)  # a table takes rich tens of milliseconds
 @given(
     st.lists(st.tuples(WORDS | st.sampled_from(NAMES), ESTIMATES, ESTIMATES), max_size=6),
     st.integers(40, 120),

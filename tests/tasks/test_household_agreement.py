@@ -73,19 +73,15 @@ def one_of_each_kind(every: int) -> list[Path]:
 
 
 def test_simulator_and_engine_agree_on_our_own_games() -> None:
-    seen = play_all(one_of_each_kind(every=5), steps=100, seed=1)
-    counts = seen.copy()
-    won = counts.pop("won")
-    assert counts.total() >= 1000
-    assert won >= 5
-    assert counts["refused"] >= 200
-    assert [verb for verb in (*ALWAYS, *KITCHEN) if not counts[verb]] == []
+    seen = play_all(one_of_each_kind(every=10), steps=50, seed=1)
+    assert seen["refused"] >= 50
+    assert [verb for verb in ALWAYS if not seen[verb]] == []
 
 
 @pytest.mark.skipif(not official(), reason="ALFWORLD_DATA holds no train games")
 def test_simulator_and_engine_agree_on_official_games() -> None:
-    seen = play_all(official()[::25], steps=60, seed=2)
-    assert seen["refused"] >= 100
+    seen = play_all(official()[::50], steps=50, seed=2)
+    assert seen["refused"] >= 50
     assert [verb for verb in ALWAYS if not seen[verb]] == []
 
 
@@ -96,6 +92,8 @@ def test_simulator_and_engine_agree_on_5000_steps() -> None:
     won = seen.pop("won")
     assert seen.total() >= 5000
     assert won >= 20
+    assert seen["refused"] >= 1000
+    assert [verb for verb in (*ALWAYS, *KITCHEN) if not seen[verb]] == []
 
 
 def test_they_agree_on_an_item_that_lies_in_two_places_at_once(tmp_path: Path) -> None:
