@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +11,14 @@ import torch
 
 from edge_router.errors import UserError
 from edge_router.files.paths import why_no_file
+from edge_router.files.whole import remove_leftovers, whole
 
 
 def save(data: dict[str, Any], path: Path) -> None:
     """Write a file so that it is whole or not there."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save(data, partial)
-    os.replace(partial, path)
+    remove_leftovers(path)  # of runs that were killed
+    with whole(path) as partial, partial.open("wb") as file:
+        torch.save(data, file)  # by its name a file would hold it, and another one each time
 
 
 @contextmanager

@@ -12,13 +12,13 @@ these episodes into its batches.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from edge_router.files.whole import whole
 from edge_router.tasks.household.generator import draw_world
 from train.lm.checkpoint import load_model
 from train.lm.model import HouseholdLM
@@ -42,15 +42,13 @@ def collect(model: HouseholdLM, count: int, seed: int, correct: float = 0.5) -> 
 def save(games: Sequence[PlayedGame], path: Path) -> None:
     """One flat array of ids and of weights, and where each episode ends."""
     rows = [g.transcript.arrays() for g in games]
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with whole(path) as partial, partial.open("wb") as file:
         np.savez_compressed(
             file,
             ids=np.concatenate([ids for ids, _ in rows]),
             weights=np.concatenate([weights for _, weights in rows]),
             ends=np.cumsum([len(ids) for ids, _ in rows]),
         )
-    os.replace(temporary, path)
 
 
 def main() -> None:

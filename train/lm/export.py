@@ -26,6 +26,7 @@ from torch import Tensor
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.imatrix import CHUNK, ImportanceMatrix, collect, write_imatrix
 from edge_router.engine.quantise import quantise
+from edge_router.files.whole import whole
 from edge_router.ladders.ladder_file import LADDER_FILE, read_ladder
 from edge_router.ladders.ladder_writer import TierEntry, write_ladder
 from edge_router.screen.printable import say
@@ -72,21 +73,20 @@ def tensors(model: HouseholdLM) -> Iterator[tuple[str, Tensor]]:
 
 def write_gguf(model: HouseholdLM, path: Path, half: bool = True) -> None:
     """Write the model as one GGUF, matrices in F16 (or F32), norms in F32."""
-    temporary = path.with_suffix(".tmp")
-    writer = GGUFWriter(temporary, "qwen3")
-    _write_header(writer, model)
-    _write_vocabulary(writer)
-    for name, tensor in tensors(model):
-        array: NDArray[np.float32] = tensor.float().numpy()
-        if half and array.ndim == 2:
-            writer.add_tensor(name, array.astype(np.float16))
-        else:
-            writer.add_tensor(name, array, raw_dtype=GGMLQuantizationType.F32)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    os.replace(temporary, path)
+    with whole(path) as partial:
+        writer = GGUFWriter(partial, "qwen3")
+        _write_header(writer, model)
+        _write_vocabulary(writer)
+        for name, tensor in tensors(model):
+            array: NDArray[np.float32] = tensor.float().numpy()
+            if half and array.ndim == 2:
+                writer.add_tensor(name, array.astype(np.float16))
+            else:
+                writer.add_tensor(name, array, raw_dtype=GGMLQuantizationType.F32)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
 
 
 def read_gguf(path: Path, shape: LmShape) -> HouseholdLM:

@@ -9,7 +9,6 @@ them. What it was trained on, and what its dial means, is in the metadata.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from edge_router.files.whole import whole
 from edge_router.router.feature_table import SCHEMA
 from edge_router.router.onnx_session import open_session
 from train.router.network import FLOOR, RouterNet
@@ -47,9 +47,8 @@ def write(net: RouterNet, card: RouterCard, path: Path) -> None:
     helper.set_model_props(model, _metadata(net, card))
     onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    onnx.save(model, str(partial))
-    os.replace(partial, path)
+    with whole(path) as partial:
+        onnx.save(model, str(partial))
 
 
 def _metadata(net: RouterNet, card: RouterCard) -> dict[str, str]:
