@@ -24,7 +24,7 @@ from tests.sample_episode import EPISODE, STARTED, TIERS, step_events, tell
 ROOT = Path(__file__).resolve().parents[2]
 EXPECTED = """\
 game    alfworld pick_and_place_simple-Pen-None-Desk-1/trial_1
-task    put some pen on desk.
+goal    put some pen on desk.
 tiers   q3_k_m (2.1 MB), q4_k_m (2.1 MB), q8_0 (2.1 MB)
 run     router entropy:0.8, kv handoff, prompt household, seed 7, greedy, at most 50 steps
 

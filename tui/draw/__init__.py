@@ -5,7 +5,7 @@ words            features and decisions in words
 cleaning         texts of files and models, so that they steer nothing
 lines            lines of rich text, cut to a width
 strips           rich text for Textual's line API
-head             the top: task, tiers, what is happening
+head             the top: goal, tiers, what is happening
 strip            the precision strip, a column a step
 why              the router panel
 time             where the time goes

@@ -1,4 +1,4 @@
-"""The top of the screen: the task, what the tiers are, and in one sentence what is happening."""
+"""The top of the screen: the goal, what the tiers are, and in one sentence what is happening."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tui.state.screenful import Screenful, Status
 
 
 def draw_head(s: Screenful, width: int, height: int) -> Text:
-    """Task and status, the tiers, the headline; with room, also what it is all about."""
-    top = both_ends(_task(s), _status(s), width)
+    """Goal and status, the tiers, the headline; with room, also what it is all about."""
+    top = both_ends(_goal(s), _status(s), width)
     intro = [about(s, width)] if height >= 5 else []
     begins = s.episode.started is not None and not s.episode.steps
     story = [about(s, width)] if begins and not intro else wrapped(headline(s), width)
@@ -33,13 +33,13 @@ def draw_note(s: Screenful, width: int, height: int) -> Text:
     return block([line((f"! {s.note}", f"bold {s.look.bad}"))], width, height)
 
 
-def _task(s: Screenful) -> Text:
+def _goal(s: Screenful) -> Text:
     started = s.episode.started
     if s.title:
         return line((s.title, "bold"))
     if started is None:
         return line(("edge-router", "bold"))
-    return line(("Task: ", s.look.soft), (started.goal, f"bold {s.look.strong}"))
+    return line(("Goal: ", s.look.soft), (started.goal, f"bold {s.look.strong}"))
 
 
 def _status(s: Screenful) -> Text:

@@ -69,7 +69,7 @@ def _opening(s: Screenful, width: int) -> list[Text]:
     assert s.episode.started is not None
     started = s.episode.started
     return [
-        *_spoken(s, "task", Text(started.goal, "bold"), width, ""),
+        *_spoken(s, "goal", Text(started.goal, "bold"), width, ""),
         *_spoken(s, "game", Text(started.observation, s.look.soft), width, ""),
         line(),
     ]

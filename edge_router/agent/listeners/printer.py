@@ -67,7 +67,7 @@ class PlainPrinter:
         limits = ", only admissible actions" if event.constrained else ""
         screen = self._screen
         screen.line(f"game    {event.task} {event.game}")
-        screen.line(f"task    {event.goal}", "bold")
+        screen.line(f"goal    {event.goal}", "bold")
         screen.line(f"tiers   {tiers}")
         screen.line(
             f"run     router {event.router}, kv {event.kv}, prompt {event.prompt},"
