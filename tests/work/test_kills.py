@@ -35,7 +35,7 @@ PATIENCE: Final = 120  # seconds; a busy machine is slow to end processes
 GAMES: Final = ("--train-games=6", "--select-games=3", "--test-games=1")
 
 
-class Subject(ABC):
+class LongWork(ABC):
     """A command that writes into a folder. `base` is a folder of its own for what it needs."""
 
     def __init__(self, base: Path) -> None:
@@ -57,7 +57,7 @@ class Subject(ABC):
         out.mkdir()
 
 
-class Convert(Subject):
+class Convert(LongWork):
     def __init__(self, base: Path) -> None:
         super().__init__(base)
         shape = replace(SHAPES["tiny"], name="large", width=512, ffn=2048, vocabulary=4096)
@@ -76,7 +76,7 @@ class Convert(Subject):
             assert set(_tiers(out)) <= set(whole[1])
 
 
-class Play(Subject):
+class Play(LongWork):
     def command(self, out: Path) -> list[str]:
         command = ["play", "--plain", "--split=generated", "--router=low", "--threads=1"]
         return [*command, "--game=3", "--max-steps=40", f"--trace={out / 'trace.jsonl'}"]
@@ -101,7 +101,7 @@ class Play(Subject):
         return [(s.finished.tier, s.finished.text, s.finished.observation) for s in trace.steps]
 
 
-class Bench(Subject):
+class Bench(LongWork):
     def command(self, out: Path) -> list[str]:
         command = ["bench", "policies", "--split=generated", "--routers=low,high", "--games=4"]
         files = [f"--store={out / 's.sqlite'}", f"--json={out / 'r.json'}", f"--traces={out / 't'}"]
@@ -109,8 +109,8 @@ class Bench(Subject):
 
     def outcome(self, out: Path) -> Any:
         assert (out / "r.json").stat().st_size
-        table = json.loads((out / "r.json").read_text())["policies"]
-        won = [(row["router"], row["won"]) for row in table]
+        table = json.loads((out / "r.json").read_text())["tables"]["policies"]
+        won = [(row["row"], row["won"]) for row in table]
         return self._games(out), won, sorted(p.name for p in out.glob("t/*/*.jsonl"))
 
     def check_half(self, out: Path, whole: Any) -> None:
@@ -136,7 +136,7 @@ class Bench(Subject):
         return games
 
 
-class Collect(Subject):
+class Collect(LongWork):
     def command(self, out: Path) -> list[str]:
         return ["train", "router", f"--run={out}", "--stage=collect", "--jobs=2", *GAMES]
 
@@ -162,7 +162,7 @@ class Collect(Subject):
                 return {}
 
 
-class Grpo(Subject):
+class Grpo(LongWork):
     """The stage, from the folder that the stages before it left."""
 
     def __init__(self, base: Path) -> None:
@@ -250,10 +250,10 @@ def _end(command: list[str], temporary: Path) -> float:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A subject, what an unkilled run of it leaves, and how long that takes."""
+class Unkilled:
+    """Long work, what an unkilled run of it leaves, and how long that takes."""
 
-    subject: Subject
+    subject: LongWork
     outcome: Any
     seconds: float
 
@@ -261,20 +261,20 @@ class Whole:
 @pytest.fixture(scope="module", params=[Convert, Play, Bench, Collect, Grpo])
 def whole(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Whole]:
+) -> Iterator[Unkilled]:
     base = tmp_path_factory.mktemp(request.param.__name__.lower())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_ROUTER_HOME", str(base / "home"))
         subject = request.param(base)
         subject.prepare(base / "whole")
         seconds = _end(subject.command(base / "whole"), base)
-        yield Whole(subject, subject.outcome(base / "whole"), seconds)
+        yield Unkilled(subject, subject.outcome(base / "whole"), seconds)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_kill_at_any_moment_leaves_nothing_behind_and_nothing_half(
-    whole: Whole, seed: int, tmp_path: Path
+    whole: Unkilled, seed: int, tmp_path: Path
 ) -> None:
     draw = random.Random(f"{type(whole.subject).__name__} {seed}")
     number = draw.choice((signal.SIGKILL, signal.SIGTERM))
