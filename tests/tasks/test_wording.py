@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.agent.wording import Said, things
-from edge_router.router.facts import Wording
+from edge_router.router.features import Wording
 from edge_router.tasks.parse import Parsed
 
 PLAN = "plan: desk 1 shelf 2 bed 1\n> go to desk 1"
