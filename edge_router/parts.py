@@ -4,7 +4,7 @@ A run on a server needs neither Textual nor PyTorch, so the commands that do
 load their part by name, when they are called, and say what to install when it
 is missing.
 
-    load_part("train.router.commands", extra="train").run(...)
+    load_part("train.router.commands", extra="train").run(options)
 
 In a checkout these two are folders beside `edge_router`. An installed copy has
 them in `edge_router/_parts`, because names as general as theirs may be another

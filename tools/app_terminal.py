@@ -20,7 +20,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import asdict
 
 from edge_router.errors import UserError
-from edge_router.work.children import python_module
+from edge_router.work.processes import python_module
 from tools.app_clock import END, Plan, Step
 
 COLUMNS, ROWS = 120, 40

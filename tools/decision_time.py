@@ -27,8 +27,7 @@ from edge_router.agent.wording import Said
 from edge_router.bench.decisions import CONTEXT, PEAKS
 from edge_router.engine.machine import cpu_model
 from edge_router.errors import UserError
-from edge_router.router.facts import Draft
-from edge_router.router.features import extract, from_measure, with_draft
+from edge_router.router.features import Draft, extract, from_measure, with_draft
 from edge_router.router.logits import LogitMeter, Measure, TokenStats
 from edge_router.router.onnx_router import OnnxRouter
 from edge_router.screen.printable import say

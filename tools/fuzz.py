@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edge_router.work.children import python_module
+from edge_router.work.processes import python_module
 from tools.fuzz_kinds import KINDS
 
 COLUMNS: Final = ("read", "refused", "traceback", "hang", "signal")

@@ -32,7 +32,7 @@ from edge_router.bench.synthetic import SHAPES, SPECIALS, Shape, byte_level_bpe
 from edge_router.convert.architecture import expected_shapes
 from edge_router.convert.vocabulary import PATTERNS
 from edge_router.engine.machine import cpu_model, physical_cores
-from edge_router.work.children import python_module
+from edge_router.work.processes import python_module
 
 SHARD: Final = 1_000_000_000
 POOL: Final = 16_777_213  # random values, used again and again

@@ -21,8 +21,7 @@ from typing import Final
 
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.generate import generate_games
-from edge_router.tasks.alfworld.react_prompt import EXAMPLES_FILE
-from edge_router.tasks.alfworld.react_sentences import sentence
+from edge_router.tasks.alfworld.react_prompt import EXAMPLES_FILE, sentence
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.rules import KIND_NAMES

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from edge_router.agent.jinja_template import JinjaTemplate
 from edge_router.errors import UserError
-from edge_router.work.children import python_module
+from edge_router.work.processes import python_module
 
 SECONDS: Final = 5.0  # of computing, so that a busy machine does not count
 MEMORY_BYTES: Final = 512_000_000

@@ -44,7 +44,7 @@ from edge_router.tasks.parse import MARKER
 from edge_router.tasks.protocol import Game, Opening, PromptStyle, Task
 from edge_router.tasks.registry import find_task
 from edge_router.tasks.styles import style_for
-from edge_router.work.interrupts import interrupts_held
+from edge_router.work.processes import interrupts_held
 
 
 @dataclass(frozen=True)

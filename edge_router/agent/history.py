@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_router.agent.wording import Said
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.sampling import Draw, Sampler
-from edge_router.router.facts import Draft, StepContext
+from edge_router.router.features import Draft, StepContext
 from edge_router.router.logits import Measure, TokenStats, confidence, measure
 from edge_router.tasks.parse import MARKER, Parsed
 
@@ -110,6 +110,7 @@ class WatchedSampler(Sampler):
         allowed: NDArray[np.intp] | None = None,
         proposed: Draw | None = None,
     ) -> int:
+        """The token drawn from logits (vocabulary,); its probability is noted."""
         token = super().sample(logits, allowed, proposed)
         self.tokens.append(token)
         measured = self._first or measure(logits)

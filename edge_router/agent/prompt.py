@@ -36,12 +36,18 @@ class Tokenizer(Protocol):
     """What the prompt needs of a model's vocabulary."""
 
     @property
-    def adds_bos(self) -> bool: ...
+    def adds_bos(self) -> bool:
+        """Whether a text begins with the BOS token."""
+        ...
 
     @property
-    def bos_id(self) -> int: ...
+    def bos_id(self) -> int:
+        """The id of the BOS token."""
+        ...
 
-    def tokenize(self, text: str) -> list[int]: ...
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of `text`, special tokens in it read as one, without BOS."""
+        ...
 
 
 class Prompt:

@@ -34,7 +34,9 @@ KNOWN: Final = frozenset({"73c8c9a648d9af21693aec7baca42cef4ba06ea30f7341279fec3
 class Template(Protocol):
     """A program that makes a text of variables."""
 
-    def render(self, variables: Mapping[str, Any]) -> str: ...
+    def render(self, variables: Mapping[str, Any]) -> str:
+        """The text. Raises `UserError` when the template fails or takes too much."""
+        ...
 
 
 class ChatTemplate:

@@ -26,7 +26,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 from edge_router import __version__
@@ -35,8 +34,13 @@ from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event
 from edge_router.agent.listeners.steps import StepCollector, StepEvents
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.errors import UserError
-from edge_router.files.data_files import parse_json, read_file, require_regular_or_new
-from edge_router.files.plain_data import NotUnderstoodError, from_plain
+from edge_router.files.data_files import (
+    NotUnderstoodError,
+    from_plain,
+    parse_json,
+    read_file,
+    require_regular_or_new,
+)
 from edge_router.router.feature_table import RENAMED
 from edge_router.tasks.parse import parse_step
 
@@ -107,12 +111,7 @@ class TraceWriter:
     def __enter__(self) -> TraceWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

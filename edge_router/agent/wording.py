@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from edge_router.router.facts import Wording
+from edge_router.router.features import Wording
 from edge_router.tasks.parse import Parsed
 
 _THING = re.compile(r"\w+(?: \d+\b)?")

@@ -10,7 +10,7 @@ long one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -18,12 +18,16 @@ from typing import Any, Final
 import numpy as np
 
 from edge_router.bench.loops import hold, ordinary_text
+from edge_router.bench.shapes import find_subject
+from edge_router.bench.speed import tell
 from edge_router.bench.timing import in_turn, seconds
-from edge_router.engine.ladder import Ladder, Tier
+from edge_router.engine.ladder import Ladder, Tier, default_context
 from edge_router.engine.llama import copy_span
-from edge_router.ladders.costs import CostProfile, StepTokens, TierCost
+from edge_router.ladders.costs import CostProfile, StepTokens, TierCost, save_profile
+from edge_router.results.file import results
 from edge_router.results.machine import machine_details
-from edge_router.work.progress import Progress, silent
+from edge_router.results.outputs import Outputs
+from edge_router.work.progress import Progress, ShownProgress, silent
 
 NEAR: Final = 64  # tokens of the short context
 TYPICAL: Final = StepTokens(prefill=40, decode=12, prompt_tokens=400)  # a step of a household game
@@ -208,3 +212,50 @@ def warnings_of(calibration: Calibration) -> list[str]:
 def rows(profile: CostProfile) -> list[dict[str, Any]]:
     """The tiers as rows of a results file."""
     return [{**asdict(t), "step_s": alone_seconds(profile, t.name)} for t in profile.tiers]
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def run_calibrate(
+    model: str | None,
+    tiers: Sequence[str],
+    shape: str | None,
+    precisions: str | None,
+    options: CalibrationOptions,
+    outputs: Outputs,
+) -> int:
+    """Measure, store, show; returns the exit code."""
+    outputs.check()
+    subject = find_subject(model, tiers, shape, precisions, threads=options.threads, tell=tell)
+    n_ctx = default_context(subject.tiers)
+    longest = max(options.decode, *options.spans, *options.drafts)
+    options = replace(options, far=min(options.far, n_ctx - longest))
+    with (
+        Ladder.load(subject.tiers, n_ctx=n_ctx, n_threads=options.threads) as ladder,
+        ShownProgress() as progress,
+    ):
+        found = calibrate(ladder, subject.name, subject.fingerprint, options, progress)
+    path = save_profile(found.profile)
+    tell(f"stored in {path}")
+    profile = found.profile
+    settings: dict[str, Any] = {
+        "model": subject.name,
+        "verdict": verdict(profile),
+        "warnings": warnings_of(found),
+        "noise": found.noise,
+        "repeats": options.repeats,
+    }
+    handoff = {
+        "handoff_call_s": profile.handoff_call_s,
+        "handoff_token_s": profile.handoff_token_s,
+    }
+    data = results(
+        "calibration",
+        settings,
+        {"tiers": rows(profile), "ladder": [handoff]},
+        threads=profile.threads,
+    )
+    data["machine"] = profile.machine  # its load is that of the measurement
+    outputs.write(data)
+    return 0

@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.router.base import Router
-from edge_router.router.facts import StepContext
 from edge_router.router.feature_table import NAMES, SCHEMA
-from edge_router.router.features import extract
+from edge_router.router.features import StepContext, extract
 from edge_router.router.registry import make_router
 
 TIERS: Final = ("q4_k_m", "q8_0")

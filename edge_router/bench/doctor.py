@@ -6,10 +6,14 @@ Every check is a function that returns findings; nothing is changed and no model
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Final
+
+import click
 
 from edge_router.engine.checksums import require_promised
 from edge_router.engine.fingerprint import require_same_model
@@ -24,7 +28,9 @@ from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.files.folders import cache_folder, data_folder
 from edge_router.ladders.costs import ladder_profile, profile_path
 from edge_router.ladders.ladder_file import LadderFile
+from edge_router.ladders.resolve import resolve
 from edge_router.results.machine import available_bytes, load_average, memory_bytes
+from edge_router.screen.printable import columns, one_line, say, wrapped
 from edge_router.tasks.protocol import Finding
 from edge_router.tasks.registry import tasks
 
@@ -168,3 +174,29 @@ def _extras() -> Iterator[Finding]:
     extras = f"installed: {', '.join(there) or 'none'}"
     extras += f"; not: {', '.join(absent)}" if absent else ""
     yield Finding("optional", extras)
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def run_doctor(model: str | None, tiers: Sequence[str], *, as_json: bool) -> int:
+    """0 when a game can be played, 1 when something stands in the way."""
+    findings = list(examine(resolve(model, tiers)))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            mark = "STOP" if finding.stops else " !  " if finding.advice else " ok "
+            _say(f"[{mark}] {finding.what}: {finding.found}", "")
+            if finding.advice:
+                _say(f"-> {finding.advice}", " " * len("[STOP] "))
+    return int(any(finding.stops for finding in findings))
+
+
+def _say(text: str, indent: str) -> None:
+    """The text on as many lines as the screen needs; a pipe gets one."""
+    width = columns()
+    if width is None:
+        say(indent + one_line(text))
+        return
+    say("\n".join(wrapped(text, width, indent=indent, hanging=" " * len("[STOP] "))))

@@ -40,6 +40,7 @@ class Endless(Sampler):
         allowed: NDArray[np.intp] | None = None,
         proposed: Draw | None = None,
     ) -> int:
+        """The likeliest token by logits (vocabulary,), or 0 in place of an end."""
         token = super().sample(logits, allowed, proposed)
         return 0 if self._model.is_eog(token) else token
 

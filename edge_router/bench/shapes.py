@@ -16,8 +16,8 @@ from edge_router.engine.tier import TierSpec
 from edge_router.engine.tier_sizes import estimated_bytes
 from edge_router.errors import UserError
 from edge_router.evaluate.jobs import ladder_fingerprint
-from edge_router.files.disk import free_bytes, gigabytes
 from edge_router.files.folders import cache_folder
+from edge_router.files.whole import free_bytes, gigabytes
 from edge_router.ladders.resolve import resolve
 
 DEFAULT_PRECISIONS: Final = ("q4_k_m", "q8_0")

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_router.bench.decisions import decision_figures
 from edge_router.bench.energy import EnergyMeter
 from edge_router.bench.loops import LOOPS, PROMPT_TOKENS, hold, loop_speeds, ordinary_text
+from edge_router.bench.shapes import find_subject
 from edge_router.bench.timing import Sample, in_turn, seconds
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.llama import copy_span, raw_decode
+from edge_router.engine.machine import physical_cores
 from edge_router.errors import UserError
+from edge_router.results.file import results
 from edge_router.results.machine import available_bytes, resident_bytes
-from edge_router.work.progress import Progress
+from edge_router.results.outputs import Outputs
+from edge_router.screen.printable import say
+from edge_router.work.progress import Progress, ShownProgress
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -202,3 +207,40 @@ def _handoff(ladder: Ladder, span: int, repeats: int) -> dict[str, Any]:
 def _read(tier: Tier, tokens: list[int]) -> None:
     tier.context.decode(tokens, tier.context.n_past)
     tier.context.logits()  # waits for the end
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def run_speed(
+    model: str | None,
+    tiers: Sequence[str],
+    shape: str | None,
+    precisions: str | None,
+    options: SpeedOptions,
+    outputs: Outputs,
+) -> int:
+    """Measure, show, write; returns the exit code."""
+    outputs.check()
+    subject = find_subject(model, tiers, shape, precisions, threads=options.threads, tell=tell)
+    threads = options.threads or physical_cores()  # fixed: what others do must not change it
+    settings: dict[str, Any] = {
+        "model": subject.name,
+        "tiers": {spec.name: spec.path.name for spec in subject.tiers},
+        "repeats": options.repeats,
+        "random_weights": not subject.fingerprint,
+    }
+    options = replace(options, threads=threads)
+    kind, measure = ("threads", measure_threads) if options.sweep else ("speed", measure_speed)
+    threads = max(options.sweep, default=threads)
+    settings |= {"prefill": options.prefill, "decode": options.decode}
+    data = results(kind, settings, {}, threads=threads)  # the load before the measurement
+    with ShownProgress() as progress:
+        data["tables"] = measure(subject.tiers, options, progress)
+    outputs.write(data)
+    return 0
+
+
+def tell(text: str) -> None:
+    """What is being done, for people who wait."""
+    say(text, err=True)

@@ -28,6 +28,7 @@ from edge_router.cli.types import (
     SEED,
     SPLIT,
     STEPS,
+    TASK,
     TEXT,
     THREADS,
     thread_numbers,
@@ -45,6 +46,7 @@ def game_options(command: Command) -> Command:
 
 
 _GAME_OPTIONS = (
+    click.option("--task", type=TASK, default="alfworld", show_default=True, help="Whose games."),
     click.option(
         "--split",
         type=SPLIT,
@@ -212,8 +214,7 @@ def speed(
     edge-router bench speed -t 1,2,4
     edge-router bench speed --shape qwen3-0.6b --json speed.json --plot speed.png
     """
-    from edge_router.bench.run_speed import run_speed
-    from edge_router.bench.speed import SpeedOptions
+    from edge_router.bench.speed import SpeedOptions, run_speed
 
     wanted = SpeedOptions(
         spans=_numbers("--spans", spans),

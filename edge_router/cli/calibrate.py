@@ -34,8 +34,7 @@ def calibrate(
     edge-router calibrate
     edge-router calibrate --shape qwen3-1.7b --precisions iq1_s,q8_0
     """
-    from edge_router.bench.calibrate import CalibrationOptions
-    from edge_router.bench.run_calibrate import run_calibrate
+    from edge_router.bench.calibrate import CalibrationOptions, run_calibrate
 
     wanted = CalibrationOptions(**options)
     model, tiers, shape, precisions = (

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import sys
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_router.cli.types import FETCHABLE, FILE, TEXT, THREADS
-from edge_router.screen.printable import one_line, say
+from edge_router.screen.printable import say
+from edge_router.work.progress import ShownProgress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-
     from edge_router.convert.build import Made
     from edge_router.convert.download import Fetched
     from edge_router.convert.journal import DoneTier
@@ -78,53 +76,55 @@ def convert(source: str, **options: Any) -> None:
     edge-router convert ./my-checkpoint --tiers q4_k_m,q8_0 --out my-ladder
     edge-router play --model my-ladder
     """
-    run(source, **options)
+    run(source, ConvertOptions(**options))
 
 
-def run(
-    source: str,
-    *,
-    tiers: str,
-    imatrix: str | None,
-    out: Path | None,
-    name: str | None,
-    prompt: str | None,
-    verify: bool,
-    keep_f16: bool,
-    keep_checkpoint: bool,
-    threads: int | None,
-) -> None:
+@dataclass(frozen=True)
+class ConvertOptions:
+    """The command's options, as Click names them; `models pull` has some of them."""
+
+    tiers: str
+    imatrix: str | None
+    verify: bool
+    threads: int | None
+    keep_checkpoint: bool
+    out: Path | None = None
+    name: str | None = None
+    prompt: str | None = None
+    keep_f16: bool = False
+
+
+def run(source: str, options: ConvertOptions) -> None:
     """Fetch `source` if it is not on disk, convert it and say what came out."""
     from edge_router.convert.build import Order, parse_tiers
     from edge_router.convert.build import convert as make
     from edge_router.convert.source import open_source
     from edge_router.ladders.resolve import models_folder
 
-    wanted = parse_tiers(tiers)
+    wanted, out = parse_tiers(options.tiers), options.out
     repo, known_as = _remote(source)
-    if name is not None or known_as:  # before anything is fetched
-        _require_name(known_as if name is None else name, out)
+    if options.name is not None or known_as:  # before anything is fetched
+        _require_name(known_as if options.name is None else options.name, out)
     if repo and not out and _is_here(known_as, wanted):
         say(f"{known_as} is here already: edge-router play --model {known_as}")
         return
     fetched = _fetch(repo) if repo else None
     opened = open_source(fetched.folder if fetched else Path(source), repo)
-    called = name or known_as or opened.name
+    called = options.name or known_as or opened.name
     _require_name(called, out)
-    folder = out or models_folder() / called
     order = Order(
-        out=folder,
+        out=out or models_folder() / called,
         tiers=wanted,
         name=called,
-        prompt=prompt or "",
-        imatrix=imatrix or "",
-        verify=verify,
-        keep_f16=keep_f16,
-        threads=threads,
+        prompt=options.prompt or "",
+        imatrix=options.imatrix or "",
+        verify=options.verify,
+        keep_f16=options.keep_f16,
+        threads=options.threads,
     )
-    with shown_progress() as progress:
+    with ShownProgress() as progress:
         made = make(opened, order, progress)
-    if fetched and fetched.ours and not keep_checkpoint:
+    if fetched and fetched.ours and not options.keep_checkpoint:
         shutil.rmtree(fetched.folder)
     report(made, _as_option(out) if out else called)
 
@@ -181,64 +181,6 @@ def _is_here(name: str, tiers: Sequence[str]) -> bool:
     if not (folder / LADDER_FILE).is_file():
         return False
     return set(tiers) <= {t.name for t in read_ladder(folder).tiers if t.path.is_file()}
-
-
-class ConvertBars:
-    """Bars on a terminal, else a line for each finished piece; all on stderr."""
-
-    def __init__(self) -> None:
-        self._bars: Bars | None = None
-        self._what, self._unit, self._started = "", "", 0.0
-        self._total = 0
-
-    def __enter__(self) -> ConvertBars:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                Progress,
-                TaskProgressColumn,
-                TextColumn,
-                TimeRemainingColumn,
-            )
-
-            columns = (TextColumn("{task.description:24}"), BarColumn(), TaskProgressColumn())
-            console = Console(stderr=True)
-            self._bars = Progress(*columns, TimeRemainingColumn(), console=console)
-            self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def begin(self, what: str, total: int, unit: str) -> None:
-        self._what, self._unit, self._total = what, unit, total
-        self._started = time.perf_counter()
-        if self._bars is not None:
-            self._bars.add_task(what, total=total)
-
-    def at(self, done: int) -> None:
-        if self._bars is not None:
-            self._bars.update(self._bars.tasks[-1].id, completed=min(done, self._total))
-
-    def end(self, said: str = "") -> None:
-        seconds = time.perf_counter() - self._started
-        if self._bars is not None:
-            task = self._bars.tasks[-1]
-            self._bars.update(task.id, completed=task.total or 1)
-        else:
-            say(f"{self._what}: done in {seconds:.1f} s {said}".rstrip(), err=True)
-
-    def note(self, text: str) -> None:
-        if self._bars is not None:
-            self._bars.console.print(one_line(text), highlight=False, markup=False)
-        else:
-            say(text, err=True)
-
-
-def shown_progress() -> ConvertBars:
-    return ConvertBars()
 
 
 def report(made: Made, model: str) -> None:

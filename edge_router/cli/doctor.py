@@ -17,6 +17,6 @@ def doctor(ladder: LadderChoice, as_json: bool) -> None:
 
     The exit code is 1 when something stands in the way of playing.
     """
-    from edge_router.bench.run_doctor import run_doctor
+    from edge_router.bench.doctor import run_doctor
 
     sys.exit(run_doctor(ladder.model, ladder.tiers, as_json=as_json))

@@ -21,7 +21,7 @@ import click
 from edge_router.errors import UserError
 from edge_router.screen import stdio
 from edge_router.screen.printable import one_line, say
-from edge_router.work.lifeline import sigterm_as_ctrl_c
+from edge_router.work.processes import sigterm_as_ctrl_c
 
 DEBUG = "EDGE_ROUTER_DEBUG"
 BAD_INPUT = 2

@@ -70,7 +70,7 @@ def list_models(as_json: bool) -> None:
 
 
 def _sizes(ladder: LadderFile) -> str:
-    from edge_router.files.disk import gigabytes
+    from edge_router.files.whole import gigabytes
     from edge_router.ladders.resolve import gguf_bytes
 
     return ", ".join(
@@ -80,7 +80,7 @@ def _sizes(ladder: LadderFile) -> str:
 
 
 def _row(model: CatalogueModel) -> tuple[str, ...]:
-    from edge_router.files.disk import gigabytes
+    from edge_router.files.whole import gigabytes
 
     memory = gigabytes(model.pair_memory_bytes(*PAIR))
     parameters = f"{model.parameters / 1e9:.2f}e9"
@@ -121,7 +121,7 @@ def show(model: str, verify: bool, as_json: bool) -> None:
 
 
 def _about(model: CatalogueModel) -> str:
-    from edge_router.files.disk import gigabytes
+    from edge_router.files.whole import gigabytes
 
     rows = {
         "model": model.name,
@@ -191,7 +191,7 @@ def pull(model: str, **options: Any) -> None:
     edge-router models pull qwen3-0.6b
     edge-router models pull Qwen/Qwen3-0.6B --tiers q4_k_m,q8_0
     """
-    from edge_router.cli.convert import run
+    from edge_router.cli.convert import ConvertOptions, run
     from edge_router.convert.download import is_repo
     from edge_router.errors import UserError
     from edge_router.ladders.catalogue import catalogue
@@ -201,7 +201,7 @@ def pull(model: str, **options: Any) -> None:
             f"{model!r} is neither a Hugging Face id (like Qwen/Qwen3-0.6B) nor one of the "
             f"catalogue ({', '.join(catalogue())})"
         )
-    run(model, out=None, name=None, prompt=None, keep_f16=False, **options)
+    run(model, ConvertOptions(**options))
 
 
 @models.command()
@@ -255,6 +255,6 @@ def _remove(folder: Path) -> None:
 
 
 def _held(folder: Path) -> str:
-    from edge_router.files.disk import gigabytes
+    from edge_router.files.whole import gigabytes
 
     return gigabytes(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))

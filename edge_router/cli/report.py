@@ -22,6 +22,6 @@ def report(folder: Path, out: Path | None) -> None:
     edge-router bench policies --json results/policies.json
     edge-router report results
     """
-    from edge_router.results.run_report import run_report
+    from edge_router.results.report import run_report
 
     sys.exit(run_report(folder, out))

@@ -88,6 +88,7 @@ def train() -> None:
     help="Cost profile whose seconds the tables tell; may be repeated.",
 )
 @click.option("--jobs", type=JOBS, default=2, show_default=True, help="Processes.")
+@click.option("--dask", metavar="ADDRESS", help="Explore on this dask cluster (tcp://host:8786).")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--official/--no-official",
@@ -110,4 +111,4 @@ def router(ladder: LadderChoice, **options: Any) -> None:
     edge-router train router --tier low=a.gguf --tier high=b.gguf --games my-games
     """
     part = load_part("train.router.commands", extra="train")
-    sys.exit(part.run(**asdict(ladder), **options))
+    sys.exit(part.run(part.TrainOptions(**asdict(ladder), **options)))

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from edge_router.convert.describe import describe
 from edge_router.convert.importance import (
@@ -35,24 +35,12 @@ from edge_router.engine.imatrix import write_imatrix
 from edge_router.engine.quantise import QUANTISED_TIERS
 from edge_router.engine.tier_sizes import estimated_bytes
 from edge_router.errors import UserError
-from edge_router.files.disk import make_folder, require_space
-from edge_router.files.whole import Record, temporary, whole
+from edge_router.files.whole import Record, make_folder, require_space, temporary, whole
 from edge_router.tasks.registry import find_task
 from edge_router.tasks.styles import style_for
+from edge_router.work.progress import ShownProgress
 
 DEFAULT_TIERS: Final = "q3_k_m,q4_k_m,q8_0"
-
-
-class ConvertProgress(Protocol):
-    """Hears what is being done and how far it is; shows it or not."""
-
-    def begin(self, what: str, total: int, unit: str) -> None: ...
-
-    def at(self, done: int) -> None: ...
-
-    def end(self, said: str = "") -> None: ...
-
-    def note(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +76,7 @@ def parse_tiers(text: str) -> tuple[str, ...]:
     return names
 
 
-def convert(source: Source, order: Order, progress: ConvertProgress) -> Made:
+def convert(source: Source, order: Order, progress: ShownProgress) -> Made:
     """Make the ladder. Raises `UserError`."""
     style_for(find_task(), {}, order.prompt)
     require_importance(order.imatrix, source.columns)
@@ -98,7 +86,7 @@ def convert(source: Source, order: Order, progress: ConvertProgress) -> Made:
 
 
 class _Conversion:
-    def __init__(self, source: Source, order: Order, progress: ConvertProgress) -> None:
+    def __init__(self, source: Source, order: Order, progress: ShownProgress) -> None:
         self.source, self.order, self.progress = source, order, progress
         self.name = order.name or source.name
         self.journal = Journal.open(order.out, self._fingerprint())
@@ -131,9 +119,9 @@ class _Conversion:
         return Made(self.order.out, self.name, made)
 
     def _fingerprint(self) -> str:
-        self.progress.begin("reading the source", self.source.n_bytes, "B")
-        found = self.source.fingerprint(_counted(self.progress.at))
-        self.progress.end()
+        bar = self.progress("reading the source", self.source.n_bytes, unit="B")
+        found = self.source.fingerprint(_counted(bar.short_of_end))
+        bar.end()
         return found
 
     def _clear(self) -> None:
@@ -184,14 +172,14 @@ class _Conversion:
         if not self._f16_is_missing():
             return
         total = 2 * self.source.n_parameters
-        self.progress.begin("F16", total, "B")
+        bar = self.progress("F16", total, unit="B")
         remarks = self.source.write(
             self.f16,
-            _counted(lambda written: self.progress.at(min(written, total))),
+            _counted(bar.short_of_end),
             check=self.order.verify,
             record=self._enter_intermediate(self.f16),
         )
-        self.progress.end()
+        bar.end()
         for said in remarks:
             self.progress.note(said)
 
@@ -205,11 +193,12 @@ class _Conversion:
                 "--imatrix auto"
             )
         style = style_for(find_task(), read_header(self.f16).metadata, self.order.prompt)
-        self.progress.begin("importance matrix", 1, "tok")
+        bar = self.progress("importance matrix", 1)
         matrix = make_importance(self.f16, self.order.imatrix, style, threads=self.order.threads)
         with whole(self.imatrix, self._enter_intermediate(self.imatrix)) as partial:
             write_imatrix(matrix, partial)
-        self.progress.end(f"over {matrix.tokens} tokens")
+        bar.end()
+        self.progress.note(f"the matrix was taken over {matrix.tokens} tokens")
 
     def _quantise(self, tier: str) -> None:
         target, key = self._target(tier), self._key(tier)
@@ -225,17 +214,17 @@ class _Conversion:
                 DoneTier(tier, target.name, size, sha256, made.seconds, key, fallbacks)
             )
 
-        self.progress.begin(tier, estimated_bytes(tier, self.source.n_parameters), "B")
+        bar = self.progress(tier, estimated_bytes(tier, self.source.n_parameters), unit="B")
         made = quantise_tier(
             self.f16,
             target,
             tier,
             imatrix=self.imatrix if key else None,
             threads=self.order.threads,
-            advance=self.progress.at,
+            advance=bar.short_of_end,
             record=enter,
         )
-        self.progress.end()
+        bar.end()
         for fallback in made.fallbacks:
             self.progress.note(
                 f"{tier}: {fallback.tensor} is {fallback.got}, not {fallback.wanted}, because its "
@@ -248,22 +237,22 @@ class _Conversion:
         style = style_for(find_task(), read_header(self.f16).metadata, self.order.prompt)
         scratch = temporary(self.order.out / f"{self.name}-logits")
         try:
-            self.progress.begin("reading with F16", 1, "tok")
+            bar = self.progress("reading with F16", 1)
             reference = Reference(self.f16, style, scratch, threads=self.order.threads)
-            self.progress.end()
+            bar.end()
             for tier in tiers:
                 self._compare(reference, tier)
         finally:
             scratch.unlink(missing_ok=True)
 
     def _compare(self, reference: Reference, tier: DoneTier) -> None:
-        self.progress.begin(f"{tier.name} against F16", reference.tokens, "tok")
+        bar = self.progress(f"{tier.name} against F16", reference.tokens)
         tier.fidelity = reference.compare(
             self.order.out / tier.file,
             threads=self.order.threads,
-            advance=_counted(self.progress.at),
+            advance=_counted(bar.short_of_end),
         )
-        self.progress.end()
+        bar.end()
         self.journal.add(tier)
 
     def _require_sound(self, tiers: Sequence[DoneTier]) -> None:

@@ -17,10 +17,9 @@ from typing import Any, Final
 
 from edge_router.convert.checkpoint import Checkpoint
 from edge_router.errors import UserError
-from edge_router.files.disk import make_folder, require_space
 from edge_router.files.folders import cache_folder
 from edge_router.files.paths import is_folder
-from edge_router.files.whole import disk_full
+from edge_router.files.whole import disk_full, make_folder, require_space
 from edge_router.parts import load_part
 
 WANTED: Final = ("*.json", "model*.safetensors", "tokenizer.model", "merges.txt", "*.jinja", "*.md")

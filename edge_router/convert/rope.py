@@ -176,7 +176,7 @@ def write_rope(writer: GGUFWriter, hparams: Hparams) -> None:
 
 
 def llama3_rope_factors(hparams: Hparams) -> NDArray[np.float32]:
-    """What each frequency is divided by, shape (head width / 2,).
+    """What each frequency is divided by, (head_width / 2,).
 
     Llama 3.1 stretches wavelengths beyond the original context by `factor`,
     leaves the short ones alone and blends in between (transformers,

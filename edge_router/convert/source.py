@@ -40,25 +40,37 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """`given` is the source's own unquantised GGUF, None where one has to be written."""
+    """What a ladder is made of: a checkpoint, or an unquantised GGUF."""
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """Where it comes from, for people: a Hugging Face id, a folder or a file."""
+        ...
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What its ladder is called when nobody says otherwise."""
+        ...
 
     @property
-    def architecture(self) -> str: ...
+    def architecture(self) -> str:
+        """llama.cpp's name of it."""
+        ...
 
     @property
-    def n_parameters(self) -> int: ...
+    def n_parameters(self) -> int:
+        """Weights of the F16 file."""
+        ...
 
     @property
-    def n_vocab(self) -> int: ...
+    def n_vocab(self) -> int:
+        """Tokens of the vocabulary."""
+        ...
 
     @property
-    def n_bytes(self) -> int: ...
+    def n_bytes(self) -> int:
+        """Bytes of the files that hold the weights."""
+        ...
 
     @property
     def columns(self) -> dict[str, int]:
@@ -66,7 +78,9 @@ class Source(Protocol):
         ...
 
     @property
-    def given(self) -> Path | None: ...
+    def given(self) -> Path | None:
+        """The source's own unquantised GGUF, None where one has to be written."""
+        ...
 
     def fingerprint(self, advance: Advance) -> str:
         """SHA-256 over all that decides what is made of it."""

@@ -24,7 +24,7 @@ from edge_router.engine.imatrix import read_imatrix
 from edge_router.engine.quantise import Fallback, quantise
 from edge_router.errors import UserError
 from edge_router.files.whole import disk_full, temporary, whole, writing
-from edge_router.work.children import python_module
+from edge_router.work.processes import python_module
 
 _POLL_SECONDS = 0.1
 

@@ -26,11 +26,17 @@ class ConstraintVocabulary(Protocol):
     """What a constraint needs of a model's vocabulary."""
 
     @property
-    def eog_ids(self) -> tuple[int, ...]: ...
+    def eog_ids(self) -> tuple[int, ...]:
+        """Tokens that end a generation."""
+        ...
 
-    def token_bytes(self, token: int) -> bytes: ...
+    def token_bytes(self, token: int) -> bytes:
+        """What the token writes; a token may hold a part of a character."""
+        ...
 
-    def tokenize_after(self, text: str) -> list[int]: ...
+    def tokenize_after(self, text: str) -> list[int]:
+        """Token ids whose bytes are exactly `text`, for text that continues a text."""
+        ...
 
 
 class TokenTrie:

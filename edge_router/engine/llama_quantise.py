@@ -39,7 +39,7 @@ def run_quantise(
 ) -> list[str]:
     """Write `source` at llama.cpp's file type `kind` to `target`; returns llama.cpp's log of it.
 
-    `importance` maps a weight's name to one number a column. Raw: no checks,
+    `importance` maps a weight's name to one number a column, (columns,). Raw: no checks,
     not atomic. `engine.quantise.quantise` is the one to use.
     """
     api = library()

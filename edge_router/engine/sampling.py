@@ -166,7 +166,7 @@ def _nucleus(weights: NDArray[np.float32], top_p: float) -> NDArray[np.intp]:
 
 
 def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Log-probabilities along the last axis, in double precision."""
+    """Log-probabilities of logits (..., vocabulary) along the last axis, in double precision."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 

@@ -27,7 +27,7 @@ from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
 from edge_router.files.folders import cache_folder, if_any
-from edge_router.work.children import python_module
+from edge_router.work.processes import python_module
 
 # Everything a prompt may hold: words, numbers, white space, other scripts, bytes of no token.
 _TEXT: Final = "You are in a room 12.\n\n> go to  desk\t1 'don't' \u00e4\u4f60\u597d\U0001f600\x01"

@@ -5,10 +5,8 @@ policies      games x rows, and what is kept of them
 rows          who plays, in which KV mode, at which dial
 routers       routers that only a benchmark needs
 jobs          one game as a piece of work, and its key
-records       what is kept of an episode
-failures      why a game was lost
+records       what is kept of an episode, and why it was lost
 summary       rows as numbers with intervals
-progress      what a person reads meanwhile
 run_tiers     `bench tiers`: each tier alone
 distance      how far a tier is from the high one
 """

@@ -17,7 +17,6 @@ from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.evaluate.policies import PlayedRow, Policies, Settings, read_plans
-from edge_router.evaluate.progress import GamesProgress, interrupted
 from edge_router.evaluate.rows import parse_rows
 from edge_router.evaluate.summary import summaries
 from edge_router.ladders.costs import CostProfile, find_profile, ladder_profile
@@ -30,9 +29,9 @@ from edge_router.tasks.games import GameRef
 from edge_router.tasks.registry import DEFAULT, find_task
 from edge_router.tasks.styles import prompt_override, style_for
 from edge_router.work.pool import Backend, Crew
-from edge_router.work.progress import ShownProgress
+from edge_router.work.progress import Bar, ShownProgress
 from edge_router.work.store import Store, default_store
-from edge_router.work.stored_work import StoredWork
+from edge_router.work.stored_work import StoredWork, WorkState
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,31 @@ def stored_work(options: PolicyOptions) -> Iterator[StoredWork]:
         yield StoredWork(store, crew, progress, crashed_again=options.play_crashed_again)
         if store.damaged:
             shown.note(f"{store.damaged} results in {store.path} were damaged and are made anew")
+
+
+class GamesProgress:
+    """Hears of each game that has ended, and shows it."""
+
+    def __init__(self, shown: ShownProgress) -> None:
+        self._shown = shown
+        self._bar: Bar | None = None
+
+    def __call__(self, progress: WorkState) -> None:
+        crashed = f", {progress.crashed} crashed" if progress.crashed else ""
+        what = f"games ({progress.from_store} known{crashed})"
+        if self._bar is None:
+            self._bar = self._shown("games", progress.total, progress.from_store)
+        if progress.done < progress.total or progress.done > self._bar.done:
+            self._bar.at(progress.done, what=what, total=progress.total, known=progress.from_store)
+
+
+def interrupted(work: StoredWork) -> str:
+    """What was saved when Ctrl-C came."""
+    done, total = work.progress.done, work.progress.total
+    return (
+        f"interrupted: {done} of {total} games are kept in {work.store.path}; the same command goes"
+        " on from there"
+    )
 
 
 def chosen_games(options: PolicyOptions) -> list[GameRef]:

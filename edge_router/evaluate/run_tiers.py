@@ -14,12 +14,12 @@ from edge_router.evaluate.distance import (
     measure_distance,
 )
 from edge_router.evaluate.policies import Policies
-from edge_router.evaluate.progress import interrupted
 from edge_router.evaluate.rows import Row
 from edge_router.evaluate.run_policies import (
     PolicyOptions,
     chosen_games,
     described,
+    interrupted,
     settings_of,
     stored_work,
 )

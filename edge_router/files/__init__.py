@@ -2,8 +2,6 @@
 
 folders     the user's folders
 paths       names and paths, checked
-data_files  JSON and TOML, with limits
-plain_data  dataclasses from JSON
-whole       files that appear only when they are whole
-disk        folders and room on the disk
+data_files  JSON and TOML, with limits, and dataclasses from them
+whole       files that appear only when they are whole; room on the disk
 """

@@ -7,6 +7,11 @@
 Only regular files are read: a pipe would wait for its other end for ever. Size and depth are
 limited, the text has to be UTF-8 (with or without a byte order mark). Whatever is wrong is one
 sentence that names the file; whether the content means anything is the caller's question.
+
+    record = from_plain(GameRecord, data)          # a dataclass, if the data has its form
+
+`dataclasses.asdict` is the way out; `from_plain` is the way back, so that a damaged or foreign
+file is noticed where it is read and not where a field is used.
 """
 
 from __future__ import annotations
@@ -16,8 +21,11 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterable
+from dataclasses import MISSING, fields, is_dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from types import NoneType, UnionType
+from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from edge_router.errors import UserError
 from edge_router.files.paths import why_not_regular
@@ -158,3 +166,52 @@ def _inside(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
+
+
+# -- dataclasses from plain data -----------------------------------------------------------------
+
+
+T = TypeVar("T")
+
+
+class NotUnderstoodError(Exception):
+    """The data does not have the form that was expected."""
+
+
+def from_plain(kind: type[T], data: object) -> T:
+    """An instance of the dataclass `kind`; keys that it does not know are ignored."""
+    return cast(T, _build(kind, data))
+
+
+def _build(kind: Any, data: object) -> Any:
+    if is_dataclass(kind):
+        return _dataclass(kind, data)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple and isinstance(data, list):
+        return tuple(_build(arguments[0], item) for item in data)
+    if origin is dict and isinstance(data, dict):
+        return {key: _build(arguments[1], value) for key, value in data.items()}
+    if origin is UnionType:
+        (other,) = (a for a in arguments if a is not NoneType)
+        return None if data is None else _build(other, data)
+    if kind is Any:
+        return data
+    if kind is float and type(data) is int and abs(data) < 2**53:
+        return float(data)
+    if (type(data) is int and abs(data) >= 2**63) or (type(data) is float and not isfinite(data)):
+        raise NotUnderstoodError(f"{data!r:.40} is out of range")
+    if type(data) is not kind:
+        raise NotUnderstoodError(f"{data!r:.40} is no {getattr(kind, '__name__', kind)}")
+    return data
+
+
+def _dataclass(kind: Any, data: object) -> Any:
+    if not isinstance(data, dict):
+        raise NotUnderstoodError(f"{data!r:.40} is no object")
+    hints, values = get_type_hints(kind), {}
+    for field in fields(kind):
+        if field.name in data:
+            values[field.name] = _build(hints[field.name], data[field.name])
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise NotUnderstoodError(f"{field.name} is missing")
+    return kind(**values)

@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_router.errors import UserError
-from edge_router.files.data_files import read_object
+from edge_router.files.data_files import NotUnderstoodError, from_plain, read_object
 from edge_router.files.folders import data_folder, if_any
-from edge_router.files.plain_data import NotUnderstoodError, from_plain
 from edge_router.files.whole import write_text, writing
 
 SCHEMA: Final = "edge-router/costs/3"

@@ -9,6 +9,5 @@ speed_sheets   the tables of speed and calibration
 views          which tables belong to which kind of results
 outputs        where results go: screen, JSON, CSV, picture
 plots          pictures; the only module that knows matplotlib
-report         one HTML page of a folder
-run_report     `report`
+report         `report`: one HTML page of a folder
 """

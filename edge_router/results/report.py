@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from edge_router.errors import UserError
 from edge_router.files.whole import write_text
-from edge_router.results.file import damage_named, read_results
+from edge_router.results.file import damage_named, read_results, require_writable
+from edge_router.results.plots import require_matplotlib
 from edge_router.results.views import notes_of, sheets_of
-from edge_router.screen.printable import one_line, shortened
+from edge_router.screen.printable import one_line, paragraphs, say, shortened
 from edge_router.screen.tables import Sheet
 
 _STYLE: Final = """
@@ -150,3 +151,24 @@ def _picture(data: Mapping[str, Any], prefix: str) -> str:
         svg = path.read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def run_report(folder: Path, out: Path | None) -> int:
+    """Write the page and say where, and what is not in it; returns the exit code."""
+    notes = list[str]()
+    try:
+        require_matplotlib()
+    except UserError as error:
+        notes.append(f"the page has no pictures: {error}")
+    target = out or folder / "report.html"
+    found, left_out = find_results(folder, pictures=not notes)
+    require_writable(target)
+    notes += left_out
+    write_report(found, target, notes=notes)
+    for line in paragraphs(notes):
+        say(line, err=True)
+    say(f"{len(found)} results in {target}")
+    return 0

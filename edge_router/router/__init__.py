@@ -7,7 +7,6 @@ rules          routers that need no training
 onnx_router    a trained router; onnx_file reads and checks its file, onnx_session opens it
 steered        a router that a person may overrule
 feature_table  the features: names, meaning, units, scales, versions
-features       from logits and facts to the vector that routers read
-facts          what the episode tells besides logits
+features       from logits and what the episode tells besides to the vector that routers read
 logits         the one pass over a next-token distribution
 """

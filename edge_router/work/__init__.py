@@ -4,7 +4,5 @@ pool         many pieces of work in processes, and those that die
 store        keeps every result as it comes
 stored_work  what the store knows is not done again
 progress     how far it is, with the time left
-children     starts Python in other processes
-lifeline     a worker ends with its parent
-interrupts   keeps Ctrl-C out of moments that must be whole
+processes    how workers start and end with their parent, and when Ctrl-C is heard
 """

@@ -28,9 +28,7 @@ from traceback import format_exc
 from typing import Any, Final, Generic, TypeVar
 
 from edge_router.errors import MachineError, UserError
-from edge_router.work.children import leave_out_current_folder
-from edge_router.work.interrupts import interrupts_held
-from edge_router.work.lifeline import work_for
+from edge_router.work.processes import interrupts_held, leave_out_current_folder, work_for
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

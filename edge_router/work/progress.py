@@ -39,9 +39,16 @@ class Bar:
     """One piece of work; call it after each step."""
 
     def __init__(
-        self, show: Callable[[Bar, bool], None], what: str, total: int, done: int, now: float
+        self,
+        show: Callable[[Bar, bool], None],
+        what: str,
+        total: int,
+        done: int,
+        now: float,
+        unit: str = "",
     ) -> None:
         self._show = show
+        self.unit = unit
         self.what, self.total, self.done = what, total, done
         self.known, self.started = done, now  # what was done before says nothing about speed
 
@@ -63,6 +70,22 @@ class Bar:
         self.known = self.known if known is None else known
         self._show(self, done >= self.total)
 
+    def short_of_end(self, done: int) -> None:
+        """So much is done now of what was guessed; `end` says when it is all."""
+        self.at(min(done, self.total - 1))
+
+    def end(self) -> None:
+        """All is done."""
+        if self.done < self.total:
+            self.at(self.total)
+
+    @property
+    def count(self) -> str:
+        """ "3/8", or of bytes "1.5/20.0 MB"."""
+        if self.unit == "B":
+            return f"{self.done / 1e6:.1f}/{self.total / 1e6:.1f} MB"
+        return f"{self.done}/{self.total}"
+
     def left(self, now: float) -> str:
         """ "0:12 gone, 1:40 to go", the mean of the steps so far taken for those to come."""
         gone, taken = now - self.started, self.done - self.known
@@ -83,8 +106,9 @@ class ShownProgress:
         self._last = 0.0
         self._live = bool(sys.stderr) and sys.stderr.isatty()
 
-    def __call__(self, what: str, total: int, done: int = 0) -> Bar:
-        bar = Bar(self._shown, one_line(what), total, done, self._now())
+    def __call__(self, what: str, total: int, done: int = 0, unit: str = "") -> Bar:
+        """A bar for work of `total` steps, or of bytes where the unit is "B"."""
+        bar = Bar(self._shown, one_line(what), total, done, self._now(), unit)
         self._last = self._now()
         if done >= total > 0:
             self.note(f"{bar.what}: {total} done before")
@@ -105,31 +129,32 @@ class ShownProgress:
         elif ended or self._now() - self._last >= EVERY:
             self.close()
             self._last = self._now()
-            say(f"{bar.what}: {bar.done}/{bar.total}, {bar.left(self._now())}", err=True)
+            say(f"{bar.what}: {bar.count}, {bar.left(self._now())}", err=True)
 
     def _draw(self, bar: Bar) -> None:
         bars = self._started()
         if id(bar) not in self._tasks:
             for task in self._tasks.values():
                 bars.remove_task(task)
-            self._tasks = {id(bar): bars.add_task(bar.what, total=bar.total, left="")}
+            self._tasks = {id(bar): bars.add_task(bar.what, total=bar.total, count="", left="")}
         bars.update(
             self._tasks[id(bar)],
             description=bar.what,
             total=bar.total,
             completed=bar.done,
+            count=bar.count,
             left=bar.left(self._now()),
         )
 
     def _started(self) -> RichProgress:
         if self._bars is None:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+            from rich.progress import BarColumn, Progress, TextColumn
 
             self._bars = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=16),
-                MofNCompleteColumn(),
+                TextColumn("{task.fields[count]}", markup=False),
                 TextColumn("{task.fields[left]}"),
                 console=Console(stderr=True),
                 transient=True,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
-from edge_router.files.plain_data import NotUnderstoodError, from_plain
+from edge_router.files.data_files import NotUnderstoodError, from_plain
 from edge_router.work.pool import Crash, Crew
 from edge_router.work.store import Store
 
@@ -18,19 +18,27 @@ class StoredJob(Protocol):
     """
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """What it is, for people who look into the store."""
+        ...
 
     @property
-    def lacks_files(self) -> bool: ...
+    def lacks_files(self) -> bool:
+        """Whether it has to be done again though its result is known."""
+        ...
 
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """The same for the same outcome, and for no other."""
+        ...
 
 
 class Storable(Protocol):
     """A dataclass of plain data; `crash` is the engine's last words or ""."""
 
     @property
-    def crash(self) -> str: ...
+    def crash(self) -> str:
+        """The engine's last words, "" where it lived."""
+        ...
 
 
 Job = TypeVar("Job", bound=StoredJob)

@@ -39,7 +39,7 @@ from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
 from edge_router.tasks.parse import parse_step
 from edge_router.tasks.protocol import Game, Opening, Reply
-from edge_router.work.interrupts import interrupts_held
+from edge_router.work.processes import interrupts_held
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

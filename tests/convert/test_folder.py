@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from edge_router.ladders.resolve import find_ladder
 from tests.checkpoints import edit_json, write_checkpoint
-from tests.convert.test_command import files, refused, run
+from tests.conversions import files, refused, run
 
 ONE = ("--tiers", "q8_0", "--no-verify")
 

@@ -10,7 +10,7 @@ import pytest
 
 from edge_router.ladders.resolve import find_ladder
 from tests.checkpoints import write_checkpoint
-from tests.convert.test_command import files, refused, run
+from tests.conversions import files, refused, run
 from tests.tiny_gguf import write_tiny
 
 

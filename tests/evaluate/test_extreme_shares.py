@@ -18,7 +18,7 @@ from edge_router.results.plots import plot
 from edge_router.results.views import sheets_of, summary_of
 from edge_router.router.spec import RouterSpec
 from train.router import figures
-from train.router.notes import SCHEMA
+from train.router.run import SCHEMA
 
 TIERS = ("low", "high")
 EVERY_COUNT = pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 100])

@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 from edge_router.agent.history import WatchedSampler
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
-from edge_router.router.facts import Draft, StepContext, Wording
 from edge_router.router.feature_table import ALL_NAMES, FEATURES, NAMES, SCHEMA, Feature, feature
-from edge_router.router.features import Encoder, extract, from_measure, with_draft
+from edge_router.router.features import (
+    Draft,
+    Encoder,
+    StepContext,
+    Wording,
+    extract,
+    from_measure,
+    with_draft,
+)
 from edge_router.router.logits import HEAVY, SLACK, SMALL, STRIDE, LogitMeter, TokenStats
 
 CONTEXT = StepContext(

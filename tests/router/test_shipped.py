@@ -16,9 +16,8 @@ import pytest
 
 from edge_router.agent.trace import read_trace
 from edge_router.router.base import Features
-from edge_router.router.facts import Draft, StepContext, Wording
 from edge_router.router.feature_table import ALL_NAMES, RENAMED, SCHEMA
-from edge_router.router.features import from_measure, with_draft
+from edge_router.router.features import Draft, StepContext, Wording, from_measure, with_draft
 from edge_router.router.logits import Measure, TokenStats
 from edge_router.router.onnx_router import OnnxRouter
 

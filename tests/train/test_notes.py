@@ -10,7 +10,7 @@ import pytest
 from edge_router.errors import UserError
 from edge_router.results.figures import escalation_rate
 from train.router import figures
-from train.router.notes import SCHEMA, read_note
+from train.router.run import SCHEMA, read_note
 
 OLD_ROW = {
     "name": "dearest after a refusal",

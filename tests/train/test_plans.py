@@ -56,7 +56,7 @@ def test_plans_found_in_rollouts_play_on_the_real_engine_as_told(tmp_path: Path)
         shutil.copytree(file.parent, tmp_path / "games" / file.parent.relative_to(SHIPPED))
     games = from_files(find_games(tmp_path / "games"))
     setting = LadderSetting(resolve(None, ()).tiers, max_steps=STEPS)
-    with Rollouts(setting, tmp_path / "rollouts.sqlite", 0) as rollouts:
+    with Rollouts(setting, tmp_path / "rollouts.sqlite", None) as rollouts:
         rollouts.collect(games, ExplorePlan(random=(), search=12))
         oracle = compare(rollouts, games, [Row("play", RouterSpec("high"))])[-1]
     assert write_plans(tmp_path / "plans.json", setting, games, oracle)

@@ -24,16 +24,18 @@ from edge_router.errors import UserError
 from edge_router.router.base import Decision, Features, Router
 from edge_router.router.feature_table import ALL_NAMES, DecideAt
 from edge_router.router.spec import RouterSpec
+from edge_router.work.pool import Backend
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 from tests.toy_forest import ToyGame, toy_forest, toy_tree
 from train.router.decoder import Decoder
 from train.router.explore import ExplorePlan, Wanted, run
 from train.router.forest import Forest, walk
-from train.router.games import DrawnGame
+from train.router.games import DrawnGame, drawn
 from train.router.labels import by_action, by_kl, by_oracle, to_win
 from train.router.node import Node
 from train.router.oracle import search, tier_weights
 from train.router.policies import FixedPolicy, RouterPolicy
+from train.router.rollouts import Rollouts
 from train.router.setting import LadderSetting
 from train.router.store import RolloutStore
 from train.router.tree import Explorer, GameTree, UnexploredError
@@ -119,10 +121,10 @@ def test_histories_are_written_in_the_prompt_style_that_the_ladder_names(
     plain = LadderSetting(
         tuple(TierSpec(n, paths[n]) for n in NAMES), max_steps=STEPS, prompt="household"
     )
-    with Workers(plain, 0) as workers:
+    with Workers(plain, None) as workers:
         task = WorkItem(GAME, (), ExplorePlan((), 0))
         ((_, theirs),) = workers.run([task])
-    with Workers(setting, 0) as workers:
+    with Workers(setting, None) as workers:
         ((_, ours),) = workers.run([task])
     assert [n.prompt_tokens for n in theirs] == [n.prompt_tokens for n in ours]
     assert [n.writings for n in theirs] == [n.writings for n in ours]
@@ -330,10 +332,62 @@ def test_files_that_are_no_store_are_refused_in_one_sentence(tmp_path: Path) -> 
         RolloutStore(tmp_path / "y.sqlite", "a")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE writing SET tokens = x'010203'",
+        "UPDATE writing SET min_p = 'much'",
+        "UPDATE writing SET text = NULL",
+        "UPDATE node SET features = x'0000803f0000803f'",
+        "UPDATE node SET step = NULL",
+        "DELETE FROM node WHERE parent IS NULL",
+        "DELETE FROM writing",
+    ],
+)
+def test_damaged_histories_are_told_in_one_sentence(damage: str, tmp_path: Path) -> None:
+    game = ToyGame("toy/g", (True, False))
+    store = RolloutStore(tmp_path / "r.sqlite", "a")
+    store.add(game.key, toy_tree(game).nodes.values())
+    store.load(game)
+    store.close()
+    with sqlite3.connect(tmp_path / "r.sqlite") as db:
+        db.execute(damage)
+    with pytest.raises(UserError, match=r"a damaged history of the game toy/g; delete the file"):
+        RolloutStore(tmp_path / "r.sqlite", "a").load(game)
+
+
+def test_a_store_that_is_damaged_on_disk_is_told_in_one_sentence(tmp_path: Path) -> None:
+    store = RolloutStore(tmp_path / "r.sqlite", "a")
+    for index in range(60):
+        game = ToyGame(f"toy/{index}", (True, False, True, False))
+        store.add(game.key, toy_tree(game).nodes.values())
+    store.close()
+    data = bytearray((tmp_path / "r.sqlite").read_bytes())
+    data[3 * 4096 :] = b"\xff" * len(data[3 * 4096 :])
+    (tmp_path / "r.sqlite").write_bytes(data)
+    with pytest.raises(UserError, match="cannot be used as a store of rollouts"):
+        RolloutStore(tmp_path / "r.sqlite", "a").load(game)
+
+
+@pytest.mark.slow
+def test_dask_explores_the_same_histories(setting: LadderSetting, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    games, plan = drawn("train", 3), ExplorePlan((0.5,), 6)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        backends = {"dask": Backend(scheduler=cluster.scheduler_address), "here": None}
+        for name, backend in backends.items():
+            with Rollouts(setting, tmp_path / name, backend) as rollouts:
+                rollouts.collect(games, plan)
+    assert list(content(tmp_path / "dask")) == list(content(tmp_path / "here"))
+
+
 COLLECT = """
 import os, signal, sys
 from pathlib import Path
 from edge_router.engine.tier import TierSpec
+from edge_router.work.pool import Backend
 from train.router.explore import ExplorePlan
 from train.router.games import drawn
 from train.router.rollouts import Rollouts
@@ -353,7 +407,7 @@ def main():
                 os.kill(os.getpid(), signal.SIGKILL)
         return step
 
-    with Rollouts(LadderSetting(specs, max_steps=3), Path(store), 1, progress) as rollouts:
+    with Rollouts(LadderSetting(specs, max_steps=3), Path(store), Backend(1), progress) as rollouts:
         rollouts.collect(drawn("train", 4), ExplorePlan((0.5,), 6))
 
 if __name__ == "__main__":

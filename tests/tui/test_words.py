@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from edge_router.agent.events import Latency, Routed, StepFinished
 from edge_router.bench.decisions import CONTEXT
-from edge_router.router.facts import Draft, Wording
-from edge_router.router.features import extract, with_draft
+from edge_router.router.features import Draft, Wording, extract, with_draft
 from edge_router.router.spec import RouterSpec
 from tests.recorded import not_won, won
 from tests.sample_episode import EPISODE, FINISHED, STARTED, step_events

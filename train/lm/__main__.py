@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from edge_router.screen.printable import say
-from edge_router.work.children import python_module
+from edge_router.work.processes import python_module
 from train.lm.checkpoint import LmConfig
 
 

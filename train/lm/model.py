@@ -78,11 +78,13 @@ class Attention(nn.Module):
         return q.to(v.dtype), k.to(v.dtype), v
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """What the heads read, for x (batch, tokens, width), of the same shape."""
         q, k, v = self.project(x, cos, sin)
         y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.merge(y)
 
     def merge(self, y: Tensor) -> Tensor:
+        """Heads (batch, heads, tokens, head_dim) joined to (batch, tokens, width)."""
         out: Tensor = self.o_proj(y.transpose(1, 2).flatten(2))
         return out
 
@@ -98,11 +100,13 @@ class TransformerBlock(nn.Module):
         self.down_proj = nn.Linear(shape.feedforward, shape.width, bias=False)
 
     def mlp(self, x: Tensor) -> Tensor:
+        """The feed-forward half, (batch, tokens, width) to the same."""
         x = self.post_attention_layernorm(x)
         out: Tensor = self.down_proj(nn.functional.silu(self.gate_proj(x)) * self.up_proj(x))
         return out
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """x (batch, tokens, width) after the block, of the same shape."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin)
         return x + self.mlp(x)
 

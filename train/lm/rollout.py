@@ -68,7 +68,7 @@ class CachedModel:
         return out
 
     def keep(self, rows: Tensor) -> None:
-        """Drop all sequences but `rows`."""
+        """Drop all sequences but those numbered `rows` (kept,)."""
         self.k, self.v = self.k[:, rows], self.v[:, rows]
         self.length = self.length[rows]
 

@@ -6,11 +6,9 @@ What all stages share is the rollout tree: with greedy decoding the outcome of a
 step depends on the text so far and the tier alone, so nothing is decoded twice.
 The files, from the command down to what it stands on:
 
-commands     `edge-router train router`: its options become a Run
-pipeline     the stages in their order
+commands     `edge-router train router`: its options become a Run, the stages in their order
 stages       collect, sft, grpo, export, evaluate: one file each
-run          a run in its folder: games, rollouts, saved networks
-notes        the JSON files that stages leave there
+run          a run in its folder: games, rollouts, saved networks, the notes of stages
 options      how much is explored and how networks are trained
 
 objective    GRPO's arithmetic
@@ -37,7 +35,6 @@ policies     who chooses a tier in a walk
 tree         the rollout tree of a game
 node         one history in it
 decoder      what every tier writes after a history
-environment  a game as a function of the actions so far
 games        the games to learn from
 setting      the ladder, and what a step's outcome depends on besides its history
 """

@@ -1,5 +1,16 @@
 """`edge-router train router`: from a ladder to its router.onnx, stage by stage.
 
+Each stage can be run alone and goes on where it stopped:
+
+    collect   explore the games' trees                        rollouts.sqlite
+    sft       supervise networks, try other labels            sft.json, sft-*.pt
+    grpo      improve them on the trees                       grpo.json, grpo-*.pt
+    export    choose one, calibrate its dial, write it        router.onnx, sft.onnx, export.json
+    evaluate  compare with everything else                    evaluate.json, *.png
+
+All choices are made on the "select" games; the "test" games and the official
+ones are only played when all is settled.
+
 The command line of the library loads this module by name, because PyTorch is
 not part of a run's installation.
 """
@@ -7,7 +18,7 @@ not part of a run's installation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_router.engine.gguf_file import read_header
@@ -16,53 +27,51 @@ from edge_router.errors import UserError
 from edge_router.ladders.costs import find_profile
 from edge_router.ladders.resolve import resolve
 from edge_router.tasks.registry import find_task
+from edge_router.work.pool import Backend
 from edge_router.work.progress import ShownProgress
 from train.router.options import RunOptions
-from train.router.pipeline import run_stages
 from train.router.run import Run
 from train.router.setting import LadderSetting
+from train.router.stages import collect, evaluate, export, grpo, sft
 from train.router.stages.evaluate import Comparison
 
 
-def run(
-    *,
-    model: str | None,
-    tiers: Sequence[str],
-    task: str,
-    games: Path | None,
-    folder: Path,
-    stages: Sequence[str],
-    kv: str,
-    more_kv: Sequence[str],
-    train_games: int,
-    select_games: int,
-    test_games: int,
-    iterations: int | None,
-    cost: str | None,
-    profiles: Sequence[str],
-    jobs: int,
-    seed: int,
-    official: bool,
-) -> int:
+@dataclass(frozen=True)
+class TrainOptions:
+    """The command's options, as Click names them."""
+
+    model: str | None
+    tiers: Sequence[str]
+    task: str
+    games: Path | None
+    folder: Path
+    stages: Sequence[str]
+    kv: str
+    more_kv: Sequence[str]
+    train_games: int
+    select_games: int
+    test_games: int
+    iterations: int | None
+    cost: str | None
+    profiles: Sequence[str]
+    jobs: int
+    dask: str | None
+    seed: int
+    official: bool
+
+
+def run(options: TrainOptions) -> int:
     """Run the stages in their order and return the exit code."""
-    find_task(task)
-    ladder = resolve(model, tiers)
-    setting = LadderSetting(ladder.tiers, kv=str(KvMode.parse(kv)), prompt=ladder.prompt)
-    if len(setting.tiers) < 2:
-        raise UserError("a ladder of one tier has nothing to route; give two tiers or more")
-    for tier in setting.tiers:
-        read_header(tier.path)
-    options = _options(games, train_games, select_games, test_games, iterations, jobs, seed)
-    options = replace(options, profile=None if cost is None else find_profile(cost))
+    setting = _setting(options)
     comparison = Comparison(
-        official=official,
-        kvs=tuple(str(KvMode.parse(mode)) for mode in more_kv),
-        profiles=tuple((name, find_profile(name)) for name in profiles),
+        official=options.official,
+        kvs=tuple(str(KvMode.parse(mode)) for mode in options.more_kv),
+        profiles=tuple((name, find_profile(name)) for name in options.profiles),
     )
     progress = ShownProgress()
-    work = Run(folder, setting, options, progress, progress.note)
+    work = Run(options.folder, setting, _run_options(options), progress, progress.note)
     try:
-        run_stages(work, stages, comparison)
+        run_stages(work, options.stages, comparison)
     except KeyboardInterrupt:
         progress.note(f"interrupted; the same command goes on from {work.folder}")
         return 130
@@ -72,29 +81,57 @@ def run(
     return 0
 
 
-def _options(
-    games: Path | None,
-    train_games: int,
-    select_games: int,
-    test_games: int,
-    iterations: int | None,
-    jobs: int,
-    seed: int,
-) -> RunOptions:
-    options = RunOptions(
-        train_games=train_games,
-        select_games=select_games,
-        test_games=test_games,
-        folder=games,
-        jobs=jobs,
+def _setting(options: TrainOptions) -> LadderSetting:
+    """The ladder and the conditions to train for. Raises UserError."""
+    find_task(options.task)
+    ladder = resolve(options.model, options.tiers)
+    kv = str(KvMode.parse(options.kv))
+    setting = LadderSetting(ladder.tiers, kv=kv, prompt=ladder.prompt)
+    if len(setting.tiers) < 2:
+        raise UserError("a ladder of one tier has nothing to route; give two tiers or more")
+    for tier in setting.tiers:
+        read_header(tier.path)
+    return setting
+
+
+def _run_options(options: TrainOptions) -> RunOptions:
+    default, seed = RunOptions(), options.seed
+    iterations = default.grpo.iterations if options.iterations is None else options.iterations
+    return RunOptions(
+        train_games=options.train_games,
+        select_games=options.select_games,
+        test_games=options.test_games,
+        folder=options.games,
+        profile=None if options.cost is None else find_profile(options.cost),
+        backend=Backend(options.jobs, options.dask),
+        plan=replace(default.plan, seed=seed),
+        sft=replace(default.sft, seed=seed),
+        grpo=replace(default.grpo, seed=seed, iterations=iterations),
     )
-    return replace(
-        options,
-        plan=replace(options.plan, seed=seed),
-        sft=replace(options.sft, seed=seed),
-        grpo=replace(
-            options.grpo,
-            seed=seed,
-            iterations=options.grpo.iterations if iterations is None else iterations,
-        ),
-    )
+
+
+# -- the stages ----------------------------------------------------------------------------------
+
+STAGES = ("collect", "sft", "grpo", "export", "evaluate")
+
+
+def run_stages(run: Run, stages: Sequence[str], comparison: Comparison) -> None:
+    """Run the named stages, all when none is named, in their order. Raises UserError."""
+    for stage in STAGES:
+        if not stages or stage in stages:
+            run.say(f"== {stage}")
+            run_stage(run, stage, comparison)
+
+
+def run_stage(run: Run, stage: str, comparison: Comparison) -> None:
+    """Run one stage on what the stages before it left in the run's folder."""
+    if stage == "collect":
+        collect.collect(run)
+    elif stage == "sft":
+        sft.supervise(run)
+    elif stage == "grpo":
+        grpo.improve(run)
+    elif stage == "export":
+        export.export(run)
+    else:
+        evaluate.evaluate(run, comparison)

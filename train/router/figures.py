@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edge_router.results.figures import escalation_rate
-from train.router.notes import read_note
+from train.router.run import read_note
 from train.router.setting import results_stem
 
 matplotlib.use("Agg")

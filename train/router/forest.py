@@ -144,6 +144,7 @@ class Walks:
 
     @property
     def steps(self) -> Ints:
+        """(episodes,): how many decisions each took."""
         return np.asarray(self.taken.sum(0))
 
     def cost(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:

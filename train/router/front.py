@@ -56,7 +56,10 @@ def front(
     expand: Expand | None = None,
     held: NDArray[np.bool_] | None = None,
 ) -> list[Point]:
-    """A network's points at several dials, decided greedily as in play."""
+    """A network's points on `games` (games,) at several dials, decided greedily as in play.
+
+    `held` (games,) says which of them another policy has won.
+    """
     return [point(forest, games, NetPolicy(net), dial, expand, held) for dial in dials]
 
 

@@ -31,15 +31,21 @@ SETS = ("train", "select", "test")
 
 
 class KeyedGame(Protocol):
-    """`key` names the game for good; `open` makes it ready to be played."""
+    """A game that rollouts are kept of."""
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """Names the game for good, also in another run."""
+        ...
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """Its task type."""
+        ...
 
-    def open(self) -> Game: ...
+    def open(self) -> Game:
+        """The game, ready to be played. Raises `UserError` for a damaged file."""
+        ...
 
 
 @dataclass(frozen=True)

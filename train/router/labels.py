@@ -32,6 +32,7 @@ def by_kl(divergences: NDArray[np.float32], tau: NDArray[np.float64] | float) ->
 
 
 def by_action(forest: Forest) -> Ints:
+    """(rows,): the lowest tier that gives the high tier's action."""
     return forest.action[: forest.size, -1].copy()
 
 
@@ -49,7 +50,7 @@ def to_win(forest: Forest) -> NDArray[np.float64]:
 
 
 def by_oracle(forest: Forest) -> Ints:
-    """The lowest tier of a least-cost win known; UNLABELLED where no win is known."""
+    """(rows,): the lowest tier of a least-cost win known; UNLABELLED where no win is known."""
     n, cost = forest.size, to_win(forest)
     onward = _onward(forest, np.arange(n), cost, np.array(tier_weights(forest.tiers)))
     label = onward.argmin(1)

@@ -69,13 +69,14 @@ class RouterNet(nn.Module):
         self.scale.copy_(torch.where(spread > 1e-3, 1.0 / spread.clamp_min(1e-3), 1.0))
 
     def lift(self, features: Tensor) -> Tensor:
+        """Features (..., width) with probabilities near 0 or 1 spread out by their logarithm."""
         certain = -torch.log((1.0 - features).clamp_min(0.0) + FLOOR)
         doubtful = torch.log(features.clamp_min(0.0) + FLOOR)
         plain = features * (1.0 - self.certain - self.doubtful)
         return plain + certain * self.certain + doubtful * self.doubtful
 
     def read(self, features: Tensor) -> Tensor:
-        """Lifted and normalised, within 5 spreads of the mean."""
+        """Features (..., width), lifted and normalised, within 5 spreads of the mean."""
         x = self.lift(features[..., : len(self.shape.names)])
         return ((x - self.mean) * self.scale).clamp(-5.0, 5.0)
 
@@ -90,6 +91,7 @@ class RouterNet(nn.Module):
         return self.head(x), state
 
     def head(self, x: Tensor) -> Tensor:
+        """Logits (..., tiers) from what was read and the state, (..., width + shape.state)."""
         hidden = torch.relu(self.second(torch.relu(self.first(x))))
         out: Tensor = self.last(hidden)
         return out
@@ -107,6 +109,7 @@ class RouterNet(nn.Module):
         return self.head(torch.cat((x, torch.stack(states)), -1))
 
     def start(self, episodes: int) -> Tensor | None:
+        """The state (episodes, shape.state) before the first step; None without a GRU."""
         return torch.zeros(episodes, self.shape.state) if self.shape.state else None
 
 
@@ -128,12 +131,14 @@ class NetPolicy:
         self._state: Tensor | None = None
 
     def reset(self, games: NDArray[np.int64]) -> None:
+        """Begin an episode of each of `games` (episodes,)."""
         self._state = self._net.start(len(games))
 
     @torch.inference_mode()
     def choose(
         self, features: NDArray[np.float32], episodes: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> NDArray[np.int64]:
+        """Tiers (n,) for features (n, width) of the episodes numbered `episodes` (n,)."""
         state = None if self._state is None else self._state[episodes]
         logits, after = self._net(torch.from_numpy(features), state)
         if self._state is not None and after is not None:

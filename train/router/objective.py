@@ -19,7 +19,7 @@ Doubles = NDArray[np.float64]
 
 
 def lambda_at(dial: NDArray[np.floating] | float, config: GrpoConfig) -> Doubles:
-    """lambda at a dial (any shape): from `lambda_max` at 0 to `lambda_min` at 1, geometrically."""
+    """lambda at dials (episodes,): from `lambda_max` at 0 to `lambda_min` at 1, geometrically."""
     ratio = config.lambda_min / config.lambda_max
     return np.asarray(config.lambda_max * ratio ** np.asarray(dial, np.float64))
 
@@ -71,5 +71,8 @@ def log_probability(logits: Tensor, tiers: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the steps that were taken; what is masked may hold anything finite."""
+    """Mean of values (steps, episodes) where `mask`, of that shape, is True.
+
+    What is masked may hold anything finite.
+    """
     return (values * mask).sum() / mask.sum().clamp_min(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_router.ladders.costs import CostProfile
 from edge_router.router.feature_table import DecideAt
+from edge_router.work.pool import Backend
 from train.router.explore import ExplorePlan
 
 
@@ -65,5 +66,5 @@ class RunOptions:
     sft: SftConfig = field(default_factory=SftConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     profile: CostProfile | None = None  # costs in seconds; None: the escalation rate
-    jobs: int = 2
+    backend: Backend = field(default_factory=lambda: Backend(2))  # where games are explored
     ablate: bool = True

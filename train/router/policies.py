@@ -24,12 +24,14 @@ class RouterPolicy:
         self._routers: list[Router] = []
 
     def reset(self, games: Ints) -> None:
+        """Begin an episode of each of `games` (episodes,)."""
         while len(self._routers) < len(games):
             self._routers.append(self._make())
         for router, game in zip(self._routers, games, strict=False):
             router.reset(self._tiers, crc32(self._forest.trees[game].game.key.encode()))
 
     def choose(self, features: Floats, episodes: Ints, rows: Ints) -> Ints:
+        """Tiers (n,) for features (n, len(ALL_NAMES)) of the episodes numbered `episodes` (n,)."""
         chosen = np.zeros(len(rows), np.int64)
         for i, (vector, episode) in enumerate(zip(features, episodes, strict=True)):
             router = self._routers[episode]
@@ -47,9 +49,11 @@ class ChancePolicy:
         self._rng = np.random.default_rng(self._seed)
 
     def reset(self, games: Ints) -> None:
+        """Begin an episode of each of `games` (episodes,), with the same draws every time."""
         self._rng = np.random.default_rng(self._seed)
 
     def choose(self, features: Floats, episodes: Ints, rows: Ints) -> Ints:
+        """Tiers (n,) for the episodes numbered `episodes` (n,)."""
         escalates = self._rng.random(len(rows)) < self._chances[episodes]
         which = self._rng.integers(1, max(2, self._tiers), len(rows))
         return np.where(escalates & (self._tiers > 1), which, 0)
@@ -62,7 +66,8 @@ class FixedPolicy:
         self._tier = tier
 
     def reset(self, games: Ints) -> None:
-        """There is nothing to forget."""
+        """There is nothing to forget of `games` (episodes,)."""
 
     def choose(self, features: Floats, episodes: Ints, rows: Ints) -> Ints:
+        """The tier (n,) times, for each of `rows` (n,)."""
         return np.full(len(rows), self._tier, np.int64)

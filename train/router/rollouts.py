@@ -1,6 +1,6 @@
 """Trees of many games, kept in a store and grown on request.
 
-with Rollouts(setting, Path("runs/router/rollouts.sqlite")) as rollouts:
+with Rollouts(setting, Path("runs/router/rollouts.sqlite"), Backend(2)) as rollouts:
     games = rollouts.take(drawn("train", 1000))
     rollouts.collect(games, ExplorePlan())
     walk(rollouts.forest, games, policy, expand=rollouts.expand)
@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from edge_router.router.spec import RouterSpec
+from edge_router.work.pool import Backend
 from edge_router.work.progress import Progress, silent
 from train.router.explore import ExplorePlan, Job, Played, Wanted
 from train.router.forest import Forest, Ints
@@ -28,13 +28,16 @@ from train.router.workers import Workers, WorkItem
 
 
 class Rollouts:
-    """A store, the forest of what was taken from it, and workers that are started when needed."""
+    """A store, the forest of what was taken from it, and workers that are started when needed.
+
+    `backend` None explores in this process.
+    """
 
     def __init__(
         self,
         setting: LadderSetting,
         path: Path,
-        workers: int = 2,
+        backend: Backend | None,
         progress: Progress = silent,
     ) -> None:
         self.setting = setting
@@ -43,12 +46,12 @@ class Rollouts:
         self.store = RolloutStore(path, setting.identity(), about)
         self.progress = progress
         self.decoded = 0  # histories that were new since this object was made
-        self._count = workers
+        self._backend = backend
         self._workers: Workers | None = None
         self._index: dict[str, int] = {}
 
     def take(self, games: Sequence[KeyedGame]) -> Ints:
-        """Load what is known of the games; their indices in the forest, which are kept for good.
+        """Load what is known of the games; their indices (games,) in the forest, kept for good.
 
         A game of which nothing is known yet is asked for its beginning.
         """
@@ -110,7 +113,7 @@ class Rollouts:
     @property
     def _workers_now(self) -> Workers:
         if self._workers is None:
-            self._workers = Workers(self.setting, self._count)
+            self._workers = Workers(self.setting, self._backend)
         return self._workers
 
     def _run(self, tasks: Sequence[WorkItem], what: str) -> Iterator[tuple[WorkItem, list[Node]]]:
@@ -142,12 +145,7 @@ class Rollouts:
     def __enter__(self) -> Rollouts:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -1,7 +1,7 @@
 """A training run in its folder: its games, its rollouts, and the notes that stages leave.
 
 What the stages share. Every stage (`stages/`) reads what the ones before it left in the
-folder, by way of `Run`, and leaves its own note there; the order is in `pipeline`.
+folder, by way of `Run`, and leaves its own note there; the order is in `commands`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_router.errors import UserError
+from edge_router.files.data_files import read_object
 from edge_router.results.file import write_json
 from edge_router.router.feature_table import column
 from edge_router.tasks.alfworld.game_files import find_games
@@ -25,7 +26,6 @@ from train import saved
 from train.router.forest import Floats, Ints, walk
 from train.router.games import KeyedGame, drawn, from_files
 from train.router.network import NetworkShape, RouterNet
-from train.router.notes import SCHEMA, read_note
 from train.router.options import RunOptions
 from train.router.policies import FixedPolicy
 from train.router.rollouts import Rollouts
@@ -65,7 +65,7 @@ class Run:
     def rollouts(self) -> Rollouts:
         if self._rollouts is None:
             path = self.folder / "rollouts.sqlite"
-            self._rollouts = Rollouts(self.setting, path, self.options.jobs, self.progress)
+            self._rollouts = Rollouts(self.setting, path, self.options.backend, self.progress)
         return self._rollouts
 
     @property
@@ -106,7 +106,7 @@ class Run:
         return walk(self.rollouts.forest, games, policy, expand=expand).won
 
     def success_alone(self, games: Ints, tier: int) -> float:
-        """Success of one tier that writes every step."""
+        """Success on `games` (games,) of one tier that writes every step, 0 to 1."""
         return float(self.won_alone(games, tier).mean())
 
     def low_episodes(self) -> tuple[Floats, NDArray[np.bool_]]:
@@ -188,3 +188,41 @@ def load_network(path: Path) -> RouterNet:
         net = RouterNet(NetworkShape(**kept["shape"]))
         net.load_state_dict(kept["weights"])
     return net.eval()
+
+
+# -- the notes that stages leave -----------------------------------------------------------------
+# One JSON file for each stage: {"schema": ..., "ladder": ..., "tiers": [...], "kv": ..., ...}.
+# Notes of version 1 name no schema. They are read as if written today: an evaluation's rows have
+# the form of `bench policies` now.
+
+SCHEMA = "edge-router/router-run/2"
+
+
+def read_note(folder: Path, stage: str) -> dict[str, Any] | None:
+    """What a stage has left behind, None where it was not run. Raises UserError.
+
+    A damaged file counts as none: the stage that wrote it has to be run again.
+    """
+    path = folder / f"{stage}.json"
+    try:
+        note = read_object(path, "the note of a stage")
+    except UserError:
+        return None
+    if "schema" not in note:
+        return _from_version_1(note)
+    if note["schema"] != SCHEMA:
+        raise UserError(
+            f"{path} has the schema {note['schema']!r}, not {SCHEMA!r}: it was written by another"
+            " version of edge-router; name another folder with --run"
+        )
+    return note
+
+
+def _from_version_1(note: dict[str, Any]) -> dict[str, Any]:
+    for table in note.get("tables", ()):
+        for row in table["rows"]:
+            row["row"] = row.pop("name").replace("dearest after", "high after")
+            ends = (row.pop("success"), row.pop("success_low"), row.pop("success_high"))
+            row["success"] = dict(zip(("value", "low", "high"), ends, strict=True))
+            row["share"] = {"low": {"value": 1 - row.pop("share_dear")}}
+    return {"schema": SCHEMA, **note}

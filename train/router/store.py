@@ -10,8 +10,9 @@ file without meeting: each has its `identity`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from train.router.node import Node, Writing
 from train.router.tree import GameTree
 
 FORMAT = "edge-router/rollouts/1"
+_Row = Sequence[Any]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS rollouts (id INTEGER PRIMARY KEY, identity TEXT UNIQUE, told TEXT);
@@ -50,7 +52,7 @@ class RolloutStore:
 
     def __init__(self, path: Path, identity: str, about: str = "") -> None:
         self.path = path
-        with database_errors(f"{path} cannot be used as a store of rollouts"):
+        with self._guarded():
             self._db = connect(path, "the store of rollouts")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -72,14 +74,15 @@ class RolloutStore:
 
     def finished(self, what: str) -> set[str]:
         """Keys of the games whose exploration `what` is complete."""
-        rows = self._db.execute(
-            "SELECT game FROM finished WHERE rollouts = ? AND what = ?", (self._id, what)
-        )
-        return {row[0] for row in rows}
+        with self._guarded():
+            rows = self._db.execute(
+                "SELECT game FROM finished WHERE rollouts = ? AND what = ?", (self._id, what)
+            )
+            return {row[0] for row in rows}
 
     def add(self, game: str, nodes: Iterable[Node], what: str | None = None) -> None:
         """Keep nodes of a game, and that the exploration `what` of it is complete, at once."""
-        with self._db as db:
+        with self._guarded(), self._db as db:
             for node in nodes:
                 db.execute(
                     "INSERT OR IGNORE INTO node VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -96,32 +99,37 @@ class RolloutStore:
                 db.execute("INSERT OR IGNORE INTO finished VALUES (?,?,?)", (self._id, game, what))
 
     def load(self, game: KeyedGame) -> GameTree:
-        """All that is known of a game."""
-        writings: dict[bytes, list[Writing]] = {}
-        rows = self._db.execute(
-            "SELECT key, text, tokens, action, min_p, nll, decoded, kl_sum, kl_mean, kl_max"
-            " FROM writing WHERE rollouts = ? AND game = ? ORDER BY key, tier",
-            (self._id, game.key),
-        )
-        for key, text, tokens, *rest in rows:
-            ids = tuple(np.frombuffer(tokens, np.int32).tolist())
-            writings.setdefault(key, []).append(Writing(text, ids, *rest))
-        nodes = self._db.execute(
-            "SELECT key, parent, tier, step, reply, refused, done, won, prompt_tokens, features"
-            " FROM node WHERE rollouts = ? AND game = ?",
-            (self._id, game.key),
-        )
-        tree = GameTree(game)
-        tree.add(_node(row, writings) for row in nodes)
-        return tree
+        """All that is known of a game. Raises UserError when what is kept is damaged."""
+        with self._guarded():
+            writings = self._db.execute(
+                "SELECT key, text, tokens, action, min_p, nll, decoded, kl_sum, kl_mean, kl_max"
+                " FROM writing WHERE rollouts = ? AND game = ? ORDER BY key, tier",
+                (self._id, game.key),
+            ).fetchall()
+            nodes = self._db.execute(
+                "SELECT key, parent, tier, step, reply, refused, done, won, prompt_tokens, features"
+                " FROM node WHERE rollouts = ? AND game = ?",
+                (self._id, game.key),
+            ).fetchall()
+        try:
+            return _tree(game, nodes, writings)
+        except (TypeError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{self.path} holds a damaged history of the game {game.key}; delete the file, or"
+                " name another folder with --run, to explore anew"
+            ) from error
 
     def count(self) -> int:
         """How many histories are kept."""
-        return int(str(self._value("SELECT count(*) FROM node WHERE rollouts = ?", self._id)))
+        with self._guarded():
+            found = self._value("SELECT count(*) FROM node WHERE rollouts = ?", self._id)
+        return int(str(found))
 
     def close(self) -> None:
-        with closing(self._db):
-            pass
+        self._db.close()
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        return database_errors(f"{self.path} cannot be used as a store of rollouts")
 
 
 def _row(node: Node) -> tuple[object, ...]:
@@ -140,25 +148,52 @@ def _writing_row(w: Writing) -> tuple[object, ...]:
     )
 
 
-def _node(row: Sequence[object], writings: dict[bytes, list[Writing]]) -> Node:
-    key, parent, tier, step, reply, refused, done, won, prompt_tokens, features = row
-    assert isinstance(key, bytes)
-    assert isinstance(features, bytes)
-    vector = (
-        np.frombuffer(features, "<f4").astype(np.float32)
-        if features
-        else np.zeros(len(ALL_NAMES), np.float32)
+def _tree(game: KeyedGame, nodes: Iterable[_Row], writings: Iterable[_Row]) -> GameTree:
+    """Rows of the file as a tree. Raises ValueError, TypeError, KeyError for damaged ones."""
+    written: dict[bytes, list[Writing]] = {}
+    for key, *row in writings:
+        written.setdefault(key, []).append(_writing(row))
+    tree = GameTree(game)
+    tree.add(_node(row, written) for row in nodes)
+    for node in tree.nodes.values():
+        if node.parent is not None and node.parent not in tree.nodes:
+            raise KeyError("a history whose beginning is missing")
+        if not (node.done or node.writings):
+            raise ValueError("a history after which nobody has written")
+    return tree
+
+
+def _writing(row: Sequence[Any]) -> Writing:
+    text, tokens, action, min_p, nll, decoded, *kl = row
+    ids = tuple(np.frombuffer(tokens, "<i4").tolist())
+    kl_sum, kl_mean, kl_max = map(float, kl)
+    return Writing(
+        *(_text(text), ids, _text(action), float(min_p), float(nll), int(decoded)),
+        *(kl_sum, kl_mean, kl_max),
     )
+
+
+def _node(row: Sequence[Any], writings: dict[bytes, list[Writing]]) -> Node:
+    key, parent, tier, step, reply, refused, done, won, prompt_tokens, features = row
+    vector = np.zeros(len(ALL_NAMES), np.float32)  # where the episode is over there are none
+    if features:
+        vector[:] = np.frombuffer(features, "<f4")
     return Node(
         key=key,
-        parent=parent if isinstance(parent, bytes) else None,
-        tier=int(str(tier)),
-        step=int(str(step)),
-        reply=str(reply),
+        parent=parent,
+        tier=int(tier),
+        step=int(step),
+        reply=_text(reply),
         refused=bool(refused),
         done=bool(done),
         won=bool(won),
-        prompt_tokens=int(str(prompt_tokens)),
+        prompt_tokens=int(prompt_tokens),
         features=vector,
         writings=tuple(writings.get(key, ())),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from edge_router.engine.tier import KvMode
-from edge_router.evaluate.failures import classify_steps
 from edge_router.evaluate.policies import Outcome, PlayedRow
-from edge_router.evaluate.records import GameRecord, StepRecord
+from edge_router.evaluate.records import GameRecord, StepRecord, classify_steps
 from edge_router.evaluate.rows import Row
 from edge_router.router.registry import make_router
 from edge_router.router.spec import RouterSpec
@@ -69,7 +68,10 @@ def _dial(row: Row) -> float:
 def walked_row(
     forest: Forest, games: Ints, setting: LadderSetting, row: Row, expand: Expand | None = None
 ) -> WalkedRow:
-    """The episodes of one row; `expand` makes histories known that are not in the forest."""
+    """The episodes of one row, one for each of `games` (games,).
+
+    `expand` makes histories known that are not in the forest.
+    """
     policy = RouterPolicy(partial(make_router, _router(row)), setting.names, forest)
     walks = walk(forest, games, policy, dials=_dial(row), expand=expand)
     drafts = make_router(_router(row)).decide_at == "draft"
@@ -85,7 +87,7 @@ def walked_row(
 
 
 def oracle_row(forest: Forest, games: Ints, setting: LadderSetting) -> WalkedRow:
-    """The win of lowest cost known of each game; what no policy here can beat."""
+    """The win of lowest cost known of each of `games` (games,); what no policy here can beat."""
     weights, sure = tier_weights(forest.tiers), 0
     outcomes, actions = [], []
     for game in games:

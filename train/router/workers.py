@@ -1,6 +1,6 @@
 """Explorers in processes of their own, which keep the ladder that they have loaded.
 
-    with Workers(setting, 2) as workers:
+    with Workers(setting, Backend(2)) as workers:
         for item, new in workers.run([WorkItem(game, nodes, job), ...]):
 
 The processes are those of `edge_router.work.pool`. Results come in the order of the items, so
@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 
 from edge_router.errors import UserError
 from edge_router.work.pool import Backend, Crash, Crew, StopRunError
@@ -40,11 +39,11 @@ class WorkerError(RuntimeError):
 
 
 class Workers:
-    """`count` processes with the ladder loaded; 0 does the work in this process."""
+    """Processes with the ladder loaded; without a backend the work is done in this one."""
 
-    def __init__(self, setting: LadderSetting, count: int) -> None:
+    def __init__(self, setting: LadderSetting, backend: Backend | None) -> None:
         self.setting = setting
-        self._crew = Crew(Backend(count)) if count else None
+        self._crew = Crew(backend) if backend else None
         self._here: _Decoders | None = None
 
     def run(self, items: Iterable[WorkItem]) -> Iterator[tuple[WorkItem, list[Node]]]:
@@ -77,12 +76,7 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

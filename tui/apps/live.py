@@ -18,14 +18,11 @@ from edge_router.errors import UserError
 from edge_router.ladders.costs import CostProfile
 from edge_router.screen.printable import one_line
 from edge_router.tasks.games import GameRef
-from tui.apps.farewell import farewell
 from tui.apps.frame import Frame, Key, stamp
-from tui.apps.pace import FASTER, SLOWER, change_of, next_pace
 from tui.apps.picker import GamePicker
-from tui.apps.playable import Playable
-from tui.apps.player import Failed, Happening, Player
-from tui.apps.refusals import why_not
+from tui.apps.player import Failed, Happening, Playable, Player
 from tui.apps.replay import ReplayScreen
+from tui.apps.sentences import FASTER, SLOWER, change_of, farewell, next_pace, why_not
 from tui.draw.panels import PrecisionStrip, SoFar
 from tui.state.episode import Episode, cut_after
 from tui.state.screenful import Ahead, Screenful, Status

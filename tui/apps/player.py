@@ -14,22 +14,39 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from edge_router.agent.events import (
     EpisodeFinished,
     EpisodeStarted,
     Event,
+    Listener,
     Routed,
     StepFinished,
     StepStarted,
 )
 from edge_router.errors import UserError
+from edge_router.router.steered import SteeredRouter
 from edge_router.tasks.games import GameRef
-from tui.apps.playable import Playable
 
 DECISION_SHARE = 0.35  # of the pace: how long a decision is shown before the step is written
+
+
+class Playable(Protocol):
+    """See `edge_router.agent.session.Session`."""
+
+    games: tuple[GameRef, ...]
+    router: SteeredRouter
+    dial: float
+    phase: str
+    traces: list[Path]
+
+    def play(self, game: GameRef, listeners: Sequence[Listener]) -> EpisodeFinished:
+        """Play the game; `listeners` hear its events in the thread that calls."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from textual.screen import Screen
 
 from edge_router.agent.trace import Trace
 from tui.apps.frame import Frame, Key, draw_on, panels
-from tui.apps.pace import FASTER, SLOWER, change_of, next_pace
+from tui.apps.sentences import FASTER, SLOWER, change_of, next_pace
 from tui.draw.panels import PrecisionStrip
 from tui.state.screenful import Ahead, Screenful, Status
 from tui.state.timeline import Timeline

@@ -3,8 +3,7 @@
 look             colours and signs of tiers and stages
 words            features and decisions in words
 cleaning         texts of files and models, so that they steer nothing
-lines            lines of rich text, cut to a width
-strips           rich text for Textual's line API
+lines            lines of rich text, cut to a width, also for Textual's line API
 head             the top: goal, tiers, what is happening
 strip            the precision strip, a column a step
 why              the router panel

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.text import Text
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Span, Text
+from textual.strip import Strip
 
 from tui.draw.look import sign
 from tui.state.screenful import Screenful
@@ -53,3 +57,22 @@ def badge(s: Screenful, tier: int, *, bold: bool = True) -> tuple[str, str]:
 def pad(text: str, width: int) -> str:
     """`text` filled with spaces to `width` cells."""
     return text + " " * max(0, width - cell_len(text))
+
+
+# -- for Textual's line API ----------------------------------------------------------------------
+
+
+_CONSOLE = Console(width=80, color_system="truecolor", legacy_windows=False)
+
+
+def strip_of(line: Text) -> Strip:
+    """One line as it stands. Equal lines give the same strip, which keeps what it renders to."""
+    return _strip(line.plain, tuple(line.spans), line.style)
+
+
+@lru_cache(maxsize=1024)  # some ten screens of 40 lines
+def _strip(plain: str, spans: tuple[Span, ...], style: str | Style) -> Strip:
+    line = Text(plain, style, spans=list(spans), end="")
+    # A text without spans renders without its own style.
+    styled = Segment.apply_style(line.render(_CONSOLE), _CONSOLE.get_style(style))
+    return Strip(s for s in styled if s.text and s.text != "\n")

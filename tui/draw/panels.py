@@ -15,9 +15,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.draw.head import draw_head, draw_legend, draw_note
+from tui.draw.lines import strip_of
 from tui.draw.sofar import LABEL, dial_cells, draw_sofar
 from tui.draw.strip import columns, draw_strip
-from tui.draw.strips import strip_of
 from tui.draw.time import draw_time
 from tui.draw.why import draw_why
 from tui.state.screenful import Screenful

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from tui.apps.pace import in_words
+from tui.apps.sentences import in_words
 from tui.draw.lines import badge, block, line, pad
 from tui.draw.look import sign
 from tui.draw.words import megabytes, milliseconds

@@ -14,7 +14,7 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.draw.strips import strip_of
+from tui.draw.lines import strip_of
 from tui.draw.transcript import blocks
 from tui.state.screenful import Screenful
 

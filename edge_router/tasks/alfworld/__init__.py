@@ -9,6 +9,6 @@ game_files        where games lie, and which can be played
 generate          writes new games, each proven on the real engine
 simulated         a household behind the `Game` protocol, played by the simulator
 household_prompt  the embedded model's short prompt
-react_prompt      rules and a worked game for general models; react_sentences, react_examples.json
+react_prompt      rules and a worked game (react_examples.json) for general models
 calibration       whole games as chats, for conversions
 """

@@ -11,8 +11,7 @@ from typing import Final
 
 from edge_router.tasks.alfworld.game_files import GENERATED, split_games
 from edge_router.tasks.alfworld.household_prompt import HouseholdStyle
-from edge_router.tasks.alfworld.react_prompt import examples, rules_messages
-from edge_router.tasks.alfworld.react_sentences import sentence
+from edge_router.tasks.alfworld.react_prompt import examples, rules_messages, sentence
 from edge_router.tasks.household.expert import Expert, understand
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.simulator import Simulator

@@ -1,4 +1,4 @@
-"""The stages of training a router, one file each, in the order in which `pipeline` runs them.
+"""The stages of training a router, one file each, in the order in which `commands` runs them.
 
 collect    explore the training games' trees with every tier
 sft        supervise networks: where do the tiers disagree?

@@ -158,7 +158,7 @@ def _table(
 ) -> tuple[dict[str, Any], list[WalkedRow]]:
     setting = replace(run.setting, kv=kv)
     path = run.folder / "rollouts.sqlite"
-    with Rollouts(setting, path, run.options.jobs, run.progress) as rollouts:
+    with Rollouts(setting, path, run.options.backend, run.progress) as rollouts:
         rollouts.collect(
             games, ExplorePlan(random=(), search=comparison.search), f"{name}, {kv}: oracle"
         )
@@ -201,7 +201,7 @@ def _results(
         "max_steps": setting.max_steps,
         "temperature": 0.0,
         "n_ctx": setting.n_ctx,
-        "jobs": run.options.jobs,
+        "jobs": run.options.backend.jobs,
         "costs": next(iter(profiles), None),
     }
     return results("policies", settings, {"policies": table}, threads=setting.threads)

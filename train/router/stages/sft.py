@@ -88,7 +88,7 @@ def _judged(
 
 
 def train(forest: Forest, games: Ints, shape: NetworkShape, config: SftConfig) -> RouterNet:
-    """A supervised network; the same forest, shape and config give the same network."""
+    """A network supervised on `games` (games,); the same arguments give the same network."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng([config.seed, 77])
     # Episodes whose steps are to be labelled: the tree once for each chance of escalating, so
@@ -134,7 +134,7 @@ def _with_dials(features: Floats, rng: np.random.Generator) -> Floats:
 
 
 def sensitive_share(dial: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Share of steps that count as sensitive at a dial: from LEAST to MOST, geometrically."""
+    """Share of steps that count as sensitive at dials (n,): from LEAST to MOST, geometrically."""
     return np.asarray(LEAST * (MOST / LEAST) ** np.asarray(dial, np.float64))
 
 

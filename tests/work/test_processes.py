@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from edge_router.cli.main import main
 from edge_router.cli.types import THREADS
 from edge_router.engine.machine import processors
-from edge_router.work.lifeline import sigterm_as_ctrl_c
+from edge_router.work.processes import sigterm_as_ctrl_c
 from tests.commands import command_paths
 
 
