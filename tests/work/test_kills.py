@@ -218,7 +218,13 @@ def _started(command: list[str], temporary: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "TMPDIR": str(temporary)},
+        # What libraries keep for the next time goes elsewhere, so that all else is ours.
+        env={
+            **os.environ,
+            "TMPDIR": str(temporary),
+            "MPLCONFIGDIR": f"{temporary}-matplotlib",
+            "TORCHINDUCTOR_CACHE_DIR": f"{temporary}-torch",
+        },
     )
 
 
