@@ -350,6 +350,74 @@ def _read_network(folder: Path) -> None:
     load_network(folder / "n.pt")
 
 
+@dataclass(frozen=True)
+class _Game:
+    """A game that nobody plays."""
+
+    key: str = "game"
+    kind: str = "kind"
+
+    def open(self) -> Any:
+        raise NotImplementedError
+
+
+def _make_rollouts(folder: Path) -> None:
+    import numpy as np
+
+    from edge_router.router.feature_table import ALL_NAMES
+    from train.router.node import Node, Writing, child_key, root_key
+    from train.router.store import RolloutStore
+
+    root, features = root_key("game"), np.ones(len(ALL_NAMES), np.float32)
+    wrote = tuple(Writing(f"> {t}", (t, 7), "go", 0.5, 0.1, 2, 0.1, 0.1, 0.1) for t in range(2))
+    store = RolloutStore(folder / "r.sqlite", "ladder")
+    store.add("game", [Node(root, None, 0, 0, "goal", False, False, False, 9, features, wrote)])
+    for tier, writing in enumerate(wrote):
+        end = child_key(root, writing.tokens)
+        store.add("game", [Node(end, root, tier, 1, "ok", False, True, True, 19, features, ())])
+    store.close()
+
+
+def _harm_rollouts(folder: Path, rng: random.Random) -> None:
+    """Put another value into a cell; in every third file damage the database itself."""
+    path = folder / "r.sqlite"
+    if rng.random() < 0.3:
+        path.write_bytes(mutate_bytes(path.read_bytes(), rng))
+        return
+    with sqlite3.connect(path) as database:
+        table = rng.choice(("node", "writing"))
+        columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+        value = rng.choice((None, "", "text", -1, 2**62, 1e308, b"", b"\xff\x00\x01"))
+        database.execute(f"UPDATE OR IGNORE {table} SET {rng.choice(columns[1:])} = ?", (value,))
+    database.close()
+
+
+def _read_rollouts(folder: Path) -> None:
+    from train.router.forest import Forest
+    from train.router.store import RolloutStore
+
+    store = RolloutStore(folder / "r.sqlite", "ladder")
+    store.finished("plan")
+    Forest(2).add_tree(store.load(_Game()))
+    store.count()
+    store.close()
+
+
+def _make_plans(folder: Path) -> None:
+    plans = {"a/b": [0, 1, 0], "a/c": [1]}
+    data = {"schema": "edge-router/plans/1", "tiers": ["low", "high"], "plans": plans}
+    (folder / "p.json").write_text(json.dumps(data))
+
+
+def _read_plans(folder: Path) -> None:
+    from edge_router.evaluate.policies import read_plans
+    from edge_router.evaluate.routers import plan_spec
+    from edge_router.router.registry import make_router
+
+    for plan in read_plans(folder / "p.json", ["low", "high"]).values():
+        make_router(plan_spec(plan)).reset(("low", "high"), 0)
+
+
 KINDS: Final[dict[str, Kind]] = {
     "gguf": _one(_make_gguf, _read_gguf, a__gguf=partial(mutate_bytes, head=12_000)),
     "ladder": _one(_make_ladder, _read_ladder, ladder__toml=mutate_text),
@@ -362,5 +430,7 @@ KINDS: Final[dict[str, Kind]] = {
     "checkpoint": Kind(_make_checkpoint, _harm_checkpoint, _read_checkpoint),
     "template": _one(_make_template, _read_template, template=mutate_text),
     "config": _one(_make_config, _read_config, config__toml=mutate_text),
+    "rollouts": Kind(_make_rollouts, _harm_rollouts, _read_rollouts),
+    "plans": _one(_make_plans, _read_plans, p__json=mutate_json),
     "network": _one(_make_network, _read_network, n__pt=mutate_bytes),
 }

@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any, Final
 
 # What no reader expects where it stands.
@@ -165,7 +166,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 def _change(within: Any, key: Any, rng: random.Random) -> None:
     kind = rng.randrange(6)
     if kind <= 2:
-        within[key] = rng.choice(VALUES)
+        within[key] = deepcopy(rng.choice(VALUES))  # which the next change may change
     elif kind == 3:
         del within[key]
     elif kind == 4 and isinstance(within[key], str):
@@ -177,6 +178,6 @@ def _change(within: Any, key: Any, rng: random.Random) -> None:
             deep = [deep]
         within[key] = deep
     elif isinstance(within, list):
-        within.append(within[key])
+        within.append(deepcopy(within[key]))
     else:
         within[rng.choice(("", "x", "\x1b[2J", str(key) + " "))] = within.pop(key)

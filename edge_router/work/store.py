@@ -52,7 +52,7 @@ def database_errors(cannot: str) -> Iterator[None]:
     """Turn an error of SQLite or of the disk into a UserError that begins with `cannot`."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: of SQLite's own words
         raise UserError(f"{cannot}: {error}") from error
 
 

@@ -156,17 +156,24 @@ def _tree(game: KeyedGame, nodes: Iterable[_Row], writings: Iterable[_Row]) -> G
     tree = GameTree(game)
     tree.add(_node(row, written) for row in nodes)
     for node in tree.nodes.values():
-        if node.parent is not None and node.parent not in tree.nodes:
-            raise KeyError("a history whose beginning is missing")
+        if node.parent is not None:
+            _require_after(node, tree.nodes[node.parent])
         if not (node.done or node.writings):
             raise ValueError("a history after which nobody has written")
     return tree
+
+
+def _require_after(node: Node, before: Node) -> None:
+    if node.step != before.step + 1 or not 0 <= node.tier < len(before.writings):
+        raise ValueError("a history that does not follow the one before it")
 
 
 def _writing(row: Sequence[Any]) -> Writing:
     text, tokens, action, min_p, nll, decoded, *kl = row
     ids = tuple(np.frombuffer(tokens, "<i4").tolist())
     kl_sum, kl_mean, kl_max = map(float, kl)
+    if not 0 <= int(decoded) < 1 << 31:
+        raise ValueError("a number of tokens that nobody writes")
     return Writing(
         *(_text(text), ids, _text(action), float(min_p), float(nll), int(decoded)),
         *(kl_sum, kl_mean, kl_max),
