@@ -32,9 +32,8 @@ from edge_router.engine.opening_file import WrongFileError, read_pieces, write_p
 from edge_router.engine.tier import Ingest, Tier, common_prefix
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import UserError
-from edge_router.files.disk import free_bytes
 from edge_router.files.folders import cache_folder, if_any
-from edge_router.files.whole import PARTIAL, whole
+from edge_router.files.whole import PARTIAL, free_bytes, whole
 
 LIMIT: Final = "EDGE_ROUTER_OPENINGS_GB"
 # A shorter beginning is not worth a batch of its own: see docs/measurements.md.

@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from edge_router.cli.config import commands_of
 from edge_router.cli.main import main
 from edge_router.cli.types import THREADS
 from edge_router.engine.machine import processors
@@ -75,7 +76,7 @@ def test_no_command_takes_more_threads_than_the_machine_has() -> None:
         command: click.Command = main
         for word in path.split():
             assert isinstance(command, click.Group)
-            command = command.commands[word]
+            command = dict(commands_of(command, click.Context(command)))[word]
         for option in command.params:
             if option.name == "threads":
                 found += 1
