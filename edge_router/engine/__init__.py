@@ -25,6 +25,8 @@ quantise        an F16 GGUF in, a lower precision out
 imatrix         which columns of a weight matter
 gguf_file       a GGUF's header, read before llama.cpp does
 gguf_bytes      little-endian values out of it
+gguf_writer     a GGUF from bytes, with holes for zeros
+mixtures        which type each weight gets at a precision
 checksums       SHA-256 of files, remembered
 fingerprint     are files builds of one model?
 same_text       do two loaded files read and write text alike?
