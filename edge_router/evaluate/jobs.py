@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
@@ -171,10 +172,14 @@ def _play(job: GameJob) -> GameRecord:
         if job.trace is not None:
             job.trace.parent.mkdir(parents=True, exist_ok=True)
             heard.append(stack.enter_context(TraceWriter(job.trace)))
-        end = play_episode(game, ladder, make_router(job.router), job.options, heard)
+        router = make_router(job.router)
+        started = time.perf_counter()
+        end = play_episode(game, ladder, router, job.options, heard)
+        wall = time.perf_counter() - started
     if end.reason == "interrupted":
         raise KeyboardInterrupt
-    return recorder.record(job.game.id, job.game.kind, ladder.names[0], job.options.seed)
+    record = recorder.record(job.game.id, job.game.kind, ladder.names[0], job.options.seed)
+    return replace(record, wall_s=round(wall, 4))
 
 
 def _play_expert(job: GameJob) -> GameRecord:

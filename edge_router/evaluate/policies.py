@@ -61,6 +61,16 @@ class Outcome:
     def measured_seconds(self) -> float:
         return sum(a.measured_seconds for a in self.attempts)
 
+    @property
+    def wall_s(self) -> float:
+        """Seconds of all attempts, the environment's too; 0 where one was not timed."""
+        times = [a.wall_s for a in self.attempts]
+        return sum(times) if all(times) else 0.0
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        return tuple(action for a in self.attempts for action in a.actions)
+
     def seconds(self, profile: CostProfile) -> float:
         return sum(a.seconds(profile) for a in self.attempts)
 

@@ -37,6 +37,7 @@ class StepRecord:
     catchup: int
     decode: int
     draft: int = 0
+    action: str = ""  # "" in older records
 
     @property
     def tokens(self) -> StepTokens:
@@ -59,6 +60,7 @@ class GameRecord:
     seed: int = 0
     stage_ms: dict[str, float] = field(default_factory=dict)  # measured, summed over the steps
     crash: str = ""  # what the engine said when it failed
+    wall_s: float = 0.0  # of the whole episode, the environment's time too; 0 in older records
     jobs: int = 1  # games that were played at once, for reading the measured seconds
     threads: int = 0
     cpu: str = ""
@@ -77,6 +79,10 @@ class GameRecord:
     @property
     def refused(self) -> int:
         return sum(s.refused for s in self.steps)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        return tuple(s.action for s in self.steps)
 
 
 @dataclass
@@ -117,6 +123,7 @@ def _step(event: StepFinished, prompt: int) -> StepRecord:
         catchup=work.catchup_tokens,
         decode=work.decode_tokens,
         draft=work.draft_tokens,
+        action=event.action,
     )
 
 

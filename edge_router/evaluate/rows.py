@@ -68,9 +68,14 @@ class Row:
 
 
 def parse_rows(
-    specs: Iterable[str], *, kvs: Sequence[str], dials: Sequence[float], auto: RouterSpec
+    specs: Iterable[str],
+    *,
+    kvs: Sequence[str],
+    dials: Sequence[float],
+    auto: RouterSpec,
+    against: str = "high",
 ) -> list[Row]:
-    """Rows for comma-separated `specs`, `high` and the rows others refer to among them.
+    """Rows for comma-separated `specs`, `against` and the rows others refer to among them.
 
     Raises UserError for a row, a KV mode or a dial that is none.
     """
@@ -81,7 +86,7 @@ def parse_rows(
         raise UserError("--routers names no router")
     rows: list[Row] = []
     for kv in kvs:
-        for word in [*words, "high"]:
+        for word in [*words, against]:
             for row in _rows_of(word, kv, dials, auto):
                 rows += [row.base, row] if row.how in DERIVED else [row]
     return list(dict.fromkeys(_once(row, kvs[0]) for row in rows))

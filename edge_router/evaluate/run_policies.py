@@ -20,7 +20,7 @@ from edge_router.evaluate.policies import PlayedRow, Policies, Settings, read_pl
 from edge_router.evaluate.rows import parse_rows
 from edge_router.evaluate.summary import summaries
 from edge_router.ladders.costs import CostProfile, find_profile, ladder_profile
-from edge_router.ladders.ladder_file import LadderFile
+from edge_router.ladders.ladder_file import LadderFile, read_details
 from edge_router.ladders.resolve import resolve
 from edge_router.results.file import results
 from edge_router.results.outputs import Outputs
@@ -45,6 +45,7 @@ class PolicyOptions:
     model: str | None = None
     tiers: Sequence[str] = ()
     routers: Sequence[str] = ()
+    against: str | None = None
     dial: str = ""
     kv: str = "handoff"
     oracle: Path | None = None
@@ -67,9 +68,10 @@ def run_policies(options: PolicyOptions, outputs: Outputs) -> int:
     """Play what is not yet in the store, show the table; returns the exit code."""
     outputs.check()
     ladder, games = resolve(options.model, options.tiers), chosen_games(options)
-    rows = parse_rows(
-        options.routers, kvs=_words(options.kv), dials=_dials(options.dial), auto=ladder.router
-    )
+    against = options.against or _against(ladder)
+    of_rows: dict[str, Any] = {"kvs": _words(options.kv), "dials": _dials(options.dial)}
+    of_rows |= {"auto": ladder.router, "against": against}
+    rows = parse_rows(options.routers, **of_rows)
     settings, profile = settings_of(options, ladder), _profile(options, ladder)
     with stored_work(options) as work:
         policies = Policies(
@@ -85,8 +87,11 @@ def run_policies(options: PolicyOptions, outputs: Outputs) -> int:
         except KeyboardInterrupt:
             say(f"edge-router: {interrupted(work)}", err=True)
             return 130
-    table = summaries(played, policies.names, profile)
-    settled = described(options, ladder, games, settings, profile)
+    # None: each row is compared with the high tier under its own KV mode.
+    wanted = None if against == "high" else parse_rows([against], **of_rows)[-1]
+    reference = next((p for p in played if p.row == wanted), None)
+    table = summaries(played, policies.names, profile, reference=reference)
+    settled = described(options, ladder, games, settings, profile) | {"against": against}
     outputs.write(results("policies", settled, {"policies": table}, threads=settings.threads))
     if options.traces and (command := _replay_command(played)):
         say(f"\nwatch a game again:\n{command}")
@@ -165,6 +170,17 @@ def settings_of(options: PolicyOptions, ladder: LadderFile) -> Settings:
         retry_temperature=options.retry_temperature,
         traces=options.traces and _made(options.traces.expanduser()),
     )
+
+
+def grown_from(ladder: LadderFile) -> str:
+    """What ladder.toml says of a ladder that was grown to another model's shape, else ""."""
+    source = read_details(ladder.folder).get("source", {}) if ladder.name else {}
+    return str(source.get("grown", ""))
+
+
+def _against(ladder: LadderFile) -> str:
+    """What the rows are compared with: of a grown ladder the high tier as it runs without one."""
+    return f"alone:{ladder.tiers[-1].name}" if grown_from(ladder) else "high"
 
 
 def _made(folder: Path) -> Path:
@@ -251,4 +267,5 @@ def described(
         ).name,
         "jobs": options.jobs,
         "costs": None if profile is None else profile.model,
+        "grown": grown_from(ladder),
     }

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
+
+import numpy as np
 
 from edge_router.agent.events import STAGES
 from edge_router.evaluate.jobs import EXPERT
@@ -69,6 +72,8 @@ def _summary(
         "steps": _mean(outcomes, lambda a: len(a.steps)),
         "refused": _refused(outcomes),
         **_costs(row, outcomes, profile),
+        "wall_s": _wall(outcomes),
+        **_beside(played, reference),
         "attempts": _plain(mean([len(o.attempts) for o in outcomes])),
         "failures": dict(Counter(o.last.failure for o in outcomes if not o.won).most_common()),
         "crashed": sum(bool(o.last.crash) for o in outcomes),
@@ -87,6 +92,30 @@ def _compared(played: PlayedRow, reference: PlayedRow | None) -> dict[str, Any] 
         return None
     found = paired([o.won for o in played.outcomes], [o.won for o in reference.outcomes])
     return asdict(found)
+
+
+def _wall(outcomes: Sequence[Outcome]) -> dict[str, float] | None:
+    """Median and quartiles of a game's seconds, the environment's too; None if untimed."""
+    times = [o.wall_s for o in outcomes]
+    if not times or not all(times):
+        return None
+    low, middle, high = np.percentile(times, [25, 50, 75])
+    return {"median": float(middle), "q1": float(low), "q3": float(high), "mean": fmean(times)}
+
+
+def _beside(played: PlayedRow, reference: PlayedRow | None) -> dict[str, Any]:
+    """How many times the reference's seconds, over all games, and how often its very actions."""
+    outcomes = played.outcomes
+    others = reference.outcomes if reference and reference is not played else ()
+    timed = bool(others) and all(o.wall_s for o in (*outcomes, *others))
+    acted = bool(others) and all(any(o.actions) for o in (*outcomes, *others))
+    same = [a.actions == b.actions for a, b in zip(outcomes, others, strict=False)]
+    return {
+        "times_as_fast": _plain(ratio([o.wall_s for o in others], [o.wall_s for o in outcomes]))
+        if timed
+        else None,
+        "same_actions": asdict(share(sum(same), len(same))) if acted else None,
+    }
 
 
 def _refused(outcomes: Sequence[Outcome]) -> Any:

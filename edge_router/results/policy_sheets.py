@@ -16,10 +16,13 @@ SHOWN: Final = 10  # games that the summary names
 def policy_summary(data: Mapping[str, Any]) -> list[Sheet]:
     """One table that fits a terminal: won, escalated, seconds, and how it compares with high."""
     rows: Sequence[Row] = data["tables"]["policies"]
+    if data["settings"].get("grown"):
+        return [_grown_summary(data)]
     played = [r for r in rows if r["how"] != "expert"]
     of = next((k for k in ("estimated_s", "measured_s") if all(r[k] for r in played)), "steps")
+    against = _against(data)
     heading = {"estimated_s": "estimated seconds", "measured_s": "measured seconds"}.get(of, of)
-    columns = [*("router", "won", "95 %", "escalated %", heading, "against high")]
+    columns = [*("router", "won", "95 %", "escalated %", heading, against)]
     if _held_against(rows):
         columns.append("against the router")
     names = names_of(rows)
@@ -32,6 +35,32 @@ def policy_summary(data: Mapping[str, Any]) -> list[Sheet]:
         for name, r in zip(names, rows, strict=True)
     ]
     return [Sheet("Games won, and what a game takes", tuple(columns), cells)]
+
+
+def _against(data: Mapping[str, Any]) -> str:
+    return f"against {data['settings'].get('against', 'high')}"
+
+
+def _grown_summary(data: Mapping[str, Any]) -> Sheet:
+    """What a ladder that costs what a large model does wins, and in which seconds."""
+    rows: Sequence[Row] = data["tables"]["policies"]
+    columns = (
+        *("router", "won", "95 %", "escal. %", "wall s, median", "quartiles", "times as fast"),
+        *("95 %", "same actions", _against(data)),
+    )
+    cells = []
+    for name, r in zip(names_of(rows), rows, strict=True):
+        wall, fast, same = r["wall_s"], r["times_as_fast"], r["same_actions"]
+        games = (name, f"{r['won']}/{r['games']}", _percent(r["success"]), _escalated(r))
+        took = _seconds(wall["median"], wall["q1"], wall["q3"], ".1f") if wall else ("", "")
+        times = _seconds(fast["value"], fast["low"], fast["high"], ".2f") if fast else ("", "")
+        alike = f"{100 * same['value']:.0f} %" if same else ""
+        cells.append((*games, *took, *times, alike, _games_against(r["against_high"])))
+    return Sheet("Games won, and the seconds that a game takes", columns, cells)
+
+
+def _seconds(value: float, low: float, high: float, form: str) -> tuple[str, str]:
+    return format(value, form), f"{low:{form}}-{high:{form}}"
 
 
 def names_of(rows: Sequence[Row]) -> list[str]:
@@ -242,6 +271,8 @@ def policy_notes(data: Mapping[str, Any]) -> list[str]:
             f"{jobs} games at once with {_threads_each(n)}" for jobs, n in ways
         )
         notes.append(f"measured seconds come from {ways_in_words}: compare the estimated ones")
-    if not data["settings"].get("costs"):
+    if grown := data["settings"].get("grown"):
+        notes.insert(0, str(grown))
+    elif not data["settings"].get("costs"):
         notes.append("no estimated seconds: run edge-router calibrate for this model first")
     return notes
