@@ -8,5 +8,7 @@ timing     warm-up, repeats, measurements in turn
 calibrate  `calibrate`: seconds to read, to write and to hand over, kept as a profile
 doctor     `doctor`: what stands in the way of playing, with advice
 shapes     the ladder that is measured
+grow       a ladder with a small model's decisions at a large one's cost
+growth     how a model is made larger without changing what it says
 synthetic  random weights of a real model's shape
 """

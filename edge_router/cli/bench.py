@@ -11,8 +11,11 @@ import click
 from edge_router.cli.config import yields_to
 from edge_router.cli.options import (
     Command,
+    GrownChoice,
     LadderChoice,
     SubjectChoice,
+    group,
+    grown_ladder,
     ladder_options,
     output_options,
     subject_options,
@@ -84,6 +87,25 @@ _GAME_OPTIONS = (
 )
 
 
+grown_options = group(
+    "grown",
+    lambda: GrownChoice,
+    click.option(
+        "--as",
+        "shape",
+        metavar="SHAPE",
+        help="Grow the ladder to the cost of this model, with the same decisions: qwen3-0.6b, "
+        "qwen3-1.7b, qwen3-4b, llama-3.2-1b.",
+    ),
+    click.option(
+        "--as-types",
+        "types",
+        metavar="TIER=PRECISION,...",
+        help="Precisions of the layers that --as adds.  [low=q4_k_m,high=q8_0]",
+    ),
+)
+
+
 @click.group()
 def bench() -> None:
     """Measure what precision costs here and what routing buys."""
@@ -92,6 +114,7 @@ def bench() -> None:
 @bench.command()
 @game_options
 @ladder_options()
+@grown_options
 @click.option(
     "--routers",
     type=ROUTER,
@@ -108,6 +131,11 @@ def bench() -> None:
 @click.option(
     "--costs", type=TEXT, help="Cost profile for the seconds.  [this ladder's, from calibrate]"
 )
+@click.option(
+    "--against",
+    type=ROUTER,
+    help="The row that the others are compared with.  [high; with --as the high tier alone]",
+)
 @click.option("--temperature", type=REAL, default=0.0, show_default="greedy")
 @click.option(
     "--retry-temperature",
@@ -121,6 +149,7 @@ def bench() -> None:
 @output_options
 def policies(
     ladder: LadderChoice,
+    grown: GrownChoice,
     outputs: Outputs,
     **options: Any,
 ) -> None:
@@ -136,9 +165,11 @@ def policies(
     edge-router bench policies --split valid_seen --jobs 2
     edge-router bench policies --routers low,high,entropy:0.01 --kv handoff,exact
     edge-router bench policies --games 30 --json p.json --plot p.png
+    edge-router bench policies --as qwen3-1.7b --games 12 --routers low,auto
     """
     from edge_router.evaluate.run_policies import PolicyOptions, run_policies
 
+    ladder = grown_ladder(ladder, grown)
     sys.exit(run_policies(PolicyOptions(**asdict(ladder), **options), outputs))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_router.cli.convert import tier_options
+from edge_router.cli.options import GrownChoice, LadderChoice, grown_ladder, ladder_options
 from edge_router.cli.types import FETCHABLE, MODEL
 from edge_router.screen.printable import paragraphs, say
 from edge_router.screen.tables import Sheet
@@ -202,6 +203,31 @@ def pull(model: str, **options: Any) -> None:
             f"catalogue ({', '.join(catalogue())})"
         )
     run(model, ConvertOptions(**options))
+
+
+@models.command("grow")
+@click.argument("shape")
+@ladder_options()
+@click.option(
+    "--as-types",
+    "types",
+    metavar="TIER=PRECISION,...",
+    help="Precisions of the layers that are added.  [low=q4_k_m,high=q8_0]",
+)
+def grow_ladder(shape: str, ladder: LadderChoice, types: str | None) -> None:
+    """Make a ladder with a small one's decisions at a large model's cost.
+
+    The embedded ladder is grown to SHAPE, without a download: what it writes stays the same,
+    what it costs is what the shape costs. The new ladder is for benchmarks; bench policies
+    --as makes it by itself.
+
+    \b
+    edge-router models grow qwen3-1.7b
+    edge-router bench speed --model household-as-qwen3-1.7b
+    """
+    grown = grown_ladder(ladder, GrownChoice(shape, types))
+    name = Path(grown.model or "").name
+    say(f"{name} is in {grown.model}; remove it with: edge-router models rm {name}")
 
 
 @models.command()

@@ -58,6 +58,30 @@ class SubjectChoice(LadderChoice):
     precisions: str | None
 
 
+@dataclass(frozen=True)
+class GrownChoice:
+    """To which model's cost the ladder is grown, if at all, and with which added layers."""
+
+    shape: str | None
+    types: str | None
+
+
+def grown_ladder(ladder: LadderChoice, grown: GrownChoice) -> LadderChoice:
+    """The ladder, grown as asked for: made now, or found where it was made. Raises `UserError`."""
+    from edge_router.bench.grow import find_growth, grow
+    from edge_router.errors import UserError
+    from edge_router.ladders.resolve import resolve
+    from edge_router.work.progress import ShownProgress
+
+    if grown.shape is None:
+        if grown.types is not None:
+            raise UserError("--as-types belongs to --as SHAPE")
+        return ladder
+    found = find_growth(resolve(ladder.model, ladder.tiers), grown.shape, grown.types)
+    with ShownProgress() as progress:
+        return LadderChoice(str(grow(found, progress=progress)), ())
+
+
 def _ladder_options(*others: str) -> list[Decorator]:
     return [
         click.option(
