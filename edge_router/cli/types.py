@@ -94,10 +94,8 @@ class Whole(click.IntRange):
         return number
 
 
-class Number(click.FloatRange):
-    """A finite number of at least `least`: "nan" and "inf" are numbers to Python."""
-
-    name = "float"
+class Real(click.types.FloatParamType):
+    """A finite number: "nan" and "inf" are numbers to Python."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -106,6 +104,12 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
         return number
+
+
+class Number(Real, click.FloatRange):
+    """A finite number of at least `least`."""
+
+    name = "float"
 
 
 class UpToProcessors(click.IntRange):
@@ -180,7 +184,7 @@ LAYERS = Whole(-1, 9_999)  # on a GPU, -1 for all
 SHARE = Number(0.0, 1.0)
 PACE = Number(0.0)  # seconds
 SPEED = Number(0.0, min_open=True)
-REAL = Number()  # whoever takes it knows its range
+REAL = Real()  # whoever takes it knows its range
 
 FILE = UserPath()
 TEXT = Spelled()  # NAME=PATH, or a name that may also be a path
