@@ -230,7 +230,9 @@ def cache(repositories: Path, tmp_path: Path) -> Path:
     return tmp_path / "hf"
 
 
-@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:9", "hub"])
+@pytest.mark.parametrize(
+    "endpoint", [pytest.param("", marks=pytest.mark.slow), "http://127.0.0.1:9", "hub"]
+)
 def test_what_the_hugging_face_cache_holds_is_not_downloaded(
     hub: Hub, home: Path, cache: Path, endpoint: str
 ) -> None:

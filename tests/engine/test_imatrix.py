@@ -81,7 +81,16 @@ def sizes(path: Path) -> dict[str, int]:
     return {n: columns for n, columns in found.items() if n.startswith("blk.")}
 
 
-@pytest.mark.parametrize("tier", sorted(NEEDS_IMPORTANCE))
+QUICK = {"iq1_s", "iq3_xxs"}  # the others search for seconds
+
+
+@pytest.mark.parametrize(
+    "tier",
+    [
+        tier if tier in QUICK else pytest.param(tier, marks=pytest.mark.slow)
+        for tier in sorted(NEEDS_IMPORTANCE)
+    ],
+)
 def test_tiers_that_need_a_matrix_are_made_with_it_and_refused_without(
     f16: Path, matrix: ImportanceMatrix, tmp_path: Path, tier: str
 ) -> None:

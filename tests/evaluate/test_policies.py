@@ -222,7 +222,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_finishes(
     assert {key: after[key] for key in before} == before
 
 
-@pytest.mark.parametrize("delay", [0.02, 0.3])
+@pytest.mark.parametrize("delay", [0.02, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_ctrl_c_after_the_last_game_shows_no_traceback(
     options: list[str], tmp_path: Path, delay: float
 ) -> None:

@@ -116,10 +116,10 @@ def test_no_shipped_problem_is_an_official_one() -> None:
 
 def test_generated_games_take_turns_in_type_and_are_proven(tmp_path: Path) -> None:
     told: list[Drawn] = []
-    games = generate_games(6, seed=3, out=tmp_path / "new", progress=told.append)
-    assert [g.kind for g in games] == list(KIND_NAMES)
+    games = generate_games(3, seed=3, out=tmp_path / "new", progress=told.append)
+    assert [g.kind for g in games] == list(KIND_NAMES)[:3]
     assert [t.game for t in told] == games
-    assert [t.done for t in told] == [1, 2, 3, 4, 5, 6]
+    assert [t.done for t in told] == [1, 2, 3]
     assert find_games(tmp_path / "new") == sorted(games, key=lambda g: g.id)
     assert not [f for f in (tmp_path / "new").iterdir() if f.name.startswith(".")]
     for game, drawn in zip(games, told, strict=True):
@@ -187,7 +187,7 @@ def test_the_spared_engine_tells_and_offers_what_the_stock_engine_does(stock: An
         state, opening = plain.reset(), game.reset()
         assert opening.observation in state.feedback
         rng = random.Random(seed)
-        for command in islice(walk(read_world(file), rng, game.admissible), 15):
+        for command in islice(walk(read_world(file), rng, game.admissible), 6):
             state, _, done = plain.step(command)
             reply = game.step(command)
             assert (reply.observation, reply.done) == (state.feedback.strip(), done)
