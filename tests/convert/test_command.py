@@ -148,10 +148,10 @@ def test_tiers_below_q4_are_made_with_the_matrix(checkpoint: Path, tmp_path: Pat
 
 def test_a_tier_that_needs_a_matrix_gets_one(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "ladder"
-    result = run(checkpoint, "--tiers", "iq3_xxs,q8_0", "--no-verify", "--out", out)
+    result = run(checkpoint, "--tiers", "q2_k_s,q8_0", "--no-verify", "--out", out)
     assert result.exit_code == 0, result.output
-    assert "iq3_xxs cannot be made without an importance matrix" in result.stderr
-    assert tiers_of(out) == {"iq3_xxs": "auto-1", "q8_0": ""}
+    assert "q2_k_s cannot be made without an importance matrix" in result.stderr
+    assert tiers_of(out) == {"q2_k_s": "auto-1", "q8_0": ""}
     assert not list(out.glob(".*imatrix*"))
 
 
