@@ -39,7 +39,7 @@ from edge_router.engine.gguf_writer import (
     texts,
     u32,
 )
-from edge_router.engine.mixtures import MATRICES, Columns
+from edge_router.engine.mixtures import MATRICES, WeightColumns
 from edge_router.errors import UserError
 
 BLOCK: Final = 256  # columns: a whole number of blocks of every type
@@ -70,7 +70,7 @@ _HEAD_NORMS: Final = ("attn_q_norm", "attn_k_norm")
 
 
 @dataclass(frozen=True)
-class Stream:
+class ResidualStream:
     """How the small model's residual stream lies in the large one's: times `factor`, repeated."""
 
     factor: float = 1.0  # a power of two
@@ -78,7 +78,7 @@ class Stream:
     share: float = 1.0  # its mean square there / the small one's
 
     @classmethod
-    def of(cls, small: Sizes, large: Sizes) -> Stream:
+    def of(cls, small: Sizes, large: Sizes) -> ResidualStream:
         """The one whose mean square comes nearest, with room for a column besides."""
         times = large.width // small.width
         choices = [
@@ -127,9 +127,9 @@ class Sizes:
         return sizes
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> WeightColumns:
         query = self.heads * self.head_width
-        return Columns(self.layers, self.width, query, self.ffn, self.heads, self.kv_heads)
+        return WeightColumns(self.layers, self.width, query, self.ffn, self.heads, self.kv_heads)
 
     def grown(self, shape: Shape) -> Sizes:
         """As large as `shape`, with heads of this width that come to the same weights.
@@ -191,7 +191,7 @@ def grown_tensors(
         for name, dims in _dimensions(large).items():
             old = header.tensors.get(f"{prefix}{name}.weight")
             full = f"{prefix}{name}.weight"
-            stream = Stream.of(small, large) if name in _WRITERS else Stream()
+            stream = ResidualStream.of(small, large) if name in _WRITERS else ResidualStream()
             tensors.append(
                 _padded(old, dims, stream) if old else NewTensor(full, dims, types[full])
             )
@@ -225,7 +225,7 @@ def _dimensions(of: Sizes) -> dict[str, tuple[int, int]]:
     }
 
 
-def _padded(old: TensorInfo, dims: tuple[int, int], stream: Stream) -> NewTensor:
+def _padded(old: TensorInfo, dims: tuple[int, int], stream: ResidualStream) -> NewTensor:
     """The matrix in the first columns and rows of a larger one, written as the stream is."""
     wide = row_bytes(old.type_name, dims[0])
     narrow = row_bytes(old.type_name, old.shape[0])
@@ -257,7 +257,7 @@ def _scaled(tensor: TensorInfo, factor: float) -> bytes:
 
 
 def _norm(old: TensorInfo, small: Sizes, large: Sizes, *, last: bool = False) -> NewTensor:
-    stream = Stream.of(small, large)
+    stream = ResidualStream.of(small, large)
     weights = np.zeros(large.width, np.float32)
     weights[: small.width] = _floats(old) * np.float32(sqrt(stream.share) / stream.factor)
     if last:  # the embeddings that follow it are stronger as well
@@ -290,7 +290,7 @@ def _bytes(tensor: TensorInfo) -> bytes:
 def _embedding(old: TensorInfo, small: Sizes, large: Sizes) -> NewTensor:
     """Rows of the old tokens, then those of added ones, all with the carried column if any."""
     dims, added = (large.width, large.vocabulary), large.vocabulary - small.vocabulary
-    stream = Stream.of(small, large)
+    stream = ResidualStream.of(small, large)
     if added and large.width == small.width:
         raise UserError("a vocabulary grows with the width only, which has to grow as well")
     carried, ruled_out = b"", b""

@@ -29,7 +29,7 @@ _TYPES: Final = {n.lower(): n for n, block, _ in GGML_TYPES.values() if n[0] == 
 
 
 @dataclass(frozen=True)
-class Columns:
+class WeightColumns:
     """What of a model decides its weights' types."""
 
     layers: int
@@ -49,7 +49,7 @@ def precisions() -> tuple[str, ...]:
 
 
 @cache
-def weight_types(precision: str, columns: Columns) -> Mapping[str, str]:
+def weight_types(precision: str, columns: WeightColumns) -> Mapping[str, str]:
     """Matrix name -> ggml type at one of `precisions()`, in a model with tied embeddings."""
     widths = {EMBEDDING: columns.width}
     for layer in range(columns.layers):
@@ -66,7 +66,7 @@ def weight_types(precision: str, columns: Columns) -> Mapping[str, str]:
         return {name: tensors[name].type_name for name in widths}
 
 
-def _write_flat(path: Path, columns: Columns, widths: Mapping[str, int]) -> None:
+def _write_flat(path: Path, columns: WeightColumns, widths: Mapping[str, int]) -> None:
     rows = {EMBEDDING: _TOKENS}
     tensors = [NewTensor(n, (w, rows.get(n, _ROWS)), "F16") for n, w in widths.items()]
     norms = [f"blk.{i}.{name}.weight" for i in range(columns.layers) for name in _VECTORS]

@@ -22,7 +22,7 @@ from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.mixtures import Columns, weight_types
+from edge_router.engine.mixtures import WeightColumns, weight_types
 from edge_router.errors import UserError
 from edge_router.evaluate.records import GameRecord, Recorder
 from edge_router.ladders.ladder_file import LadderFile, read_ladder
@@ -186,7 +186,7 @@ def test_a_model_that_would_have_to_shrink_is_refused(small: LadderFile) -> None
 
 
 def test_types_are_those_that_llama_cpp_gives_a_whole_model() -> None:
-    types = weight_types("q4_k_m", Columns(4))
+    types = weight_types("q4_k_m", WeightColumns(4))
     assert types["token_embd.weight"] == types["blk.3.ffn_down.weight"] == "Q6_K"
     assert types["blk.0.ffn_up.weight"] == "Q4_K"
     assert parse_types("high=q6_k", TIERS) == ("q4_k_m", "q6_k")
