@@ -139,13 +139,13 @@ def mutate_json(data: bytes, rng: random.Random) -> bytes:
         found = json.loads(data)
     except ValueError:  # not JSON from the beginning
         return mutate_text(data, rng)
-    for _ in range(rng.choice((1, 1, 2, 4))):
-        places = list(_places(found))
-        if places:
-            _change(*rng.choice(places), rng)
-    if rng.random() < 0.03:
-        found = rng.choice(VALUES)
     try:
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            places = list(_places(found))
+            if places:
+                _change(*rng.choice(places), rng)
+        if rng.random() < 0.03:
+            found = rng.choice(VALUES)
         text = json.dumps(found).encode()
     except RecursionError:
         text = b"[" * 5000
