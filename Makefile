@@ -98,7 +98,7 @@ $(VENV)/.run-stamp: $(LOCK) | $(VENV)/.llama-stamp
 
 $(VENV)/.test-stamp: $(LOCK) | $(VENV)/.llama-stamp
 	@echo "Installing edge-router and what tests and training need (PyTorch among it)."
-	@$(PIP_INSTALL) -e '.[dev,train,convert]'
+	@$(PIP_INSTALL) -e '.[dev,train,convert,serve]'
 	@touch $@ $(VENV)/.run-stamp
 
 $(VENV)/.docs-stamp: $(LOCK) | $(VENV)/.run-stamp

@@ -11,13 +11,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from edge_router.agent.chat import Conversation, Response
+from edge_router.agent.chat import Asked, ChatMessage, Response
+from edge_router.agent.conversations import Conversations
 from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import EpisodeFinished, Listener
+from edge_router.agent.tool_calls import Tool
+from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.engine.openings import usual_store
 from edge_router.engine.sampling import Sampler
@@ -27,12 +31,11 @@ from edge_router.ladders.resolve import AUTO, DEFAULT_MODEL, resolve, router_for
 from edge_router.router.base import Router
 from edge_router.router.rules import NEUTRAL
 from edge_router.tasks.games import pick
-from edge_router.tasks.protocol import Message
 from edge_router.tasks.registry import DEFAULT, find_task
 
 
 def load(
-    model: str | Path = DEFAULT_MODEL,
+    model: str | Path | LadderFile = DEFAULT_MODEL,
     *,
     tiers: Mapping[str, str | Path] | None = None,
     kv: str = "handoff",
@@ -40,16 +43,18 @@ def load(
     threads: int | None = None,
     gpu_layers: int = 0,
     opening_store: bool = True,
+    slots: int = 1,
 ) -> RoutedModel:
     """Load a ladder: a model's name, a folder with ladder.toml, or GGUFs by tier, lowest first.
 
     `kv` is how a higher tier comes by its KV cache: handoff, handoff:N or
     exact. `context` is in tokens, by default up to 4096; `threads` follows
-    the machine by default. `opening_store` keeps the KV of what prompts begin with on disk.
+    the machine by default. So many conversations as `slots` are kept in memory while they
+    take turns. `opening_store` keeps the KV of what prompts begin with on disk.
     Raises `UserError` for whatever cannot be loaded.
     """
     named = [f"{name}={path}" for name, path in (tiers or {}).items()]
-    described = resolve(None if named else str(model), named)
+    described = model if isinstance(model, LadderFile) else _resolve(model, named)
     ladder = Ladder.load(
         described.tiers,
         kv=kv,
@@ -58,7 +63,11 @@ def load(
         n_gpu_layers=gpu_layers,
         openings=usual_store() if opening_store else None,
     )
-    return RoutedModel(described, ladder)
+    return RoutedModel(described, ladder, slots)
+
+
+def _resolve(model: str | Path, tiers: Sequence[str]) -> LadderFile:
+    return resolve(None if tiers else str(model), tiers)
 
 
 def play(
@@ -84,12 +93,14 @@ class RoutedModel:
     Not for several threads at once: it writes one text at a time.
     """
 
-    def __init__(self, described: LadderFile, ladder: Ladder) -> None:
+    def __init__(self, described: LadderFile, ladder: Ladder, slots: int = 1) -> None:
         self.name = described.name
         self.ladder = ladder
         self._described = described
+        self._slots = slots
         self._routers: dict[str, Router] = {}
-        self._conversation = Conversation(ladder, prompt=described.prompt)
+        self._conversations = Conversations(ladder, slots, prompt=described.prompt)
+        self._alones: dict[str, RoutedModel] = {}
         self._writing = threading.Lock()
 
     @property
@@ -97,45 +108,56 @@ class RoutedModel:
         """The names of the tiers, lowest first."""
         return self.ladder.names
 
+    def alone(self, tier: str) -> RoutedModel:
+        """One tier without the others: its weights are shared, its KV cache is its own.
+
+        Raises `UserError` when there is no such tier.
+        """
+        if self.tiers == (tier,):
+            return self
+        if tier not in self._alones:
+            self._alones[tier] = RoutedModel(self._described, self.ladder.alone(tier), self._slots)
+        return self._alones[tier]
+
     def chat(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[ChatMessage],
         *,
         router: str | Router = AUTO,
-        dial: float = NEUTRAL,
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        seed: int = 0,
-        stop: Sequence[str] = (),
+        tools: Sequence[Tool] = (),
         on_text: Callable[[str], None] | None = None,
+        **options: Unpack[AnswerOptions],
     ) -> Response:
         """Answer a conversation: `[{"role": "user", "content": "..."}, ...]`.
 
         `router` is what `--router` takes, or a `Router`; `dial` goes from cost (0) to quality
-        (1). `on_text` gets the text in pieces as it grows. Messages that go on
-        where the last ones ended are not read again. Raises `UserError` for
+        (1). `tools` are functions that the answer may call, in OpenAI's form. `on_text` gets
+        the text in pieces as it grows, and the rest is as in `AnswerOptions`.
+        Messages that go on where the last ones ended are not read again. Raises `UserError` for
         bad input, and while another text is being written.
         """
-        if not 0.0 <= dial <= 1.0:
-            raise UserError(f"the dial goes from 0 to 1; it cannot be {dial}")
-        if max_tokens < 1:
-            raise UserError(f"an answer has at least one token, not {max_tokens}")
-        sampler = Sampler(temperature, top_p=top_p, min_p=min_p, seed=seed)
+        asked = replace(_asked(options), tools=tuple(tools))
         chosen = self._router(router)
         with self._alone():
-            return self._conversation.answer(
-                messages,
-                chosen,
-                sampler,
-                dial=dial,
-                max_tokens=max_tokens,
-                stop=stop,
-                on_text=on_text,
-            )
+            return self._conversations.answer(messages, chosen, asked, on_text)
 
-    def stream(self, messages: Sequence[Message], **options: Any) -> Stream:
+    def complete(
+        self,
+        text: str,
+        *,
+        router: str | Router = AUTO,
+        on_text: Callable[[str], None] | None = None,
+        **options: Unpack[AnswerOptions],
+    ) -> Response:
+        """How the model goes on after `text`, without a chat template.
+
+        Options and errors are those of `chat`.
+        """
+        asked, chosen = _asked(options), self._router(router)
+        with self._alone():
+            return self._conversations.complete(text, chosen, asked, on_text)
+
+    def stream(self, messages: Sequence[ChatMessage], **options: Any) -> Stream:
         """The answer of `chat` piece by piece; `options` are those of `chat`."""
         return Stream(lambda show: self.chat(messages, on_text=show, **options))
 
@@ -184,6 +206,8 @@ class RoutedModel:
 
     def close(self) -> None:
         """Free the memory; the model cannot be used afterwards."""
+        for alone in self._alones.values():
+            alone.ladder.tiers[0].context.close()
         self.ladder.close()
 
     def __enter__(self) -> RoutedModel:
@@ -191,6 +215,42 @@ class RoutedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class AnswerOptions(TypedDict, total=False):
+    """How an answer is drawn, what it may be, and where it ends at the latest."""
+
+    dial: float  # cost (0) or quality (1)
+    max_tokens: int  # 256 where nobody says
+    temperature: float  # 0, greedy, where nobody says
+    top_p: float
+    min_p: float
+    seed: int
+    stop: Sequence[str]
+    constraint: Constraint | None  # what the text has to be: a `Grammar`, say
+    likely: int | None  # tell each token's probability, and so many likely ones beside it
+
+
+def _asked(options: AnswerOptions) -> Asked:
+    dial, max_tokens = options.get("dial", NEUTRAL), options.get("max_tokens", 256)
+    if not 0.0 <= dial <= 1.0:
+        raise UserError(f"the dial goes from 0 to 1; it cannot be {dial}")
+    if max_tokens < 1:
+        raise UserError(f"an answer has at least one token, not {max_tokens}")
+    sampler = Sampler(
+        options.get("temperature", 0.0),
+        top_p=options.get("top_p", 1.0),
+        min_p=options.get("min_p", 0.0),
+        seed=options.get("seed", 0),
+    )
+    return Asked(
+        sampler,
+        dial,
+        max_tokens,
+        tuple(options.get("stop", ())),
+        constraint=options.get("constraint"),
+        likely=options.get("likely"),
+    )
 
 
 class _ClosedError(Exception):

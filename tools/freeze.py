@@ -20,7 +20,7 @@ from edge_router.files.whole import write_text
 
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
 ROOT = "edge-router"
-TESTED = ("convert", "train", "dev")  # what `make test` installs
+TESTED = ("convert", "train", "dev", "serve")  # what `make test` installs
 EXTRAS = (*TESTED, "docs")
 
 

@@ -14,5 +14,9 @@ events             the one stream of events
 trace              writes it as JSONL and reads it back
 replay             plays a trace through the listeners of a live run
 chat               a conversation whose answers are routed
+conversations      several of them that take turns on one ladder
+response           an answer, who wrote it and why
+tool_calls         calls of functions, as models read and write them
+json_grammar       from a JSON schema to the grammar of an answer
 listeners/         what prints the events
 """

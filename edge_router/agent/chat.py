@@ -6,28 +6,38 @@ earlier responses (who wrote them, how sure of them) is remembered as long as th
 on where the last ones ended, and so is the KV cache.
 
     conversation = Conversation(ladder)
-    response = conversation.answer(messages, router, Sampler(), max_tokens=64)
+    response = conversation.answer(messages, router, Asked(Sampler(), max_tokens=64))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from edge_router.agent.events import Event, Latency, TextDecoded
+from edge_router.agent.events import Event, TextDecoded
 from edge_router.agent.history import History, Past
 from edge_router.agent.prompt import Prompt
+from edge_router.agent.response import Response, TokenChance, chances
 from edge_router.agent.step_writer import StepWriter, Written
 from edge_router.agent.template import ChatTemplate
-from edge_router.engine.generate import StopReason
+from edge_router.agent.tool_calls import Tool, in_words, knows_tools, names_of, parse, text_of
+from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
+from edge_router.engine.slots import Slots
+from edge_router.engine.tier import Generation
 from edge_router.errors import UserError
 from edge_router.router.base import Router
 from edge_router.tasks.parse import Parsed
-from edge_router.tasks.protocol import Message
 from edge_router.tasks.registry import find_task, tasks
 from edge_router.tasks.styles import style_for
+
+__all__ = ["Asked", "ChatMessage", "Conversation", "Response", "TokenChance"]
+
+# As chat templates want them: {"role": "user", "content": "..."}; the assistant's may have
+# "tool_calls", as `tool_calls.ToolCall.message` makes them.
+ChatMessage = Mapping[str, Any]
 
 # A router hears of a conversation's length as a share of this; trained ones learnt it from
 # episodes of as many steps.
@@ -35,21 +45,16 @@ USUAL_STEPS = 50
 
 
 @dataclass(frozen=True)
-class Response:
-    """An answer, who wrote it and why, and where the time went."""
+class Asked:
+    """How an answer is drawn, what it may be, and where it ends at the latest."""
 
-    text: str  # without space around it, as templates want to have it back
-    tier: str  # its name, "q8_0"
-    tier_index: int  # 0 is the low tier
-    reason: str  # the router's, "p 0.87 >= 0.50"
-    latency: Latency  # milliseconds and tokens of each stage
-    prompt_tokens: int
-    stop_reason: StopReason
-
-    @property
-    def escalated(self) -> bool:
-        """Whether a higher tier than the low one wrote it."""
-        return self.tier_index > 0
+    sampler: Sampler
+    dial: float = 0.5
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    tools: Sequence[Tool] = ()  # functions that the answer may call
+    constraint: Constraint | None = None
+    likely: int | None = None  # tell each token's probability, and so many likely ones beside it
 
 
 @dataclass(frozen=True)
@@ -61,116 +66,185 @@ class _Form:
     stop: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A prompt as it is read, what was written after it, and the tokens of both."""
+
+    prompt: str
+    tokens: list[int]
+    opening: int = 0  # so many of the tokens are what other conversations begin with as well
+    answer: str = ""  # without space around it
+
+    def with_answer(self, written: Generation) -> _Read:
+        """The same with what was written."""
+        return replace(self, tokens=[*self.tokens, *written.tokens], answer=written.text.strip())
+
+    def rest(self, text: str) -> str | None:
+        """What follows in a text that goes on from there; None for another text."""
+        prompt = self.prompt.rstrip()  # templates may show the space at its end otherwise
+        answer = text[len(prompt) :].lstrip()
+        if not self.tokens or not text.startswith(prompt) or not answer.startswith(self.answer):
+            return None
+        return answer[len(self.answer) :]
+
+
 class Conversation:
     """Answers messages on a ladder; one answer at a time."""
 
-    def __init__(self, ladder: Ladder, *, prompt: str = "") -> None:
-        """`prompt` is the prompt style, "" what the GGUF says. Raises `UserError`."""
+    def __init__(self, ladder: Ladder, *, prompt: str = "", slots: Slots | None = None) -> None:
+        """`prompt` is the prompt style, "" what the GGUF says. Raises `UserError`.
+
+        `slots` are shared by the conversations that take turns on the ladder.
+        """
         self._ladder = ladder
+        self._slots = slots or Slots(ladder, 1)
         self._style = style_for(find_task(), ladder.vocab.metadata, prompt)
         self._template = ChatTemplate.of(ladder.vocab)
-        self._messages: list[Message] = []  # of the last call, with its answer
+        self.messages: list[ChatMessage] = []  # of the last call, with its answer
         self._past: dict[int, Past] = {}  # index of an answer in them -> how it was written
         self._router: Router | None = None
+        self._read = _Read("", [])
 
     def answer(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[ChatMessage],
         router: Router,
-        sampler: Sampler,
-        *,
-        dial: float = 0.5,
-        max_tokens: int = 256,
-        stop: Sequence[str] = (),
+        asked: Asked,
         on_text: Callable[[str], None] | None = None,
     ) -> Response:
         """The answer to `messages`, with `on_text` called for each piece of it.
 
-        It ends at the model's own end, before a `stop` string, after
-        `max_tokens`, or where the context is full. Raises `UserError` for
-        messages that are none, or leave the context no room.
+        It ends at the model's own end, before a stop string, after `max_tokens`, or where the
+        context is full. Raises `UserError` for messages that are none, or leave the context no
+        room.
         """
         _check(messages)
-        known = _common_prefix(self._messages, messages)
+        known = common_messages(self.messages, messages)
         self._past = {index: past for index, past in self._past.items() if index < known}
         if not self._past or router is not self._router:
-            router.reset(self._ladder.names, sampler.seed)
+            router.reset(self._ladder.names, asked.sampler.seed)
         self._router = router
-        prompt = Prompt(self._template, self._ladder.vocab, messages, shared=_shared(messages))
-        tokens = prompt.tokens
+        read = self._prompt(messages, asked.tools)
+        history = self._history(messages, asked.dial)
+        emit = _pieces(on_text, trimmed=True)
+        written, response = self._write(_answers(messages), read, history, router, asked, emit)
+        if asked.tools:
+            said, calls = parse(response.text, names_of(asked.tools))
+            response = replace(response, text=said, tool_calls=calls)
+        self._remember(messages, response, written)
+        self._read = read.with_answer(written.generation)
+        return response
+
+    def complete(
+        self,
+        text: str,
+        router: Router,
+        asked: Asked,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Response:
+        """How a model goes on after `text`, without a chat template; nothing is remembered."""
+        vocab = self._ladder.vocab
+        tokens = vocab.tokenize(text, add_special=True) or [max(vocab.bos_id, 0)]
+        read = _Read(text, tokens)
+        router.reset(self._ladder.names, asked.sampler.seed)
+        self._router, self.messages, self._past = None, [], {}
+        history = History(USUAL_STEPS, asked.dial)
+        history.begin(text)
+        written, response = self._write(
+            0, read, history, router, asked, _pieces(on_text, trimmed=False)
+        )
+        return replace(response, text=written.generation.text)
+
+    def _prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> _Read:
+        """What the model reads; what it read or wrote before keeps its tokens."""
+        vocab, said = self._ladder.vocab, [dict(message) for message in messages]
+        template = self._template
+        if knows_tools(vocab.chat_template):
+            template = template.telling(tools)
+        else:
+            said = in_words(said, tools)
+        prompt = Prompt(template, vocab, said, shared=_shared(said))
+        tokens, rest = prompt.tokens, self._read.rest(prompt.lead)
+        if rest is not None:
+            tokens = [*self._read.tokens, *vocab.tokenize(rest)]
+        return _Read(prompt.lead, tokens, opening=prompt.opening)
+
+    def _write(
+        self,
+        step: int,
+        read: _Read,
+        history: History,
+        router: Router,
+        asked: Asked,
+        emit: Callable[[Event], None],
+    ) -> tuple[Written, Response]:
+        tokens = read.tokens
         room = self._ladder.n_ctx - len(tokens)
         if room < 1:
-            raise UserError(
+            raise ContextFullError(
                 f"the messages have {len(tokens)} tokens and the context holds "
                 f"{self._ladder.n_ctx}: leave old messages out, or load the model with a larger one"
             )
-        history, show = self._history(messages, dial), _pieces(on_text)
-        writer = StepWriter(self._ladder, router, sampler, history, show, lambda: dial)
-        form = _Form(self._style.parse, min(max_tokens, room), tuple(stop))
-        written = writer.write(_answers(messages), tokens, form, opening=prompt.opening)
-        self._remember(messages, written, len(tokens), writer.sampler.confidence())
-        return self._response(written, len(tokens))
+        self._slots.make_way(tokens, self)
+        writer = StepWriter(self._ladder, router, asked.sampler, history, emit, lambda: asked.dial)
+        writer.sampler.likely = asked.likely or 0
+        form = _Form(self._style.parse, min(asked.max_tokens, room), tuple(asked.stop))
+        written = writer.write(step, tokens, form, asked.constraint, opening=read.opening)
+        response = Response.of(self._ladder.names, written, len(tokens), writer.sampler)
+        if asked.likely is not None:
+            told = chances(self._ladder.vocab, written.generation, writer.sampler)
+            response = replace(response, chances=told)
+        return written, response
 
-    def _history(self, messages: Sequence[Message], dial: float) -> History:
+    def _history(self, messages: Sequence[ChatMessage], dial: float) -> History:
         """The earlier answers as a router's history; of those unknown, only their words."""
         history = History(USUAL_STEPS, dial)
         roles = [message["role"] for message in messages]
+        texts = [text_of(message) for message in messages]
         first = roles.index("assistant") if "assistant" in roles else len(messages)
-        history.begin("\n".join(message["content"] for message in messages[:first]))
+        history.begin("\n".join(texts[:first]))
         for index in range(first, len(messages)):
             if roles[index] != "assistant":
                 continue
-            text = messages[index]["content"]
+            text = texts[index]
             past = self._past.get(index) or _unknown(text, self._style.parse(text))
-            reply = messages[index + 1]["content"] if index + 1 < len(messages) else ""
+            reply = texts[index + 1] if index + 1 < len(messages) else ""
             refused = any(task.refused(reply) for task in tasks())
             history.add(replace(past, reply=reply, refused=refused))
         return history
 
     def _remember(
-        self,
-        messages: Sequence[Message],
-        written: Written,
-        prompt_tokens: int,
-        confidence: tuple[float, float],
+        self, messages: Sequence[ChatMessage], response: Response, written: Written
     ) -> None:
-        text, (min_p, nll) = written.generation.text.strip(), confidence
-        self._messages = [*messages, {"role": "assistant", "content": text}]
+        text = written.generation.text.strip()
+        self.messages = [*messages, response.message()]
         self._past[len(messages)] = replace(
             _unknown(text, self._style.parse(text)),
-            tier=written.decision.tier,
-            prompt_tokens=prompt_tokens,
+            tier=response.tier_index,
+            prompt_tokens=response.prompt_tokens,
             entropy=written.features["entropy"],
-            min_p=min_p,
-            nll=nll,
-        )
-
-    def _response(self, written: Written, prompt_tokens: int) -> Response:
-        tier = written.decision.tier
-        return Response(
-            text=written.generation.text.strip(),
-            tier=self._ladder.names[tier],
-            tier_index=tier,
-            reason=written.decision.reason,
-            latency=written.latency(),
-            prompt_tokens=prompt_tokens,
-            stop_reason=written.generation.stop_reason,
+            min_p=response.confidence[0],
+            nll=response.confidence[1],
         )
 
 
-def _shared(messages: Sequence[Message]) -> list[Message]:
+class ContextFullError(UserError):
+    """The messages leave no room for an answer."""
+
+
+def _shared(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
     """What other conversations begin with as well: the system's messages, before any other word.
 
     With an empty user's message, for the templates that take no conversation without one.
     """
     roles = [message["role"] for message in messages]
     count = next((i for i, role in enumerate(roles) if role != "system"), 0)
-    return [*messages[:count], {"role": "user", "content": ""}] if count else []
+    return [*map(dict, messages[:count]), {"role": "user", "content": ""}] if count else []
 
 
-def _pieces(on_text: Callable[[str], None] | None) -> Callable[[Event], None]:
-    """A listener that hands the text on, from its first letter on."""
-    begun = False
+def _pieces(on_text: Callable[[str], None] | None, *, trimmed: bool) -> Callable[[Event], None]:
+    """A listener that hands the text on, where it is trimmed from its first letter on."""
+    begun = not trimmed
 
     def emit(event: Event) -> None:
         nonlocal begun
@@ -184,7 +258,7 @@ def _pieces(on_text: Callable[[str], None] | None) -> Callable[[Event], None]:
     return emit
 
 
-def _check(messages: Sequence[Message]) -> None:
+def _check(messages: Sequence[ChatMessage]) -> None:
     if not messages:
         raise UserError("a conversation needs at least one message")
     for message in messages:
@@ -201,11 +275,12 @@ def _unknown(text: str, parsed: Parsed) -> Past:
     return Past(text, parsed.action, "", False, 0, 0, entropy=0.0, min_p=1.0, nll=0.0)
 
 
-def _answers(messages: Sequence[Message]) -> int:
+def _answers(messages: Sequence[ChatMessage]) -> int:
     return sum(message["role"] == "assistant" for message in messages)
 
 
-def _common_prefix(a: Sequence[Message], b: Sequence[Message]) -> int:
+def common_messages(a: Sequence[ChatMessage], b: Sequence[ChatMessage]) -> int:
+    """With how many messages both begin."""
     for index, (one, other) in enumerate(zip(a, b, strict=False)):
         if one != other:
             return index

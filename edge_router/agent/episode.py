@@ -34,7 +34,7 @@ from edge_router.agent.history import History, Past
 from edge_router.agent.prompt import Prompt, make_room
 from edge_router.agent.step_writer import StepWriter
 from edge_router.agent.template import ChatTemplate
-from edge_router.engine.constrain import Constraint
+from edge_router.engine.constrain import Choices
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation
@@ -131,7 +131,7 @@ class _Episode:
         self._make_room(step, prompt)
         constraint = None
         if self.options.constrain:
-            constraint = Constraint(self.game.admissible(), marker=MARKER, lead=prompt.lead)
+            constraint = Choices(self.game.admissible(), marker=MARKER, lead=prompt.lead)
         written = self.writer.write(
             step, prompt.tokens, self.style, constraint, opening=prompt.opening
         )

@@ -95,6 +95,8 @@ class WatchedSampler(Sampler):
         super().__init__(
             sampler.temperature, top_p=sampler.top_p, min_p=sampler.min_p, seed=sampler.seed
         )
+        self.likely = 0  # how many of the likeliest tokens are remembered at each choice
+        self.likeliest: list[list[tuple[int, float]]] = []  # with their ln p
         self.tokens: list[int] = []
         self.stats: list[TokenStats] = []
         self._first: Measure | None = None
@@ -103,6 +105,7 @@ class WatchedSampler(Sampler):
         """A step begins; `first` is what the logits of its first token have been measured to."""
         super().at_step(step, stream)
         self.tokens, self.stats, self._first = [], [], first
+        self.likeliest = []
 
     def sample(
         self,
@@ -116,6 +119,8 @@ class WatchedSampler(Sampler):
         measured = self._first or measure(logits)
         self._first = None
         self.stats.append(measured.token(float(logits[token])))
+        if self.likely:
+            self.likeliest.append(measured.likeliest(logits, self.likely))
         return token
 
     def confidence(self) -> tuple[float, float]:

@@ -19,7 +19,7 @@ has, for the ladder, which keeps their KV.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.tier import common_prefix
@@ -57,9 +57,9 @@ class Prompt:
         self,
         template: ChatTemplate,
         tokenizer: Tokenizer,
-        opening: Sequence[Message],
+        opening: Sequence[dict[str, Any]],
         *,
-        shared: Sequence[Message] = (),
+        shared: Sequence[dict[str, Any]] = (),
     ) -> None:
         """`opening` are the first messages, `shared` the same without what is this text's own."""
         self._template = template

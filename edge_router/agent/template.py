@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -46,6 +47,7 @@ class ChatTemplate:
         """Raises `UserError` when `source` is not a valid template."""
         self._template = _template(source or CHATML)
         self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._tools: list[Any] | None = None
 
     @classmethod
     def of(cls, vocab: LlamaModel) -> ChatTemplate:
@@ -53,7 +55,13 @@ class ChatTemplate:
         bos, eos = vocab.token_text(vocab.bos_id), vocab.token_text(vocab.eos_id)
         return cls(vocab.chat_template, bos=bos, eos=eos)
 
-    def render(self, messages: Sequence[dict[str, str]], *, lead: bool = True) -> str:
+    def telling(self, tools: Sequence[Mapping[str, Any]]) -> ChatTemplate:
+        """The template that tells the model of these functions besides."""
+        told = copy(self)
+        told._tools = list(tools) or None  # templates tell "none" and "undefined" apart
+        return told
+
+    def render(self, messages: Sequence[dict[str, Any]], *, lead: bool = True) -> str:
         """The conversation, with the lead-in to the model's next answer unless `lead` is False.
 
         Reasoning is switched off: Qwen3's template knows how, and where a
@@ -63,7 +71,7 @@ class ChatTemplate:
         text = self._template.render(
             {
                 "messages": list(messages),
-                "tools": None,  # templates tell "none" and "undefined" apart
+                "tools": self._tools,
                 "documents": None,
                 "add_generation_prompt": lead,
                 "enable_thinking": False,  # Qwen3: answer without a reasoning block

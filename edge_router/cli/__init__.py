@@ -5,6 +5,7 @@ options     groups of options that commands share
 types       types of options: paths, names, numbers
 endings     one sentence and an exit code when something is in the way
 play        play
+serve       serve
 replay      replay
 demo        demo
 games       games list, games generate

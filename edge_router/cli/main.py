@@ -16,7 +16,7 @@ from edge_router.errors import UserError
 
 COMMANDS = (
     *("bench", "calibrate", "completion", "config", "convert", "demo", "doctor", "games"),
-    *("models", "play", "replay", "report", "train"),
+    *("models", "play", "replay", "report", "serve", "train"),
 )
 
 

@@ -9,12 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from edge_router.cli.config import yields_to
-from edge_router.cli.types import COUNT, FILE, MODEL, PACE, TEXT
+from edge_router.cli.types import (
+    CONTEXT,
+    COUNT,
+    FILE,
+    KV,
+    LAYERS,
+    MODEL,
+    PACE,
+    ROUTER,
+    SHARE,
+    TEXT,
+    THREADS,
+)
+from edge_router.errors import UserError
+from edge_router.router.registry import one_of_the_routers
+
+if TYPE_CHECKING:
+    from edge_router.router.base import Router
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -174,3 +191,88 @@ pace_option = click.option(
 )
 
 display_options = group("display", lambda: Display, json_option, plain_option, pace_option)
+
+
+DEFAULT_DIAL: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Who chooses the tiers, how much is escalated, and how KV is handed over."""
+
+    router: str
+    dial: float | None
+    budget: float | None
+    kv: str
+
+    def setting(self, router: Router) -> float:
+        """The dial as asked for, or the one that keeps within the budget. Raises `UserError`."""
+        if self.budget is None:
+            return DEFAULT_DIAL if self.dial is None else self.dial
+        if self.dial is not None:
+            raise UserError("--dial and --budget exclude each other; give one of them")
+        return router.dial_for(self.budget)
+
+
+routing_options = group(
+    "routing",
+    lambda: Routing,
+    click.option(
+        "--router",
+        type=ROUTER,
+        default="auto",
+        show_default=True,
+        help=f"{one_of_the_routers()}; auto is what the model's ladder.toml suggests.",
+    ),
+    click.option(
+        "--dial",
+        type=SHARE,
+        callback=yields_to("budget"),
+        show_default="0.5",
+        help="Cost (0) or quality (1); 0.5 leaves thresholds as given.",
+    ),
+    click.option(
+        "--budget",
+        type=SHARE,
+        callback=yields_to("dial"),
+        metavar="SHARE",
+        help="Escalate about this share of the steps (0.15), instead of --dial.",
+    ),
+    click.option(
+        "--kv",
+        type=KV,
+        default="handoff",
+        show_default=True,
+        help="How a higher tier gets its KV cache: handoff, handoff:N or exact.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ModelRuntime:
+    """What the models run on; None follows the machine and the model."""
+
+    threads: int | None
+    gpu_layers: int
+    ctx: int | None
+    no_opening_store: bool
+
+
+machine_options = group(
+    "machine",
+    lambda: ModelRuntime,
+    click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
+    click.option(
+        "--gpu-layers",
+        type=LAYERS,
+        default=0,
+        show_default=True,
+        help="Layers on Metal or CUDA, -1 for all; only in a build that has it.",
+    ),
+    click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
+    click.option(
+        "--no-opening-store",
+        is_flag=True,
+        help="Neither keep on disk how a model reads what every prompt begins with, nor use it.",
+    ),
+)

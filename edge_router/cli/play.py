@@ -10,36 +10,36 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_router.cli.config import yields_to
-from edge_router.cli.options import Display, LadderChoice, display_options, group, ladder_options
+from edge_router.cli.options import (
+    Display,
+    LadderChoice,
+    ModelRuntime,
+    Routing,
+    display_options,
+    group,
+    ladder_options,
+    machine_options,
+    routing_options,
+)
 from edge_router.cli.types import (
-    CONTEXT,
     FILE,
     GAME,
-    KV,
-    LAYERS,
     REAL,
-    ROUTER,
     SEED,
-    SHARE,
     SPLIT,
     STEPS,
     TASK,
-    THREADS,
 )
-from edge_router.errors import UserError
-from edge_router.router.registry import one_of_the_routers
 from edge_router.tasks.games import pick
 from edge_router.tasks.registry import find_task
 
 if TYPE_CHECKING:
-    from edge_router.router.base import Router
-
-DEFAULT_DIAL: Final = 0.5
+    pass
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,6 @@ class GameChoice:
 
 
 @dataclass(frozen=True)
-class Routing:
-    """Who chooses the tiers, how much is escalated, and how KV is handed over."""
-
-    router: str
-    dial: float | None
-    budget: float | None
-    kv: str
-
-
-@dataclass(frozen=True)
 class Sampling:
     """How long an episode lasts and how its text is sampled."""
 
@@ -72,16 +62,6 @@ class Sampling:
     top_p: float
     min_p: float
     constrain: bool
-
-
-@dataclass(frozen=True)
-class ModelRuntime:
-    """What the models run on; None follows the machine and the model."""
-
-    threads: int | None
-    gpu_layers: int
-    ctx: int | None
-    no_opening_store: bool
 
 
 game_options = group(
@@ -109,38 +89,6 @@ game_options = group(
         help="INDEX, ID (or its start), or random.  [a game that shows routing, else 0]",
     ),
 )
-routing_options = group(
-    "routing",
-    lambda: Routing,
-    click.option(
-        "--router",
-        type=ROUTER,
-        default="auto",
-        show_default=True,
-        help=f"{one_of_the_routers()}; auto is what the model's ladder.toml suggests.",
-    ),
-    click.option(
-        "--dial",
-        type=SHARE,
-        callback=yields_to("budget"),
-        show_default="0.5",
-        help="Cost (0) or quality (1); 0.5 leaves thresholds as given.",
-    ),
-    click.option(
-        "--budget",
-        type=SHARE,
-        callback=yields_to("dial"),
-        metavar="SHARE",
-        help="Escalate about this share of the steps (0.15), instead of --dial.",
-    ),
-    click.option(
-        "--kv",
-        type=KV,
-        default="handoff",
-        show_default=True,
-        help="How a higher tier gets its KV cache: handoff, handoff:N or exact.",
-    ),
-)
 sampling_options = group(
     "sampling",
     lambda: Sampling,
@@ -150,24 +98,6 @@ sampling_options = group(
     click.option("--top-p", type=REAL, default=1.0, show_default=True),
     click.option("--min-p", type=REAL, default=0.0, show_default=True),
     click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands."),
-)
-machine_options = group(
-    "machine",
-    lambda: ModelRuntime,
-    click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
-    click.option(
-        "--gpu-layers",
-        type=LAYERS,
-        default=0,
-        show_default=True,
-        help="Layers on Metal or CUDA, -1 for all; only in a build that has it.",
-    ),
-    click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
-    click.option(
-        "--no-opening-store",
-        is_flag=True,
-        help="Neither keep on disk how a model reads what every prompt begins with, nor use it.",
-    ),
 )
 
 
@@ -234,7 +164,7 @@ def run(
     )  # refuses what is out of range
     found = resolve(ladder.model, ladder.tiers)
     router, specs = router_for(found, routing.router), found.tiers
-    setting = _dial(router, routing.dial, routing.budget)
+    setting = routing.setting(router)
     context = machine.ctx if machine.ctx is not None else default_context(specs)
     router.reset(tuple(spec.name for spec in specs), sampling.seed)
     in_app = opens_app(as_json=display.as_json, plain=display.plain)
@@ -279,12 +209,3 @@ def _say_on_stderr(phase: str) -> None:
     """What is waited for, on a line that is taken away again; nobody waits before a file."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{phase and phase + ' ...'}", err=True, nl=False)
-
-
-def _dial(router: Router, dial: float | None, budget: float | None) -> float:
-    """The dial as asked for, or the one that keeps within the budget."""
-    if budget is None:
-        return DEFAULT_DIAL if dial is None else dial
-    if dial is not None:
-        raise UserError("--dial and --budget exclude each other; give one of them")
-    return router.dial_for(budget)

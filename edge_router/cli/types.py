@@ -183,6 +183,8 @@ CONTEXT = Whole(64, 1 << 24)  # tokens
 LAYERS = Whole(-1, 9_999)  # on a GPU, -1 for all
 SHARE = Number(0.0, 1.0)
 PACE = Number(0.0)  # seconds
+PORT = Whole(0, 65_535)
+SECONDS = Number(0.0, min_open=True)
 SPEED = Number(0.0, min_open=True)
 REAL = Real()  # whoever takes it knows its range
 

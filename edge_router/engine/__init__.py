@@ -9,6 +9,8 @@ generate        the decode loop: sample, show, stop
 verify          a draft read in batches by the tier that verifies it
 sampling        the next token from logits, or a draft's where that may stay
 constrain       the last part of a text is one of some strings
+grammar         a text follows a grammar
+slots           conversations that take turns on one ladder
 text_stream     bytes of tokens as text that grows
 clock           milliseconds of the stages, without the listeners'
 threads         how many threads a decode runs on

@@ -1,6 +1,6 @@
 """Make the last part of a text one of some given strings, by a prefix trie over their tokens.
 
-A step is a free thought, then a marker ("\\n>"), then an action. `Constraint`
+A step is a free thought, then a marker ("\\n>"), then an action. `Choices`
 lets the thought be and, once the marker is written, leaves only the tokens that
 keep the action a prefix of an admissible command: a few dozen token ids a step,
 picked out of the logits, where a grammar would walk the whole vocabulary. The
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,50 @@ class ConstraintVocabulary(Protocol):
 
     def tokenize_after(self, text: str) -> list[int]:
         """Token ids whose bytes are exactly `text`, for text that continues a text."""
+        ...
+
+
+class Guide(Protocol):
+    """A constraint at work on one text: what may come next, given what was written."""
+
+    done: bool  # nothing more may come
+
+    @property
+    def reserve(self) -> int:
+        """Tokens to keep free at the end, for what has to come there."""
+        ...
+
+    @property
+    def free(self) -> bool:
+        """Whether the text may end where the model, a stop string or the limit ends it."""
+        ...
+
+    def take_forced(self) -> list[int]:
+        """Tokens that follow without a choice; they count as accepted."""
+        ...
+
+    def allowed(self) -> NDArray[np.intp] | None:
+        """Token ids that may come next, shape (n,), with those that end the text; None for all."""
+        ...
+
+    def accept(self, token: int) -> list[int]:
+        """Take a sampled token (no end of generation); returns the tokens to write for it."""
+        ...
+
+    def rewind(self, data: bytes) -> None:
+        """The text was cut back to `data` (at a stop string); only while `free`."""
+        ...
+
+    def end_thought(self) -> None:
+        """The free part ends here; only while `free`."""
+        ...
+
+
+class Constraint(Protocol):
+    """What a text has to be."""
+
+    def start(self, vocabulary: Any) -> Guide:
+        """The constraint at the start of a text of a model with this vocabulary."""
         ...
 
 
@@ -78,7 +122,7 @@ class TokenTrie:
 
 
 @dataclass(frozen=True)
-class Constraint:
+class Choices(Constraint):
     """After `marker` the text must be `space` and one of `choices`, and then end.
 
     `lead` is the text right before the generation, for a marker that may begin
@@ -102,13 +146,13 @@ class Constraint:
 
     def start(self, vocabulary: ConstraintVocabulary) -> Guide:
         """The constraint at the start of a text."""
-        return Guide(self, vocabulary)
+        return ChoicesGuide(self, vocabulary)
 
 
-class Guide:
-    """A constraint at work on one text: what may come next, given what was written."""
+class ChoicesGuide(Guide):
+    """`Choices` at work: free up to the marker, then along a trie."""
 
-    def __init__(self, constraint: Constraint, vocabulary: ConstraintVocabulary) -> None:
+    def __init__(self, constraint: Choices, vocabulary: ConstraintVocabulary) -> None:
         self._vocabulary = vocabulary
         self._marker = constraint.marker.encode("utf-8")
         self._endings = [constraint.space + c for c in dict.fromkeys(constraint.choices)]
@@ -119,10 +163,14 @@ class Guide:
         self._forced: list[int] = []
         self._stops = self._end_tokens()
         self.done = False
-        # Tokens to keep free for a marker and the longest choice.
-        self.reserve = self._whole.longest + len(vocabulary.tokenize_after(constraint.marker))
+        # For a marker and the longest choice.
+        self._reserve = self._whole.longest + len(vocabulary.tokenize_after(constraint.marker))
         if self._tail == self._marker:
             self._enter(self._whole)
+
+    @property
+    def reserve(self) -> int:
+        return self._reserve
 
     @property
     def free(self) -> bool:

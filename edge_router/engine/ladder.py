@@ -38,6 +38,7 @@ from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest, KvMode, Tier, TierSpec, common_prefix
 from edge_router.engine.tier_spec import DEFAULT_CONTEXT
 from edge_router.engine.verify import Drafts, Verification
+from edge_router.errors import UserError
 
 __all__ = [
     "ContextOverflowError",
@@ -110,6 +111,18 @@ class Ladder:
             use_mmap=use_mmap,
         )
         return cls(tiers, mode, n_ctx, reread=reread, openings=openings)
+
+    def alone(self, name: str) -> Ladder:
+        """A ladder of one of the tiers: its weights, with a KV cache of its own.
+
+        It must not outlive this one. Raises `UserError` when there is no such tier.
+        """
+        if name not in self.names:
+            raise UserError(f"there is no tier {name!r}; there are {', '.join(self.names)}")
+        tier = self.tiers[self.names.index(name)]
+        return Ladder(
+            (tier.again(),), self.kv, self.n_ctx, reread=self.reread, openings=self.openings
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

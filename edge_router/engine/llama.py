@@ -1,6 +1,7 @@
 """llama.cpp in process: typed, quiet, clear when it fails.
 
-Five files touch ctypes: this one, `llama_model`, `llama_quantise`, `library` and `stop_flag`.
+Six files touch ctypes: this one, `llama_model`, `llama_quantise`, `grammar`, `library` and
+`stop_flag`.
 
 llama-cpp-python's high-level `Llama` is not used: it copies logits, keeps one
 cache of its own and cannot move a span of KV from one model to another, which
@@ -85,6 +86,7 @@ class LlamaContext:
         self.n_past = 0
         self._dirty = False
         follow = ThreadControl(float(api.llama_model_n_params(model.handle)), thread_limit)
+        self._asked = (n_threads, thread_limit)
         self._threads = follow if n_threads is None and model.on_cpu else None
         self.n_threads = n_threads or follow.limit
         params = api.llama_context_default_params()
@@ -124,6 +126,11 @@ class LlamaContext:
     def conditions(self) -> tuple[object, ...]:
         """What decides the bits of its KV besides weights, tokens and llama.cpp; threads do not."""
         return (self.cells, self.n_batch, "f16", self.model.gpu_layers, self.model.repacked)
+
+    def again(self) -> LlamaContext:
+        """An empty cache on the same model, as large as this one."""
+        n_threads, limit = self._asked
+        return LlamaContext(self.model, n_ctx=self.n_ctx, n_threads=n_threads, thread_limit=limit)
 
     def decode(self, tokens: Sequence[int], pos0: int) -> None:
         """Run `tokens` through the model at positions `pos0`...; what lay there is dropped.

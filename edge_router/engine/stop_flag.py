@@ -14,12 +14,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
 ABORTED: Final = 2  # what llama_decode returns then
 _lost = False  # a KeyboardInterrupt was raised where nobody could hear it
 _text: Final = ctypes.create_string_buffer(b"0")
+_here = threading.local()  # `ask`: what the decodes of a thread ask before they begin
 
 
 def set_stop(stop: bool) -> None:
@@ -27,10 +30,28 @@ def set_stop(stop: bool) -> None:
     _text[0] = b"1" if stop else b"0"
 
 
+@contextmanager
+def asking(ask: Callable[[], None]) -> Iterator[None]:
+    """Call `ask` before each batch that this thread decodes; what it raises ends the decode.
+
+    So a text of which nobody wants the rest ends within a token, or within a batch of its prompt.
+    """
+    _here.ask = ask
+    try:
+        yield
+    finally:
+        del _here.ask
+
+
 def begin() -> None:
-    """Before a decode: clear the flag. Raises a KeyboardInterrupt that was lost, see `keep`."""
+    """Before a decode: clear the flag and `ask`.
+
+    Raises a KeyboardInterrupt that was lost, see `keep`.
+    """
     global _lost
     set_stop(False)
+    if (ask := getattr(_here, "ask", None)) is not None:
+        ask()
     if _lost:
         _lost = False
         raise KeyboardInterrupt

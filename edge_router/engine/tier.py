@@ -74,6 +74,10 @@ class Tier:
         """Memory that the context's KV cache takes, empty or full."""
         return kv_bytes(self.model.header, self.context.cells)
 
+    def again(self) -> Tier:
+        """The same weights with an empty KV cache of its own."""
+        return Tier(self.name, self.path, self.model, self.context.again(), self.size_bytes)
+
     def truncate(self, n: int) -> None:
         """Keep the first `n` tokens at most."""
         del self.held[n:]

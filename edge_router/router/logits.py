@@ -75,6 +75,14 @@ class Measure(NamedTuple):
         p = math.exp(logit - self.top[0]) / self.weight
         return TokenStats(p, self.entropy, (1.0 - second) / self.weight)
 
+    def likeliest(self, logits: NDArray[np.float32], count: int) -> list[tuple[int, float]]:
+        """The `count` likeliest tokens of these logits with ln p, the likeliest first."""
+        count = min(count, logits.size)
+        ids = np.argpartition(logits, logits.size - count)[logits.size - count :]
+        ids = ids[np.argsort(-logits[ids], kind="stable")]
+        shift = self.top[0] + math.log(self.weight)
+        return [(int(token), float(logits[token]) - shift) for token in ids]
+
 
 class LogitMeter:
     """Measures logits of one vocabulary size, in memory of its own (not for several threads)."""

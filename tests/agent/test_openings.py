@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.agent.chat import Conversation, Response
+from edge_router.agent.chat import Asked, Conversation, Response
 from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import EpisodeFinished, Event, Latency, Listener, Noted, StepFinished
 from edge_router.agent.listeners.json_printer import JsonPrinter
@@ -137,7 +137,7 @@ def test_a_store_that_fails_is_told_once_and_the_game_goes_on(
 
 
 def answer(conversation: Conversation, *messages: Message) -> Response:
-    return conversation.answer(messages, make_router("low"), Sampler(), max_tokens=8)
+    return conversation.answer(messages, make_router("low"), Asked(Sampler(), max_tokens=8))
 
 
 def test_a_conversation_begins_with_the_systems_message(

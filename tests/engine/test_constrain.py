@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_router.engine.constrain import Constraint, TokenTrie
+from edge_router.engine.constrain import Choices, TokenTrie
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.engine.sampling import Draw, Sampler
 from tests.engine_fixtures import Scripted, tiny_paths
@@ -82,7 +82,7 @@ def test_whatever_is_sampled_the_text_ends_in_a_choice(
     words: list[str], choices: list[str], marker: str, lead: str, data: st.DataObject
 ) -> None:
     vocabulary = Words(words)
-    guide = Constraint(tuple(choices), marker=marker, lead=lead).start(vocabulary)
+    guide = Choices(tuple(choices), marker=marker, lead=lead).start(vocabulary)
     written, free_limit = b"", data.draw(st.integers(0, 12))
     written_tokens = 0
     while True:
@@ -125,7 +125,7 @@ def test_a_real_model_ends_in_a_choice_too(
         tier,
         Sampler(1.5, seed=seed),
         max_tokens=max_tokens,
-        constrain=Constraint(tuple(choices)),
+        constrain=Choices(tuple(choices)),
     )
     assert ending(step.text) in {f" {c}" for c in choices}
     assert step.stop_reason == "constraint"
@@ -134,7 +134,7 @@ def test_a_real_model_ends_in_a_choice_too(
 
 def test_an_ending_outside_the_choices_is_never_asked_for(ladder: Ladder) -> None:
     vocab = ladder.vocab
-    guide = Constraint(COMMANDS, lead="\n>").start(vocab)
+    guide = Choices(COMMANDS, lead="\n>").start(vocab)
     assert not guide.free
     for token in vocab.tokenize_after(" go to desk 1"):
         guide.take_forced()
@@ -152,7 +152,7 @@ def test_what_the_model_prefers_among_the_choices_is_chosen(ladder: Ladder) -> N
     for command in COMMANDS:
         wanted = ladder.vocab.tokenize(f"\n> {command}")
         script = _Preferring(wanted, ladder.vocab.eos_id)
-        step = ladder.generate(0, script, max_tokens=40, constrain=Constraint(COMMANDS))
+        step = ladder.generate(0, script, max_tokens=40, constrain=Choices(COMMANDS))
         assert step.text == f"\n> {command}"
 
 
@@ -177,7 +177,7 @@ def test_a_stop_string_ends_the_thought_only(ladder: Ladder) -> None:
     vocab = ladder.vocab
     ladder.prefill(vocab.tokenize("You see a desk 1."))
     script = _Preferring(vocab.tokenize("hmm\nObservation: a"), vocab.eos_id)
-    constraint = Constraint(("look",), marker="\nAction:")
+    constraint = Choices(("look",), marker="\nAction:")
     step = ladder.generate(0, script, max_tokens=60, stop=["\nObservation"], constrain=constraint)
     assert step.text == "hmm\nAction: look"
     assert vocab.detokenize(step.tokens) == step.text
@@ -189,7 +189,7 @@ def test_a_half_written_marker_is_completed_not_repeated(ladder: Ladder) -> None
     vocab = ladder.vocab
     ladder.prefill(vocab.tokenize("You see a desk 1."))
     script = _Preferring([*vocab.tokenize("plan: desk\n"), vocab.eos_id], vocab.eos_id)
-    step = ladder.generate(0, script, max_tokens=40, constrain=Constraint(("look",)))
+    step = ladder.generate(0, script, max_tokens=40, constrain=Choices(("look",)))
     assert step.text == "plan: desk\n> look"
 
 
@@ -197,7 +197,7 @@ def test_tokens_without_a_choice_cost_no_decode_of_their_own(ladder: Ladder) -> 
     vocab = ladder.vocab
     ladder.prefill(vocab.tokenize("You see a desk 1."))
     script = Scripted([vocab.eos_id])
-    step = ladder.generate(0, script, max_tokens=40, constrain=Constraint(("go to desk 1",)))
+    step = ladder.generate(0, script, max_tokens=40, constrain=Choices(("go to desk 1",)))
     assert step.text == "\n> go to desk 1"
     assert (len(script.seen), step.decode_tokens) == (1, 0)
 
@@ -221,4 +221,4 @@ def test_a_constraint_that_cannot_be_kept_is_an_error(
     choices: tuple[str, ...], marker: str
 ) -> None:
     with pytest.raises(ValueError, match=r"cannot be a choice|needs an ASCII marker"):
-        Constraint(choices, marker=marker)
+        Choices(choices, marker=marker)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_router.engine.constrain import Constraint
+from edge_router.engine.constrain import Choices
 from edge_router.engine.generate import Limits
 from edge_router.engine.ladder import ContextOverflowError, Generation, Ladder, TierSpec
 from edge_router.engine.sampling import Distribution, Draw, Sampler
@@ -49,8 +49,8 @@ PIECES = ["look", " at", "\n", ">", "\n> ", " go to", " fridge 1", "é!", "STOP"
 LIMITS: list[Limits] = [
     {"max_tokens": 9},
     {"max_tokens": 60, "stop": ["\nObservation", "STOP", "é!"]},
-    {"max_tokens": 60, "stop": ["\n\n", "STOP"], "constrain": Constraint(COMMANDS)},
-    {"max_tokens": 24, "constrain": Constraint(COMMANDS, lead="\n")},
+    {"max_tokens": 60, "stop": ["\n\n", "STOP"], "constrain": Choices(COMMANDS)},
+    {"max_tokens": 24, "constrain": Choices(COMMANDS, lead="\n")},
 ]
 
 

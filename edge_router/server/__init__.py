@@ -1,0 +1,14 @@
+"""The server: OpenAI's interface to a ladder, over HTTP (needs the extra `serve`).
+
+run        load, listen, drain: what `edge-router serve` does
+app        the routes
+forms      what a request may hold, checked
+names      which tier, dial or router a model's name asks for
+answering  from a request to what the ladder is asked, and to its answer
+worker     the one thread that owns the ladder, and the queue before it
+replies    answers in OpenAI's form, whole or in pieces
+errors     what goes wrong, in OpenAI's form
+guard      who may ask: key, host, form and size of a body
+metrics    counters for Prometheus
+log        a line a request on the terminal
+"""

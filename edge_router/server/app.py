@@ -1,0 +1,210 @@
+"""The routes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import Response as HttpResponse
+from starlette.routing import Route
+
+from edge_router.server.answering import AnswerPlan, Served, plan_chat, plan_completion
+from edge_router.server.errors import ApiError, GoneError, api_error, invalid
+from edge_router.server.forms import Asking, ChatForm, CompletionForm
+from edge_router.server.guard import Guard, read_body
+from edge_router.server.log import RequestLog
+from edge_router.server.metrics import Metrics
+from edge_router.server.names import names
+from edge_router.server.replies import DONE, ReplyForm, event, headers
+from edge_router.server.worker import AnswerWriting, Worker
+
+FormT = TypeVar("FormT", bound=BaseModel)
+Handler = Callable[[Request], Awaitable[HttpResponse]]
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """What a request may take."""
+
+    waiting: int = 32  # requests in the queue
+    seconds: float = 600.0  # from a request to the end of its answer
+
+
+class Api:
+    """The handlers, and what they share."""
+
+    def __init__(
+        self, served: Served, guard: Guard, log: RequestLog, limits: RequestLimits
+    ) -> None:
+        self._served, self._guard, self._log, self._limits = served, guard, log, limits
+        self._started = int(time.time())
+        self.worker = Worker(limits.waiting)
+        self.metrics = Metrics(self.worker)
+
+    def app(self) -> Starlette:
+        """The application, for any ASGI server."""
+        routes = [
+            Route("/v1/chat/completions", self._guarded(self._chat), methods=["POST"]),
+            Route("/v1/completions", self._guarded(self._completions), methods=["POST"]),
+            Route("/v1/models", self._guarded(self._models)),
+            Route("/v1/models/{name:path}", self._guarded(self._model)),
+            Route("/metrics", self._guarded(self._metrics)),
+            Route("/health", self._health),
+        ]
+        return Starlette(
+            routes=routes,
+            lifespan=self._lifespan,
+            exception_handlers={HTTPException: _no_route},
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(self.worker.close)
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """A handler whose errors are answered in OpenAI's form, and counted."""
+
+        async def guarded(request: Request) -> HttpResponse:
+            started, path = time.monotonic(), request.url.path
+            try:
+                self._guard.check(request)
+                response = await handler(request)
+            except Exception as error:
+                told = self._failed(path, error)
+                response = told.response()
+            if not isinstance(response, StreamingResponse):  # counted at its end
+                self._ended(request, response.status_code, started)
+            return response
+
+        return guarded
+
+    def _failed(self, path: str, error: Exception) -> ApiError:
+        told = api_error(error)
+        said = f"{type(error).__name__}: {error}" if told.status == 500 else told.message
+        self._log.failed(path, told.status, said)
+        return told
+
+    def _ended(self, request: Request, status: int, started: float) -> None:
+        route = request.scope["route"].path
+        self.metrics.ended(route, status, time.monotonic() - started)
+
+    async def _health(self, _request: Request) -> HttpResponse:
+        return JSONResponse({"status": "ok", "waiting": self.worker.waiting})
+
+    async def _metrics(self, _request: Request) -> HttpResponse:
+        return HttpResponse(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def _models(self, _request: Request) -> HttpResponse:
+        listed = names(self._served.name, self._served.model.tiers)
+        return JSONResponse({"object": "list", "data": [self._shown(name) for name in listed]})
+
+    async def _model(self, request: Request) -> HttpResponse:
+        name = request.path_params["name"]
+        if name not in names(self._served.name, self._served.model.tiers):
+            raise ApiError(404, f"the model {name[:80]!r} is not here", code="model_not_found")
+        return JSONResponse(self._shown(name))
+
+    def _shown(self, name: str) -> dict[str, object]:
+        fixed = {"object": "model", "created": self._started, "owned_by": "edge-router"}
+        return {"id": name, **fixed}
+
+    async def _chat(self, request: Request) -> HttpResponse:
+        form = await _form(request, ChatForm)
+        # A schema becomes a grammar here: a few ms, and of a large one more.
+        plan = await asyncio.to_thread(plan_chat, form, self._served)
+        return await self._answer(request, form, plan)
+
+    async def _completions(self, request: Request) -> HttpResponse:
+        form = await _form(request, CompletionForm)
+        return await self._answer(request, form, plan_completion(form, self._served))
+
+    async def _answer(self, request: Request, form: Asking, plan: AnswerPlan) -> HttpResponse:
+        writing, reply = (
+            AnswerWriting(plan.write, self._limits.seconds),
+            ReplyForm(plan, form.model),
+        )
+        self.worker.submit(writing)
+        watch = asyncio.create_task(_until_gone(request, writing))
+        if form.stream:
+            texts = self._stream(request, form, writing, reply, watch)
+            return StreamingResponse(texts, media_type="text/event-stream")
+        started = time.monotonic()
+        try:
+            response = await writing.whole()
+        finally:
+            writing.give_up()
+            watch.cancel()
+        self._answered(form, plan, writing, started)
+        share = self.metrics.escalation_rate
+        return JSONResponse(reply.whole(response, share), headers=headers(response, share))
+
+    async def _stream(
+        self,
+        request: Request,
+        form: Asking,
+        writing: AnswerWriting,
+        reply: ReplyForm,
+        watch: asyncio.Task[None],
+    ) -> AsyncIterator[bytes]:
+        started, status = time.monotonic(), 200
+        try:
+            async for chunk in reply.pieces(writing.pieces()):
+                yield event(chunk)
+            assert writing.response is not None
+            self._answered(form, reply.plan, writing, started)
+            usage = form.stream_options is not None and form.stream_options.include_usage
+            share = self.metrics.escalation_rate
+            for chunk in reply.endings(writing.response, share, usage=usage):
+                yield event(chunk)
+            yield DONE
+        except Exception as error:
+            told = self._failed(request.url.path, error)
+            status = told.status
+            if not isinstance(error, GoneError):
+                yield event(told.body())
+        finally:
+            writing.give_up()
+            watch.cancel()
+            self._ended(request, status, started)
+
+    def _answered(
+        self, form: Asking, plan: AnswerPlan, writing: AnswerWriting, started: float
+    ) -> None:
+        response = writing.response
+        assert response is not None
+        self.metrics.answered(response, plan.tier is not None)
+        asked = plan.messages[-1]["content"] if plan.messages else plan.prompt
+        self._log.answered(form.model, response, time.monotonic() - started, asked)
+
+
+async def _form(request: Request, kind: type[FormT]) -> FormT:
+    body = await read_body(request)
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+async def _until_gone(request: Request, writing: AnswerWriting) -> None:
+    """Give the writing up when the client goes away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    writing.give_up()
+
+
+async def _no_route(request: Request, error: Exception) -> HttpResponse:
+    """No such path, or not with this method."""
+    assert isinstance(error, HTTPException)
+    said = f"{request.method} {request.url.path[:80]} is nothing that this server has"
+    return ApiError(error.status_code, said, headers=error.headers).response()

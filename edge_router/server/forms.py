@@ -1,0 +1,194 @@
+"""What a request may hold. Fields that change nothing here are let through; those that would
+change the answer and cannot be kept are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MOST_STOPS = 16
+MOST_TOOLS = 128
+MOST_LIKELY = 20
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Form(BaseModel):
+    """Strict in what it has, indifferent to what else a client sends."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class TextPart(Form):
+    type: Literal["text"]
+    text: str
+
+
+class CalledFunction(Form):
+    name: str
+    arguments: str
+
+
+class CallForm(Form):
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class MessageForm(Form):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    tool_calls: list[CallForm] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> MessageForm:
+        if self.content is None and not (self.role == "assistant" and self.tool_calls):
+            raise ValueError("a message needs content")
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only the assistant's messages have tool_calls")
+        return self
+
+
+class FunctionForm(Form):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("a function's name has 1 to 64 letters, digits, _, . or -")
+        return name
+
+
+class ToolForm(Form):
+    type: Literal["function"]
+    function: FunctionForm
+
+
+class NamedFunction(Form):
+    name: str
+
+
+class NamedTool(Form):
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class SchemaForm(Form):
+    name: str = ""
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class FormatForm(Form):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: SchemaForm | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> FormatForm:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("json_schema is missing: {'name': ..., 'schema': {...}}")
+        return self
+
+
+class StreamOptions(Form):
+    include_usage: bool = False
+
+
+class Asking(Form):
+    """What both kinds of request may say."""
+
+    model: str
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    min_p: Share | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Literal[1] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+
+    @field_validator("stop")
+    @classmethod
+    def _few_stops(cls, stop: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(stop, list) and len(stop) > MOST_STOPS:
+            raise ValueError(f"at most {MOST_STOPS} stop strings are taken")
+        return stop
+
+    @field_validator("frequency_penalty", "presence_penalty")
+    @classmethod
+    def _no_penalty(cls, penalty: float | None) -> float | None:
+        if penalty:
+            raise ValueError("penalties are not offered; leave it out or send 0")
+        return penalty
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _no_bias(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
+        if bias:
+            raise ValueError("logit_bias is not offered; leave it out")
+        return bias
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings; an empty one stops nothing."""
+        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(text for text in given if text)
+
+
+class ChatForm(Asking):
+    """The body of /v1/chat/completions."""
+
+    messages: list[MessageForm] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    tools: list[ToolForm] | None = Field(None, max_length=MOST_TOOLS)
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    response_format: FormatForm | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MOST_LIKELY)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ChatForm:
+        chosen = self.tool_choice
+        if chosen not in (None, "none", "auto") and not self.tools:
+            raise ValueError("tool_choice asks for a function and there are no tools")
+        if isinstance(chosen, NamedTool):
+            names = [tool.function.name for tool in self.tools or ()]
+            if chosen.function.name not in names:
+                raise ValueError(f"tool_choice names {chosen.function.name!r}, which is no tool")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
+        return self
+
+
+class CompletionForm(Asking):
+    """The body of /v1/completions."""
+
+    prompt: str | list[str]
+    logprobs: int | None = Field(None, ge=0, le=5)
+    echo: Literal[False] | None = None
+    best_of: Literal[1] | None = None
+    suffix: None = None
+
+    @field_validator("prompt")
+    @classmethod
+    def _one_prompt(cls, prompt: str | list[str]) -> str | list[str]:
+        if isinstance(prompt, list) and len(prompt) != 1:
+            raise ValueError("one prompt a request, please")
+        return prompt
+
+    @property
+    def text(self) -> str:
+        """The prompt."""
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
