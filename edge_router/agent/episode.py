@@ -4,7 +4,7 @@
       -> handoff, decode -> thought + action -> environment -> next prompt
 
 A router that decides at the draft is asked later: the low tier drafts the step,
-and a higher tier decodes it instead where the router does not accept the draft.
+and a higher tier verifies it where the router does not keep the draft.
 
 It emits events (`agent.events`) and prints nothing; whoever wants to show,
 record or count something listens.
@@ -32,7 +32,7 @@ from edge_router.agent.events import (
 )
 from edge_router.agent.history import History, Past
 from edge_router.agent.prompt import Prompt, make_room
-from edge_router.agent.step_writer import StepWriter
+from edge_router.agent.step_writer import Escalate, StepWriter
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.constrain import Choices
 from edge_router.engine.ladder import Ladder
@@ -59,6 +59,7 @@ class Options:
     dial: float | Callable[[], float] = 0.5  # a function is asked before every step
     constrain: bool = False
     prompt: str = ""  # the prompt style; "" is what the GGUF says
+    escalate: Escalate = "verify"  # "rewrite" only to compare with
     fingerprints: bool = True  # tell the files' SHA-256, which takes a second per gigabyte
 
 
@@ -99,7 +100,8 @@ class _Episode:
             options.temperature, top_p=options.top_p, min_p=options.min_p, seed=options.seed
         )
         self.writer = StepWriter(
-            ladder, router, sampler, self.history, self._emit, lambda: _value(options.dial)
+            *(ladder, router, sampler, self.history, self._emit, lambda: _value(options.dial)),
+            escalate=options.escalate,
         )
         self.steps: list[StepFinished] = []
 

@@ -1,10 +1,10 @@
-"""What escalating came to: did the higher tier give another command than the low tier's draft?"""
+"""What escalating came to: another command than the low tier's draft? How much of it stayed?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_router.agent.events import Escalations, StepFinished
+from edge_router.agent.events import Escalations, Latency, StepFinished
 
 
 def count(steps: Sequence[StepFinished]) -> Escalations:
@@ -15,12 +15,35 @@ def count(steps: Sequence[StepFinished]) -> Escalations:
 
 
 def step_sentence(step: StepFinished) -> str:
-    """ "q8_0 changed `go to desk 1` to `open drawer 2`"; "" where there was nothing to compare."""
+    """ "q8_0 changed `go to desk 1` to `open drawer 2`"; "" where there was nothing to compare.
+
+    With what it accepted of the draft, where it verified: "q8_0 wrote the same command; 12 of 13
+    drafted tokens accepted, 1 rewritten".
+    """
+    tokens = tokens_sentence(step.latency)
     if step.changed is None:
+        return f"{step.tier}: {tokens}" if tokens else ""
+    if step.changed:
+        said = f"{step.tier} changed {_quoted(step.draft_action)} to {_quoted(step.action)}"
+    else:
+        said = f"{step.tier} wrote the same command"
+    return f"{said}; {tokens}" if tokens else said
+
+
+def tokens_sentence(latency: Latency) -> str:
+    """ "12 of 13 drafted tokens accepted, 1 rewritten"; "" where nothing was verified."""
+    if not latency.drafted:
         return ""
-    if not step.changed:
-        return f"{step.tier} wrote the same command"
-    return f"{step.tier} changed {_quoted(step.draft_action)} to {_quoted(step.action)}"
+    accepted = f"{latency.accepted} of {latency.drafted} drafted tokens accepted"
+    return f"{accepted}, {latency.rewritten or 'none'} rewritten"
+
+
+def tokens_summary(latency: Latency) -> str:
+    """ "20 of 25 drafted tokens accepted (80 %), 5 rewritten"; "" where nothing was verified."""
+    if latency.acceptance is None:
+        return ""
+    rate = f"accepted ({100 * latency.acceptance:.0f} %),"
+    return tokens_sentence(latency).replace("accepted,", rate)
 
 
 def summary(found: Escalations) -> str:

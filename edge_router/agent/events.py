@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 # Where a step's model time goes, in order; `Latency` has the milliseconds of each.
-STAGES: Final = ("load", "prefill", "route", "draft", "handoff", "catchup", "decode")
+STAGES: Final = ("load", "prefill", "route", "draft", "handoff", "catchup", "verify", "decode")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Routed:
     thresholds: tuple[float, ...] = ()
     forced: bool = False
     decide_at: str = "prompt"  # or "draft": the low tier had drafted the step
-    draft: str = ""  # that text; a higher tier, if chosen, decodes the step instead
+    draft: str = ""  # that text; a higher tier, if chosen, verifies it
 
 
 @dataclass(frozen=True)
@@ -109,21 +109,36 @@ class Latency:
     handoff_tokens: int = 0
     catchup_tokens: int = 0
     decode_tokens: int = 0
-    draft_ms: float = 0.0  # the low tier's draft, where it was not kept
+    draft_ms: float = 0.0  # the low tier's draft, where another tier was chosen for the step
     draft_tokens: int = 0
     load_ms: float = 0.0  # the prompt's opening: its KV read from the disk, or written there
     load_tokens: int = 0  # found there, and so not computed
+    verify_ms: float = 0.0  # the chosen tier reads and compares the draft
+    verify_tokens: int = 0  # that it read for it in batches, the prompt's last ones among them
+    verify_batches: int = 0
+    drafted: int = 0  # tokens of drafts that were verified, a token that ends the text among them
+    accepted: int = 0  # those that the chosen tier kept
+    rewritten: int = 0  # tokens that it chose itself in steps that it verified
 
     @property
     def model_ms(self) -> float:
         """Everything but the environment."""
         prompt = self.load_ms + self.prefill_ms + self.route_ms + self.handoff_ms + self.catchup_ms
-        return prompt + self.draft_ms + self.decode_ms
+        return prompt + self.draft_ms + self.verify_ms + self.decode_ms
 
     @property
     def tokens_per_second(self) -> float:
-        """Decode speed; 0 when nothing was decoded."""
-        return 1000.0 * self.decode_tokens / self.decode_ms if self.decode_ms > 0 else 0.0
+        """Speed of the tier that wrote, verifying or decoding; 0 when it did neither.
+
+        Of the sum over an episode: tokens decoded or accepted in the time that took.
+        """
+        ms = self.verify_ms + self.decode_ms
+        return 1000.0 * (self.decode_tokens + self.accepted) / ms if ms > 0 else 0.0
+
+    @property
+    def acceptance(self) -> float | None:
+        """The share of the verified tokens that was accepted; None where none was verified."""
+        return self.accepted / self.drafted if self.drafted else None
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,10 @@ class WatchedSampler(Sampler):
             self.likeliest.append(measured.likeliest(logits, self.likely))
         return token
 
+    def unwatched(self) -> Sampler:
+        """Another sampler of the same settings and seed."""
+        return Sampler(self.temperature, top_p=self.top_p, min_p=self.min_p, seed=self.seed)
+
     def confidence(self) -> tuple[float, float]:
         """(least probability, mean of -ln p) of what was sampled since `at_step`."""
         return confidence(self.stats)

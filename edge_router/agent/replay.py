@@ -50,7 +50,7 @@ def _events(step: StepEvents) -> Iterator[tuple[Event, float]]:
         yield step.dropped, 0.0
     yield step.started, latency.load_ms + latency.prefill_ms
     yield step.routed, latency.route_ms
-    wait = latency.handoff_ms + latency.catchup_ms
+    wait = latency.draft_ms + latency.handoff_ms + latency.catchup_ms + latency.verify_ms
     words = _WORDS.findall(step.finished.text)
     for word in words:
         yield TextDecoded(number, word), wait + latency.decode_ms / len(words)

@@ -3,7 +3,10 @@
     prefill on the low tier -> its logits -> features -> router -> tier -> handoff, decode
 
 A router that decides at the draft is asked later: the low tier drafts the step,
-and a higher tier decodes it instead where the router does not accept the draft.
+and where the router does not keep the draft a higher tier verifies it. The draft is
+then accepted up to the first token that the higher tier would not have written, and
+this tier goes on from there. A router may also have the low tier draft a few tokens
+at a time (`Router.chunk`).
 
 The episode loop and `agent.chat` write with it, so a router sees the same
 numbers in both. It emits `StepStarted`, `Routed` and `TextDecoded`.
@@ -13,19 +16,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
 
 from edge_router.agent.events import Event, Latency, Routed, StepStarted, TextDecoded
 from edge_router.agent.history import History, WatchedSampler, draft_of
 from edge_router.engine.constrain import Constraint
+from edge_router.engine.generate import Limits
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest
 from edge_router.router.base import Decision, Features, Router
 from edge_router.router.features import extract, with_draft
-from edge_router.router.logits import Measure
 from edge_router.tasks.parse import Parsed
+
+Escalate = Literal["verify", "rewrite"]  # what becomes of a draft: "rewrite" throws it away
+_VERIFYING: Final = 1  # the random stream of whoever verifies; drafts are drawn from stream 0
 
 
 class Answer(Protocol):
@@ -53,14 +59,10 @@ class Written:
     ingest: Ingest
     route_ms: float
 
-    @property
-    def rejected(self) -> Generation | None:
-        """The draft that was not kept."""
-        return self.draft if self.generation is not self.draft else None
-
     def latency(self, env_ms: float = 0.0) -> Latency:
         """Where the step's time went, with the environment's own."""
-        g, rejected = self.generation, self.rejected
+        g = self.generation
+        escalated = self.draft if g is not self.draft else None
         return Latency(
             prefill_ms=self.ingest.ms,
             route_ms=self.route_ms,
@@ -72,8 +74,14 @@ class Written:
             handoff_tokens=g.handoff_tokens,
             catchup_tokens=g.catchup_tokens,
             decode_tokens=g.decode_tokens,
-            draft_ms=rejected.decode_ms if rejected else 0.0,
-            draft_tokens=rejected.decode_tokens if rejected else 0,
+            draft_ms=escalated.decode_ms if escalated else g.draft_ms,
+            draft_tokens=escalated.decode_tokens if escalated else g.draft_tokens,
+            verify_ms=g.verify_ms,
+            verify_tokens=g.verify_tokens,
+            verify_batches=g.verify_batches,
+            drafted=g.drafted,
+            accepted=g.accepted,
+            rewritten=g.rewritten,
             load_ms=self.ingest.load_ms + g.load_ms,
             load_tokens=self.ingest.load_tokens + g.load_tokens,
         )
@@ -90,8 +98,11 @@ class StepWriter:
         history: History,
         emit: Callable[[Event], None],
         dial: Callable[[], float],
+        *,
+        escalate: Escalate = "verify",
     ) -> None:
         """`dial` is asked after the prompt was read: a setting turned meanwhile counts."""
+        self._escalate = escalate
         self._ladder, self._router, self._history = ladder, router, history
         self.sampler = WatchedSampler(sampler)
         self._at_draft = router.decide_at == "draft"
@@ -121,54 +132,44 @@ class StepWriter:
             # Its first token comes from the logits that the features were taken from: 45
             # microseconds at 152k tokens that need not be spent twice.
             first = features.measure
-            draft = self._generate(step, 0, answer, constraint, shown=False, first=first)
+            self.sampler.at_step(step, first=first)
+            limits = _limits(answer, constraint)
+            draft = self._ladder.generate(0, self.sampler, keep=True, **limits)
         started = time.perf_counter()
         if draft is not None:
             features = self._with_draft(features, answer.parse(draft.text), prompt)
         decision = self._router.decide(features)
         route_ms += _ms_since(started)
         self._announce(step, features, decision, draft)
-        if draft is None or decision.tier > 0:
-            generation = self._generate(step, decision.tier, answer, constraint)
-        else:
+        if draft is not None and decision.tier == 0:
             generation = draft
             if draft.text:
                 self._emit(TextDecoded(step, draft.text))
+        else:
+            generation = self._by(decision.tier, step, draft, _limits(answer, constraint))
         return Written(decision, features, generation, draft, ingest, route_ms)
 
     def _with_draft(self, features: Features, step: Parsed, prompt: Sequence[int]) -> Features:
         facts = draft_of(self._ladder.vocab, self.sampler, step, self._history, prompt)
         return with_draft(features, facts)
 
-    def _generate(
-        self,
-        step: int,
-        tier: int,
-        answer: Answer,
-        constraint: Constraint | None,
-        *,
-        shown: bool = True,
-        first: Measure | None = None,
-    ) -> Generation:
-        self.sampler.at_step(step, first=first)
-        listening_ms = 0.0
+    def _by(self, tier: int, step: int, draft: Generation | None, limits: Limits) -> Generation:
+        """The step by a tier; by a higher one with the help of a draft, where there may be one."""
 
         def show(text: str) -> None:
-            nonlocal listening_ms
-            started = time.perf_counter()
             self._emit(TextDecoded(step, text))
-            listening_ms += _ms_since(started)
 
-        generation = self._ladder.generate(
-            tier,
-            self.sampler,
-            max_tokens=answer.max_tokens,
-            stop=answer.stop,
-            constrain=constraint,
-            on_text=show if shown else None,
-        )
-        # A slow terminal is not a slow model.
-        return replace(generation, decode_ms=max(0.0, generation.decode_ms - listening_ms))
+        ladder, sampler = self._ladder, self.sampler
+        if draft is not None and self._escalate == "verify":
+            sampler.at_step(step, _VERIFYING)
+            return ladder.verify(tier, draft.proposal, sampler, on_text=show, **limits)
+        if tier > 0 and self._router.chunk:
+            drafter, chunk = sampler.unwatched(), self._router.chunk
+            drafter.at_step(step)
+            sampler.at_step(step, _VERIFYING)
+            return ladder.speculate(tier, sampler, drafter, chunk=chunk, on_text=show, **limits)
+        sampler.at_step(step)
+        return ladder.generate(tier, sampler, on_text=show, **limits)
 
     def _announce(
         self, step: int, features: Features, decision: Decision, draft: Generation | None
@@ -192,3 +193,7 @@ class StepWriter:
 
 def _ms_since(started: float) -> float:
     return 1000.0 * (time.perf_counter() - started)
+
+
+def _limits(answer: Answer, constraint: Constraint | None) -> Limits:
+    return {"max_tokens": answer.max_tokens, "stop": answer.stop, "constrain": constraint}

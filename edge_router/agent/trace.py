@@ -6,6 +6,9 @@ with the outcome. Each line is written in one piece when it is complete, so an
 episode that is cut off leaves every finished step behind. `read_trace` reads
 up to the first line that is damaged or missing and says so in `Trace.note`.
 
+Format 4 tells what became of drafts: what was verified, accepted and rewritten. An older trace
+has no such steps.
+
 Format 3 calls the tiers low and high. What older formats call otherwise, in the features' names and
 in a router's reasons, is read in the words of today.
 
@@ -44,10 +47,11 @@ from edge_router.files.data_files import (
 from edge_router.router.feature_table import RENAMED
 from edge_router.tasks.parse import parse_step
 
-FORMAT: Final = "edge-router/trace/3"
+FORMAT: Final = "edge-router/trace/4"
+_WITHOUT_VERIFYING: Final = "edge-router/trace/3"
 _OLD_WORDS: Final = "edge-router/trace/2"
 _TEXT_ONLY: Final = "edge-router/trace/1"
-READS: Final = (_TEXT_ONLY, _OLD_WORDS, FORMAT)
+READS: Final = (_TEXT_ONLY, _OLD_WORDS, _WITHOUT_VERIFYING, FORMAT)
 _MAX_BYTES: Final = 64 << 20
 _NAMES_NOW: Final = {old: new for names in RENAMED.values() for old, new in names.items()}
 _REASONS_NOW: Final = {
@@ -209,7 +213,8 @@ def read_trace(path: Path) -> Trace:
             return Trace(started, tuple(steps), read)
         if written_as == _TEXT_ONLY:
             read = _with_draft_action(read)
-        steps.append(read if written_as == FORMAT else _in_words_of_today(read))
+        renamed = written_as in (_TEXT_ONLY, _OLD_WORDS)
+        steps.append(_in_words_of_today(read) if renamed else read)
     note = f"the trace breaks off after {_count(steps)}"
     return Trace(started, tuple(steps), None, note)
 

@@ -151,7 +151,8 @@ def _fetchable() -> Iterable[str]:
 def _routers() -> Iterable[str]:
     from edge_router.router.registry import kinds
 
-    return ["auto", *(f"{kind.name}{':' if kind.argument else ''}" for kind in kinds())]
+    colon = {kind.name: ":" if kind.argument and not kind.optional else "" for kind in kinds()}
+    return ["auto", *(f"{name}{colon[name]}" for name in colon)]
 
 
 def _splits() -> Iterable[str]:

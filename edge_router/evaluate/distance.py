@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Unpack
 
 import numpy as np
@@ -20,7 +20,7 @@ from edge_router.engine.generate import Limits
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.sampling import Sampler, kl_divergence, log_softmax
 from edge_router.engine.tier import Generation, common_prefix
-from edge_router.evaluate.jobs import LadderShelf, file_key
+from edge_router.evaluate.jobs import LadderShelf, file_key, options_key
 from edge_router.router.rules import LowRouter
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.protocol import PromptStyle
@@ -78,7 +78,7 @@ class DistanceJob:
                 "records": RECORDS,
                 "game": file_key(self.game.path),
                 "model": [(spec.name, file_key(spec.path)) for spec in self.specs],
-                "options": asdict(self.options),
+                **options_key(self.options, verifies=False),
                 "n_ctx": self.n_ctx,
             }
         )

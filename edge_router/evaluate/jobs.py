@@ -29,7 +29,7 @@ from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
 from edge_router.evaluate.records import GameRecord, Recorder, StepRecord
 from edge_router.evaluate.routers import PLAN
-from edge_router.router.registry import make_router
+from edge_router.router.registry import find_kind, make_router
 from edge_router.router.spec import RouterSpec
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.registry import find_task
@@ -82,10 +82,24 @@ class GameJob:
                 "model": [(spec.name, gguf_sha256(spec.path)) for spec in self.specs],
                 "router": _identity(self.router),
                 "kv": self.kv if self.router.kind != "low" and len(self.specs) > 1 else "",
-                "options": asdict(self.options),
+                **options_key(self.options, verifies=self._verifies),
                 "n_ctx": self.n_ctx,
             }
         )
+
+    @property
+    def _verifies(self) -> bool:
+        """Whether a higher tier may be given drafts."""
+        if len(self.specs) < 2 or self.options.escalate == "rewrite":
+            return False
+        return find_kind(self.router).decide_at != "prompt"
+
+
+def options_key(options: Options, *, verifies: bool) -> dict[str, Any]:
+    """What of the options decides an outcome; where nothing is verified nothing is said of it."""
+    plain = asdict(options)
+    del plain["escalate"]
+    return {"options": plain} | ({"escalate": "verify"} if verifies else {})
 
 
 def episode_seed(seed: int, game: str, attempt: int = 0) -> int:
@@ -207,7 +221,7 @@ def _folder_name(job: GameJob) -> str:
     elif job.router.kind != "low":
         dial = job.options.dial
         router += f"@{dial:g}" if isinstance(dial, float) and dial != 0.5 else ""
-        router += f"-{job.kv}"
+        router += f"-{job.kv}{'-rewrite' if job.options.escalate == 'rewrite' else ''}"
     return re.sub(r"[^\w.@-]+", "-", router)[:100]
 
 

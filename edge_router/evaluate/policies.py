@@ -20,7 +20,7 @@ from edge_router.errors import UserError
 from edge_router.evaluate.jobs import EXPERT, GameJob, crashed, episode_seed, play_job
 from edge_router.evaluate.records import GameRecord
 from edge_router.evaluate.routers import mix_spec, plan_spec
-from edge_router.evaluate.rows import LOW, Row, check_rows
+from edge_router.evaluate.rows import LOW, REWRITE, Row, check_rows
 from edge_router.files.data_files import read_object
 from edge_router.ladders.costs import CostProfile
 from edge_router.router.spec import RouterSpec
@@ -149,6 +149,8 @@ class Policies:
             options = replace(options, dial=row.dial)
         if attempt:
             options = replace(options, temperature=settings.retry_temperature)
+        if row.how == REWRITE:
+            options = replace(options, escalate="rewrite")
         options = replace(
             options, seed=episode_seed(options.seed, game.id, attempt), fingerprints=False
         )

@@ -38,11 +38,17 @@ class StepRecord:
     decode: int
     draft: int = 0
     action: str = ""  # "" in older records
+    verify: int = 0  # these five as in `Latency`
+    verify_batches: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    rewritten: int = 0
 
     @property
     def tokens(self) -> StepTokens:
         return StepTokens(
-            self.prefill, self.handoff, self.catchup, self.decode, self.prompt, self.draft
+            *(self.prefill, self.handoff, self.catchup, self.decode, self.prompt),
+            *(self.draft, self.verify, self.verify_batches),
         )
 
 
@@ -124,6 +130,11 @@ def _step(event: StepFinished, prompt: int) -> StepRecord:
         decode=work.decode_tokens,
         draft=work.draft_tokens,
         action=event.action,
+        verify=work.verify_tokens,
+        verify_batches=work.verify_batches,
+        drafted=work.drafted,
+        accepted=work.accepted,
+        rewritten=work.rewritten,
     )
 
 

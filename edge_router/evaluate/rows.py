@@ -4,6 +4,7 @@
 
     auto             the router that the model's ladder.toml suggests
     alone:NAME       that tier alone, without a ladder around it
+    rewrite:ROUTER   the same router, but a draft that it does not keep is written anew
     matched:ROUTER   chance, each tier with the share that ROUTER gave it: the same cost
     retry:ROUTER     the low tier, lost games played again for what ROUTER cost in all
     oracle           the plans of --oracle, played on the real engine
@@ -24,6 +25,7 @@ from edge_router.router.spec import RouterSpec
 
 AUTO: Final = "auto"
 DERIVED: Final = ("matched", "retry")
+REWRITE: Final = "rewrite"
 RETRY: Final = "retry"  # alone it is a router, before a router it is a row
 LOW: Final = RouterSpec("low")
 HIGH: Final = RouterSpec("high")
@@ -32,7 +34,7 @@ DEFAULT_ROWS: Final = "low,high,auto,matched:auto,retry:auto,expert"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `how` is "play", "alone", "matched", "retry", "oracle", "expert"."""
+    """One line of the table. `how` is "play" or one of those above that are no routers."""
 
     how: str
     router: RouterSpec | None = None  # for matched and retry the one compared with
@@ -108,7 +110,7 @@ def _rows_of(word: str, kv: str, dials: Sequence[float], auto: RouterSpec) -> li
     if word in ("oracle", "expert"):
         return [Row(word, kv=kv if word == "oracle" else "")]
     how, rest = asked.kind, asked.argument
-    if how in (*DERIVED, "alone") and word != RETRY:
+    if how in (*DERIVED, REWRITE, "alone") and word != RETRY:
         if not rest:
             raise UserError(
                 f"--routers {word}: write {how}:{'TIER' if how == 'alone' else 'ROUTER'}"

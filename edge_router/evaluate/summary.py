@@ -74,6 +74,7 @@ def _summary(
         **_costs(row, outcomes, profile),
         "wall_s": _wall(outcomes),
         **_beside(played, reference),
+        **_verified(outcomes),
         "attempts": _plain(mean([len(o.attempts) for o in outcomes])),
         "failures": dict(Counter(o.last.failure for o in outcomes if not o.won).most_common()),
         "crashed": sum(bool(o.last.crash) for o in outcomes),
@@ -148,6 +149,20 @@ def _costs(row: Row, outcomes: Sequence[Outcome], profile: CostProfile | None) -
         "prefilled_tokens": _steps_mean(outcomes, lambda s: s.prefill + s.catchup),
         "measured_s": _plain(mean([o.measured_seconds for o in outcomes])) if timed else None,
         "estimated_s": _plain(estimated),
+    }
+
+
+def _verified(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Tokens a game that were drafted for a higher tier, and what it accepted and rewrote."""
+    drafted, accepted = (
+        [_sum(o, lambda a: sum(getattr(s, name) for s in a.steps)) for o in outcomes]  # noqa: B023
+        for name in ("drafted", "accepted")
+    )
+    return {
+        "drafted_tokens": _plain(mean(drafted)),
+        "accepted_tokens": _plain(mean(accepted)),
+        "rewritten_tokens": _steps_mean(outcomes, lambda s: s.rewritten),
+        "acceptance": _plain(ratio(accepted, drafted)),
     }
 
 

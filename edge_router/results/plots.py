@@ -105,7 +105,14 @@ _COSTS: Final = {
     "measured_s": "seconds a game (measured)",
     None: "escalation rate, % of steps",  # rollouts without a cost profile
 }
-_MARKERS: Final = {"play": "o", "alone": "s", "matched": "x", "retry": "^", "oracle": "*"}
+_MARKERS: Final = {
+    "play": "o",
+    "rewrite": "v",
+    "alone": "s",
+    "matched": "x",
+    "retry": "^",
+    "oracle": "*",
+}
 
 
 def _stages(rows: Sequence[Data], axes: Any) -> None:
@@ -128,7 +135,7 @@ def _by_step(rows: Sequence[Data], axes: Any) -> None:
     colours = _colours(rows)
     for row in rows:
         counts = list(row["by_step"].values())
-        if row["how"] not in ("play", "oracle") or row["router"] in ("low", "high"):
+        if row["how"] not in ("play", "rewrite", "oracle") or row["router"] in ("low", "high"):
             continue
         played = [sum(at) for at in zip(*counts, strict=True)]
         enough = min(FEWEST, max(played, default=0))

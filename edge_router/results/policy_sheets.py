@@ -147,11 +147,13 @@ def _versus(row: Row, other: str = "high") -> tuple[str, str, str]:
 def _cost(rows: Sequence[Row]) -> Sheet:
     tiers = list(rows[0]["share"]) if rows else []
     profiles = list(rows[0].get("seconds", {})) if rows else []
+    verified = any(r.get("acceptance") for r in rows)  # results of older versions have none
     columns = (
         *("router", "kv", *(f"% {tier}" for tier in tiers), "steps", "% refused"),
         *(
             "decoded",
             "prefilled",
+            *(_VERIFIED if verified else ()),
             "measured s",
             "estimated s",
             *(f"s, {name}" for name in profiles),
@@ -162,12 +164,26 @@ def _cost(rows: Sequence[Row]) -> Sheet:
             *(r["row"], r["kv"], *(number(r["share"][tier], ".1f", 100) for tier in tiers)),
             *(number(r["steps"]), number(r["refused"], ".1f", 100)),
             *(number(r["decoded_tokens"], ".0f"), number(r["prefilled_tokens"], ".0f")),
+            *(_accepted(r) if verified else ()),
             *(number(r["measured_s"], ".2f"), number(r["estimated_s"], ".2f")),
             *(number(r["seconds"][name], ".2f") for name in profiles),
         )
         for r in rows
     ]
     return Sheet("A game on average: steps by tier, tokens, seconds (95 %)", columns, cells, 2)
+
+
+_VERIFIED: Final = ("drafted", "accepted", "% accepted", "rewritten")
+
+
+def _accepted(row: Row) -> tuple[str, ...]:
+    """Tokens a game that a higher tier was given as drafts, and what became of them."""
+    return (
+        number(row.get("drafted_tokens"), ".0f"),
+        number(row.get("accepted_tokens"), ".0f"),
+        number(row.get("acceptance"), ".1f", 100),
+        number(row.get("rewritten_tokens"), ".0f"),
+    )
 
 
 def _by_kind(rows: Sequence[Row]) -> Sheet:

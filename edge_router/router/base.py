@@ -59,7 +59,11 @@ class Router(Protocol):
     decide_at: DecideAt = "prompt"
     """When `decide` is called. "prompt": before any token of the step is written, with the
     features `NAMES`. "draft": after the low tier has written the step as a draft, which is kept
-    where tier 0 is chosen, with the features `ALL_NAMES`."""
+    where tier 0 is chosen and verified by any other tier, with the features `ALL_NAMES`."""
+
+    chunk: int = 0
+    """How many tokens the low tier drafts at a time for a higher tier that verifies them. 0: none;
+    the tier writes alone, or verifies the whole draft of a router that decides at the draft."""
 
     score: str = ""
     """What is compared with a threshold: the name of a feature, or "p(escalate)" for a

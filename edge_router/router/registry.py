@@ -23,6 +23,7 @@ from edge_router.router.rules import (
     RandomRouter,
     RetryRouter,
     TierRouter,
+    VerifyRouter,
 )
 from edge_router.router.spec import TRAINED, RouterSpec
 
@@ -35,13 +36,16 @@ class RouterKind:
     doc: str  # what it picks
     build: Callable[[RouterSpec], Router]  # raises UserError for an argument that is none
     argument: str = ""  # what stands behind the colon, "P"; "" where there is no colon
-    decide_at: DecideAt | None = "prompt"  # as in Router; None where the file says
+    optional: bool = False  # it may be left out, colon and all
+    decide_at: DecideAt | None = "prompt"  # as in Router; None where the argument says
     score: str = ""  # as in Router
     listed: bool = True  # offered in help, completion and messages
 
     @property
     def written(self) -> str:
-        """How it is typed: "entropy:T"."""
+        """How it is typed: "entropy:T", "verify[:N]"."""
+        if self.optional:
+            return f"{self.name}[:{self.argument}]"
         return f"{self.name}:{self.argument}" if self.argument else self.name
 
 
@@ -119,6 +123,17 @@ def _number(spec: RouterSpec) -> float:
         ) from None
 
 
+def _verify(spec: RouterSpec) -> Router:
+    if spec.argument is None:
+        return VerifyRouter()
+    try:
+        return VerifyRouter(int(spec.argument))
+    except ValueError:
+        raise UserError(
+            f"router {spec}: {spec.argument!r} is no number of tokens; write verify, or verify:8"
+        ) from None
+
+
 def _trained(path: str) -> Router:
     from edge_router.router.onnx_router import OnnxRouter  # loads onnxruntime
 
@@ -128,6 +143,14 @@ def _trained(path: str) -> Router:
 _OURS: Sequence[RouterKind] = (
     RouterKind("low", "always the low tier", _plain(LowRouter)),
     RouterKind("high", "always the high tier", _plain(HighRouter)),
+    RouterKind(
+        "verify",
+        "the low tier drafts every step, the high tier verifies it (N tokens at a time)",
+        _verify,
+        "N",
+        optional=True,
+        decide_at=None,
+    ),
     RouterKind("tier", "always the tier of that name", _named(TierRouter), "NAME"),
     RouterKind("random", "the high tier with probability P (seeded)", _numbered(RandomRouter), "P"),
     RouterKind("retry", "the high tier after a refused command", _plain(RetryRouter)),

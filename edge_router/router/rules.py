@@ -62,6 +62,24 @@ class HighRouter(_Rule):
         return Decision(self.highest, "always the high tier")
 
 
+class VerifyRouter(_Rule):
+    """The high tier verifies every step, drafted by the low tier: the high tier's own output.
+
+    Speculative decoding. `chunk` tokens are drafted at a time; None drafts the whole step first.
+    Raises UserError unless `chunk` is at least 1.
+    """
+
+    def __init__(self, chunk: int | None = None) -> None:
+        super().__init__("verify", chunk)
+        if chunk is not None and chunk < 1:
+            raise UserError(f"router {self.spec}: a draft has at least 1 token, for example 8")
+        self.chunk = chunk or 0
+        self.decide_at = "prompt" if chunk else "draft"
+
+    def decide(self, features: Features) -> Decision:
+        return Decision(self.highest, "every step is verified")
+
+
 class TierRouter(_Rule):
     """Always the tier of that name; `reset` raises UserError when the ladder has none."""
 
@@ -117,7 +135,7 @@ class RetryRouter(_Rule):
 
 
 class DraftRouter(_Rule):
-    """The high tier writes again what the low tier drafted with a token less probable than P.
+    """The high tier verifies what the low tier drafted with a token less probable than P.
 
     Decides at the draft. Raises UserError unless 0 <= P <= 1.
     """

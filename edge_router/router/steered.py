@@ -19,6 +19,7 @@ class SteeredRouter(Router):
         self.inner = inner
         self.spec = inner.spec
         self.decide_at = inner.decide_at
+        self.chunk = inner.chunk
         self.score = inner.score
         self.heeds_dial = inner.heeds_dial
         self.forced: int | None = None  # the tier that writes the next step, whatever `inner` says

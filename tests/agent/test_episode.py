@@ -7,6 +7,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +32,7 @@ from edge_router.agent.replay import replay
 from edge_router.agent.trace import TraceWriter, read_trace
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.errors import UserError
+from edge_router.ladders.resolve import find_ladder
 from edge_router.router.base import Decision, Features, Router
 from edge_router.router.feature_table import ALL_NAMES, NAMES, DecideAt
 from edge_router.router.registry import make_router
@@ -288,7 +290,7 @@ class AtDraft(Turns):
     decide_at: DecideAt = "draft"
 
 
-def test_a_draft_is_kept_or_written_again(paths: dict[str, Path], game: AlfworldGame) -> None:
+def test_a_draft_is_kept_or_verified(paths: dict[str, Path], game: AlfworldGame) -> None:
     router, events = AtDraft([0, 1, 0]), list[Event]()
     # Sampled, as both tiers of a tiny random model may write the same greedy text.
     options = Options(max_steps=3, temperature=1.0, seed=1)
@@ -306,12 +308,16 @@ def test_a_draft_is_kept_or_written_again(paths: dict[str, Path], game: Alfworld
     assert (kept.draft_tokens, kept.draft_ms) == (0, 0)
     assert again.draft_tokens > 0
     assert again.draft_ms > 0
-    assert again.model_ms > again.draft_ms + again.decode_ms
+    assert again.model_ms > again.draft_ms + again.verify_ms + again.decode_ms
+    assert (kept.drafted, kept.verify_batches) == (0, 0)
+    assert 0 <= again.accepted < again.drafted
+    assert again.verify_tokens > 0
+    assert again.verify_ms > 0 < again.rewritten
     for seen in router.seen:
         assert seen.names == ALL_NAMES
         assert 0 < seen["draft_min_p"] <= seen["action_min_p"] <= 1
     shown = "".join(e.text for e in events if isinstance(e, TextDecoded) and e.step == 1)
-    assert shown == played[1].text  # a rejected draft is told in `Routed`, not as decoded text
+    assert shown == played[1].text  # the draft itself is told in `Routed`, not as decoded text
 
 
 def test_a_kept_draft_changes_nothing(paths: dict[str, Path], game: AlfworldGame) -> None:
@@ -328,14 +334,44 @@ def test_a_kept_draft_changes_nothing(paths: dict[str, Path], game: AlfworldGame
         assert np.array_equal(one.vector, other.vector[: len(NAMES)])
 
 
-def test_a_dearer_tier_writes_after_a_draft_what_it_writes_without(
+@pytest.mark.parametrize("router", ["verify", "verify:3"])
+@pytest.mark.parametrize("constrain", [True, False])
+def test_every_step_verified_is_an_episode_of_the_high_tier(router: str, constrain: bool) -> None:
+    """On the embedded model, which is sure of what it writes: rounding decides nothing."""
+    options, specs = Options(max_steps=12, constrain=constrain), find_ladder("household").tiers
+    path = next(g.path for g in find_games(SHIPPED) if "Bowl-None-DeskLamp" in g.id)
+    played = {}
+    with closing(AlfworldGame(path)) as game:
+        for name in ("high", router):
+            with Ladder.load(specs, n_ctx=1024, n_threads=1) as loaded:
+                played[name] = play(loaded, game, name, options)
+    high, verified = (steps(played[name]) for name in ("high", router))
+    assert [s.text for s in verified] == [s.text for s in high]
+    assert {s.tier_index for s in verified} == {1}
+    ended = played[router][-1]
+    assert isinstance(ended, EpisodeFinished)
+    total = ended.latency
+    assert 0 < total.accepted <= total.drafted
+    assert total.acceptance == total.accepted / total.drafted
+    assert 0 < total.verify_ms < total.model_ms
+    assert total.verify_batches >= len(verified)
+    known = {step.draft_action is not None for step in verified}
+    assert known == {router == "verify"}  # a chunk is no whole draft
+    for step in verified:
+        shown = [
+            e.text for e in played[router] if isinstance(e, TextDecoded) and e.step == step.step
+        ]
+        assert "".join(shown) == step.text
+
+
+def test_a_dearer_tier_rewrites_after_a_draft_what_it_writes_without(
     paths: dict[str, Path], game: AlfworldGame
 ) -> None:
     texts = []
     for router in (Turns([1]), AtDraft([1])):
         events: list[Event] = []
         with ladder(paths) as loaded:
-            options = Options(max_steps=3, temperature=1.0, seed=5)
+            options = Options(max_steps=3, temperature=1.0, seed=5, escalate="rewrite")
             play_episode(game, loaded, router, options, [events.append])
         texts.append([s.text for s in steps(events)])
     assert texts[0] == texts[1]

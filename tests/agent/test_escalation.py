@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.agent.escalation import count, step_sentence, summary
-from edge_router.agent.events import Escalations, Event, StepFinished
+from edge_router.agent.escalation import count, step_sentence, summary, tokens_summary
+from edge_router.agent.events import Escalations, Event, Latency, StepFinished
 from edge_router.agent.listeners.json_printer import JsonPrinter
 from edge_router.agent.listeners.printer import PlainPrinter
 from edge_router.agent.trace import FORMAT, TraceWriter, read_trace
@@ -54,6 +54,21 @@ def test_the_summary_counts_them(found: Escalations, said: str) -> None:
     assert summary(found) == said
 
 
+def test_it_says_how_much_of_a_verified_draft_stayed() -> None:
+    verified = Latency(verify_ms=9.0, verify_batches=1, drafted=13, accepted=12, rewritten=4)
+    told = "12 of 13 drafted tokens accepted, 4 rewritten"
+    assert step_sentence(replace(STEPS[0], latency=verified)) == f"{TOLD}; {told}"
+    assert step_sentence(replace(STEPS[3], latency=verified)) == f"q4_k_m: {told}"
+    assert tokens_summary(verified) == "12 of 13 drafted tokens accepted (92 %), 4 rewritten"
+    assert tokens_summary(Latency()) == ""
+    file, errors = io.StringIO(), io.StringIO()
+    ended = replace(ENDED, latency=verified)
+    tell(PlainPrinter(file), [*EPISODE[:-1], ended])
+    tell(JsonPrinter(io.StringIO(), errors), [*EPISODE[:-1], ended])
+    assert tokens_summary(verified) in file.getvalue()
+    assert tokens_summary(verified) in errors.getvalue()
+
+
 def test_the_printed_run_tells_it_under_the_command() -> None:
     file = io.StringIO()
     tell(PlainPrinter(file), EPISODE)
@@ -79,7 +94,7 @@ def written(path: Path) -> list[dict[str, object]]:
 
 def test_a_trace_keeps_it(tmp_path: Path) -> None:
     lines = written(tmp_path / "t.jsonl")
-    assert lines[0]["format"] == FORMAT == "edge-router/trace/3"
+    assert lines[0]["format"] == FORMAT == "edge-router/trace/4"
     trace = read_trace(tmp_path / "t.jsonl")
     assert [step.finished for step in trace.steps] == STEPS
     assert trace.finished == ENDED

@@ -117,6 +117,32 @@ def test_games_are_played_anew_when_anything_that_decides_them_changes(
     ]
 
 
+def test_a_router_that_verifies_is_held_against_one_that_rewrites(
+    options: list[str], tmp_path: Path
+) -> None:
+    rows_of = "low,draft:1,rewrite:draft:1,verify,verify:4"
+    result = run([*options, "--games=1", f"--routers={rows_of}", f"--json={tmp_path / 'p.json'}"])
+    assert result.exit_code == 0, result.output
+    rows = table(tmp_path / "p.json")
+    rewritten, high = rows["rewrite:draft:1"], rows["high"]
+    assert (rewritten["acceptance"], rewritten["stage_s"]["verify"]) == (None, 0)
+    assert rewritten["stage_s"]["decode"] > 0
+    for name in ("draft:1", "verify", "verify:4"):
+        row = rows[name]
+        assert 0 < row["acceptance"]["value"] < 1
+        assert row["accepted_tokens"]["value"] < row["drafted_tokens"]["value"]
+        assert row["rewritten_tokens"]["value"] > 0 < row["stage_s"]["verify"]
+        assert row["share"] == high["share"]
+        assert row["steps"] == rewritten["steps"]
+    full = run([*options, "--games=1", f"--routers={rows_of}", "--full"])
+    assert {"drafted", "accepted", "rewritten"} < set(full.stdout.split())
+    assert (
+        max(map(len, run([*options, "--games=1", f"--routers={rows_of}"]).stdout.split("\n"))) <= 80
+    )
+    before = stored(tmp_path / "store.sqlite")
+    assert len(before) == 6  # each way of escalating has results of its own
+
+
 def ladder_in(folder: Path, shape: Shape, prompt: str) -> Path:
     """A ladder.toml beside tiny tiers; "" names no prompt style."""
     folder.mkdir()

@@ -16,6 +16,7 @@ from edge_router.router.spec import RouterSpec
 
 ARGUMENTS = {
     "": "",
+    "N": ":4",
     "P": ":0.5",
     "T": ":0.5",
     "NAME": ":q8_0",
@@ -51,6 +52,12 @@ def test_kv_modes_multiply_rows_but_not_those_that_hand_nothing_over() -> None:
     ]
 
 
+def test_a_router_may_be_had_without_verifying_to_compare_with() -> None:
+    found = rows("draft:0.5,rewrite:draft:0.5")
+    assert labels(found) == ["draft:0.5", "rewrite:draft:0.5", "high"]
+    assert found[0].router == found[1].router
+
+
 def test_dials_multiply_onnx_routers_and_may_be_written_on_one() -> None:
     found = rows("onnx:a.onnx,retry:onnx:a.onnx,low", dials=(0.0, 0.5))
     assert labels(found)[:4] == [
@@ -67,6 +74,9 @@ def test_dials_multiply_onnx_routers_and_may_be_written_on_one() -> None:
         (" , ", "names no router"),
         ("matched:", "write matched:ROUTER"),
         ("alone", "write alone:TIER"),
+        ("rewrite", "write rewrite:ROUTER"),
+        ("verify:0", "at least 1 token"),
+        ("verify:all", "no number of tokens"),
         ("high@2", "between 0 and 1"),
         ("nonesuch", "no router 'nonesuch'"),
         ("retry:entropy:x", "not a number"),

@@ -23,6 +23,7 @@ RECORDED = Path(__file__).parents[1] / "traces" / "router_decisions.json"
 TIERS = ("iq1_s", "q8_0")
 ARGUMENTS = {
     "": "",
+    "N": ":4",
     "P": ":0.5",
     "T": ":0.5",
     "NAME": ":q8_0",

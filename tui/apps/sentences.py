@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_router.agent.escalation import summary
+from edge_router.agent.escalation import summary, tokens_summary
 from edge_router.agent.listeners.printer import outcome
 from tui.state.episode import Episode
 from tui.state.screenful import Status
@@ -90,5 +90,7 @@ def _how(episode: Episode) -> str:
         for tier, name in enumerate(episode.tiers)
         if steps
     ]
-    parts = [outcome(episode.finished), ", ".join(shares), summary(episode.finished.escalations)]
+    finished = episode.finished
+    parts = [outcome(finished), ", ".join(shares), summary(finished.escalations)]
+    parts.append(tokens_summary(finished.latency))
     return "; ".join(filter(None, parts))

@@ -34,6 +34,7 @@ STAGES = (
     Stage("draft_ms", "drafts", "draft", "try", "▚"),
     Stage("handoff_ms", "hands over", "handoff", "hand", "▒"),
     Stage("catchup_ms", "catches up", "catch-up", "catch", "▓"),
+    Stage("verify_ms", "checks", "verify", "check", "▞"),
     Stage("decode_ms", "writes", "decode", "write", "█"),
 )
 
@@ -52,7 +53,7 @@ class Look:
         """A stage's colour; writing has the colour of the tier that wrote."""
         if stage.field == "decode_ms":
             return tier
-        if stage.field in ("handoff_ms", "catchup_ms", "draft_ms"):
+        if stage.field in ("handoff_ms", "catchup_ms", "draft_ms", "verify_ms"):
             return "#2fb68d" if self.dark else "#00694c"
         return self.soft
 

@@ -25,6 +25,8 @@ def draw_sofar(s: Screenful, width: int, height: int) -> Text:
     lines = [shares(s, width)]
     if s.dial is not None:
         lines.append(dial(s, width))
+    if any(step.latency.drafted for step in s.episode.done_steps):
+        lines.append(_drafts(s, width))
     lines.append(_saved(s, width))
     if s.played:
         games = "game" if s.played == 1 else "games"
@@ -94,6 +96,17 @@ def _saved(s: Screenful, width: int) -> Text:
     if LABEL + len(saving) > width:
         saving = f"{saved.tokens} tok, ~{ms} saved"
     return _meter(s, "handover", saving)
+
+
+def _drafts(s: Screenful, width: int) -> Text:
+    """How much of the verified drafts was accepted."""
+    latencies = [step.latency for step in s.episode.done_steps]
+    drafted, accepted, rewritten = (
+        sum(getattr(x, field) for x in latencies) for field in ("drafted", "accepted", "rewritten")
+    )
+    said = f"{accepted} of {drafted} tokens accepted ({100 * accepted / drafted:.0f} %)"
+    longer = f"{said}, {rewritten} rewritten"
+    return _meter(s, "drafts", longer if LABEL + len(longer) <= width else said)
 
 
 def _memory(s: Screenful, width: int) -> Text:

@@ -14,7 +14,7 @@ from tui.draw.words import milliseconds
 from tui.state.estimate import always_high
 from tui.state.screenful import Screenful
 
-_RARE: Final = ("load_ms", "draft_ms")
+_RARE: Final = ("load_ms", "draft_ms", "verify_ms")
 _AHEAD = 6  # cells before a bar: step number and sign
 _AFTER = 9  # cells behind it: its milliseconds
 

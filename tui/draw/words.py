@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_router.agent.escalation import summary
+from edge_router.agent.escalation import summary, tokens_summary
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Routed
 from edge_router.router.feature_table import feature
 from edge_router.router.spec import RouterSpec
@@ -111,6 +111,8 @@ def because(routed: Routed, started: EpisodeStarted) -> str:
         return "you forced it"
     if count == 1:
         return "there is only one tier"
+    if RouterSpec.parse(started.router).kind == "verify":
+        return routed.reason
     if routed.decide_at == "draft":
         return "the router doubts the low tier's draft" if tier else "the router trusts its draft"
     if routed.score is not None and routed.thresholds:
@@ -165,5 +167,5 @@ def outcome(finished: EpisodeFinished, episode: Episode) -> str:
             said += f"; {episode.tiers[0]}, the low tier, wrote all of them"
         else:
             said += f"; {episode.tiers[0]}, the low tier, wrote {low} of them"
-    escalated = summary(finished.escalations)
+    escalated = summary(finished.escalations) or tokens_summary(finished.latency)
     return f"{said}. {escalated[:1].upper()}{escalated[1:]}." if escalated else f"{said}."

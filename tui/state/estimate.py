@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_router.agent.events import StepFinished
+from edge_router.agent.events import Latency, StepFinished
 
 MANY = 8  # tokens a step from which catching up counts as reading
 
@@ -36,9 +36,15 @@ def always_high(steps: Sequence[StepFinished], high: int) -> AlwaysHigh | None:
         # What a higher tier wrote is read once more by the low tier; alone it would not be.
         again = written_before if step.step and high else 0
         read += max(1, step.latency.prefill_tokens - again)
-        written_before = step.latency.decode_tokens if step.tier_index else 0
-    written = sum(s.latency.decode_tokens for s in steps)
+        written_before = _tokens(step.latency) if step.tier_index else 0
+    written = sum(_tokens(s.latency) for s in steps)
     return AlwaysHigh(read * reading + written * decode_rate, not is_its_own and high > 0)
+
+
+def _tokens(latency: Latency) -> int:
+    """Tokens of a step's text: those of a draft that was accepted were not decoded."""
+    verified = latency.accepted + latency.rewritten
+    return verified if latency.verify_batches else latency.decode_tokens
 
 
 def reading_ms_per_token(steps: Sequence[StepFinished]) -> tuple[float, bool]:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from edge_router.agent.escalation import summary
+from edge_router.agent.escalation import summary, tokens_summary
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event, Noted
 from edge_router.agent.listeners.printer import outcome
 from edge_router.agent.listeners.slowness import SpeedWatch
@@ -40,8 +40,8 @@ class JsonPrinter:
             self._tell(f"{event.task} {event.game}: {event.goal}")
         elif isinstance(event, EpisodeFinished):
             self._tell(outcome(event))
-            if escalated := summary(event.escalations):
-                self._tell(escalated)
+            for said in filter(None, (summary(event.escalations), tokens_summary(event.latency))):
+                self._tell(said)
 
         note = event.text if isinstance(event, Noted) else self._watch(event)
         if note:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from edge_router.agent.escalation import step_sentence, summary
+from edge_router.agent.escalation import step_sentence, summary, tokens_summary
 from edge_router.agent.events import (
     EpisodeFinished,
     EpisodeStarted,
@@ -115,8 +115,8 @@ class PlainPrinter:
             share = 100 * steps / event.steps if event.steps else 0.0
             self._screen.write(f"{_INDENT}{tier:{width}}", _tier_style(index))
             self._screen.line(f"  {steps:3d} {'step ' if steps == 1 else 'steps'}  {share:3.0f} %")
-        if escalated := summary(event.escalations):
-            self._screen.line(f"{_INDENT}{escalated}")
+        for said in filter(None, (summary(event.escalations), tokens_summary(event.latency))):
+            self._screen.line(f"{_INDENT}{said}")
         self._screen.line(f"{_INDENT}{costs(event.latency)}")
         model, game = event.latency.model_ms / 1000, event.latency.env_ms / 1000
         self._screen.line(f"{_INDENT}model {model:.2f} s, game {game:.2f} s")
@@ -146,6 +146,7 @@ def costs(latency: Latency) -> str:
         f"route {latency.route_ms:.2f} ms",
         _stage("handoff", latency.handoff_ms, latency.handoff_tokens),
         _stage("catch-up", latency.catchup_ms, latency.catchup_tokens),
+        _stage("verify", latency.verify_ms, latency.verify_tokens),
         _stage("decode", latency.decode_ms, latency.decode_tokens),
     ]
     return " | ".join(s for s in stages if s) + f", {latency.tokens_per_second:.1f} tok/s"
