@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
-from edge_router.engine.tier import KvMode
+from edge_router.engine.tier import KvMode, common_prefix
 from edge_router.evaluate.policies import Outcome, PlayedRow
 from edge_router.evaluate.records import GameRecord, StepRecord, classify_steps
 from edge_router.evaluate.rows import Row
@@ -153,8 +154,8 @@ def _steps(
 ) -> list[StepRecord]:
     """The work of each step in tokens.
 
-    An escalated step is handed what its tier lacks since it last wrote; a rejected draft costs
-    its own decoding on top.
+    An escalated step is handed what its tier lacks since it last wrote; where there is a draft
+    it is verified.
     """
     kv, names = KvMode.parse(setting.kv), setting.names
     held = [0] * len(names)  # prompt tokens that each tier's cache holds
@@ -170,14 +171,36 @@ def _steps(
                 prompt=prompt,
                 prefill=max(1, prompt - before),
                 handoff=0 if tier == 0 or kv.exact else max(0, prompt - own - held[tier]),
-                catchup=own,
-                decode=node.writings[tier].decoded,
-                draft=node.writings[0].decoded if drafts and tier > 0 else 0,
+                **_writing(node, tier, own, drafts=drafts),
             )
         )
         held[tier] = prompt if kv.exact else prompt - own
         before = prompt
     return steps
+
+
+def _writing(node: Node, tier: int, own: int, *, drafts: bool) -> dict[str, Any]:
+    """The step's text in tokens, by the stage they are in; `own` are the prompt's that the tier
+    reads itself.
+
+    The text of a step that was verified is the tier's own, as if it had written alone.
+    """
+    text, draft = node.writings[tier], node.writings[0]
+    if tier == 0 or not drafts:
+        return {"catchup": own, "decode": text.decoded}
+    common, drawn = common_prefix(text.tokens, draft.tokens), text.decoded + 1
+    # Of texts that are the same the end is accepted too.
+    accepted = drawn if text.tokens == draft.tokens else common
+    return {
+        "catchup": 0,
+        "draft": draft.decoded,
+        "verify": own + draft.decoded,
+        "verify_batches": 1,
+        "decode": max(0, text.decoded - accepted),
+        "drafted": draft.decoded + 1,
+        "accepted": accepted,
+        "rewritten": drawn - accepted,
+    }
 
 
 def _own(kv: KvMode, prompt: int, held: int) -> int:
