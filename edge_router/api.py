@@ -23,6 +23,8 @@ from edge_router.agent.events import EpisodeFinished, Listener
 from edge_router.agent.tool_calls import Tool
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder, default_context
+from edge_router.engine.offload import AUTO as AUTO_LAYERS
+from edge_router.engine.offload import GpuLayers
 from edge_router.engine.openings import usual_store
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
@@ -41,7 +43,7 @@ def load(
     kv: str = "handoff",
     context: int | None = None,
     threads: int | None = None,
-    gpu_layers: int = 0,
+    gpu_layers: GpuLayers = AUTO_LAYERS,
     opening_store: bool = True,
     slots: int = 1,
 ) -> RoutedModel:
@@ -49,7 +51,8 @@ def load(
 
     `kv` is how a higher tier comes by its KV cache: handoff, handoff:N or
     exact. `context` is in tokens, by default up to 4096; `threads` follows
-    the machine by default. So many conversations as `slots` are kept in memory while they
+    the machine by default. `gpu_layers` is how many layers a GPU computes, "auto" as many as fit,
+    if llama.cpp was built for one. So many conversations as `slots` are kept in memory while they
     take turns. `opening_store` keeps the KV of what prompts begin with on disk.
     Raises `UserError` for whatever cannot be loaded.
     """
@@ -60,7 +63,7 @@ def load(
         kv=kv,
         n_ctx=context if context is not None else default_context(described.tiers),
         n_threads=threads,
-        n_gpu_layers=gpu_layers,
+        gpu_layers=gpu_layers,
         openings=usual_store() if opening_store else None,
     )
     return RoutedModel(described, ladder, slots)

@@ -217,6 +217,7 @@ class _Episode:
                 max_steps=options.max_steps,
             )
         )
+        self._pass_on_notes()
         return prompt
 
     def _make_room(self, step: int, prompt: Prompt) -> None:

@@ -14,9 +14,11 @@ from edge_router.cli.options import (
     GrownChoice,
     LadderChoice,
     SubjectChoice,
+    gpu_option,
     group,
     grown_ladder,
     ladder_options,
+    opening_option,
     output_options,
     subject_options,
 )
@@ -79,6 +81,8 @@ _GAME_OPTIONS = (
         help="Games to play at once.",
     ),
     click.option("--threads", type=THREADS, help="CPU threads a game.  [follows the machine]"),
+    gpu_option,
+    opening_option,
     click.option("--dask", metavar="ADDRESS", help="Play on this dask cluster (tcp://host:8786)."),
     click.option("--store", type=FILE, help="Keep results in this file.  [the user's cache]"),
     click.option(

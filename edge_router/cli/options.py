@@ -31,6 +31,7 @@ from edge_router.errors import UserError
 from edge_router.router.registry import one_of_the_routers
 
 if TYPE_CHECKING:
+    from edge_router.engine.offload import GpuLayers
     from edge_router.router.base import Router
 
 Command = Callable[..., Any]
@@ -168,6 +169,21 @@ output_options = group(
 )
 
 
+gpu_option = click.option(
+    "--gpu-layers",
+    type=LAYERS,
+    default="auto",
+    show_default=True,
+    help="Layers on Metal or CUDA, if llama.cpp was built for it: a number, -1 for all, or auto "
+    "for as many as fit.",
+)
+opening_option = click.option(
+    "--no-opening-store",
+    is_flag=True,
+    help="Neither keep on disk how a model reads what every prompt begins with, nor use it.",
+)
+
+
 @dataclass(frozen=True)
 class Display:
     """How a run is shown: as JSON, as text, or in the app at some pace."""
@@ -253,7 +269,7 @@ class ModelRuntime:
     """What the models run on; None follows the machine and the model."""
 
     threads: int | None
-    gpu_layers: int
+    gpu_layers: GpuLayers
     ctx: int | None
     no_opening_store: bool
 
@@ -262,17 +278,7 @@ machine_options = group(
     "machine",
     lambda: ModelRuntime,
     click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
-    click.option(
-        "--gpu-layers",
-        type=LAYERS,
-        default=0,
-        show_default=True,
-        help="Layers on Metal or CUDA, -1 for all; only in a build that has it.",
-    ),
+    gpu_option,
     click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
-    click.option(
-        "--no-opening-store",
-        is_flag=True,
-        help="Neither keep on disk how a model reads what every prompt begins with, nor use it.",
-    ),
+    opening_option,
 )

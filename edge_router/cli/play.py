@@ -187,7 +187,7 @@ def run(
         kv=mode,
         n_ctx=context,
         n_threads=machine.threads,
-        n_gpu_layers=machine.gpu_layers,
+        gpu_layers=machine.gpu_layers,
         openings=None if machine.no_opening_store else usual_store(),
     )
     before = profile_of(found.name)

@@ -94,6 +94,22 @@ class Whole(click.IntRange):
         return number
 
 
+class Layers(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
+    """How many layers a GPU computes: "auto", or a whole number, -1 for all."""
+
+    name = "layers"
+    _number = Whole(-1, 9_999)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        if value == "auto":
+            return "auto"
+        if isinstance(value, bool | float) or not re.fullmatch(r"-?\d+", str(value)):
+            self.fail(f"{value!r} is neither auto nor a whole number", param, ctx)
+        return self._number.convert(value, param, ctx)
+
+
 class Real(click.types.FloatParamType):
     """A finite number: "nan" and "inf" are numbers to Python."""
 
@@ -181,7 +197,7 @@ SEED = Whole(0, 2**63 - 1)
 STEPS = Whole(1, 100_000)
 COUNT = Whole(1, 1_000_000)  # of games, tokens, repeats
 CONTEXT = Whole(64, 1 << 24)  # tokens
-LAYERS = Whole(-1, 9_999)  # on a GPU, -1 for all
+LAYERS = Layers()
 SHARE = Number(0.0, 1.0)
 PACE = Number(0.0)  # seconds
 PORT = Whole(0, 65_535)

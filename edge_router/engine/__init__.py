@@ -16,6 +16,7 @@ clock           milliseconds of the stages, without the listeners'
 threads         how many threads a decode runs on
 machine         how many cores are ours
 stop_flag       lets Ctrl-C end a decode at once
+offload         how many layers a GPU computes
 openings        beginnings of prompts, their KV kept on disk
 opening_file    the file of one: whole and for its key, or not taken
 llama           a context: decode, logits, spans of KV

@@ -33,6 +33,7 @@ from edge_router.engine.generate import Limits, Proposal, Writer
 from edge_router.engine.llama import ContextOverflowError, copy_span
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.loading import default_context, load_tiers
+from edge_router.engine.offload import AUTO, GpuLayers
 from edge_router.engine.openings import OpeningStore, begin_with, worth_keeping
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest, KvMode, Tier, TierSpec, common_prefix
@@ -72,7 +73,7 @@ class Ladder:
         self._prompt: list[int] = []
         self._opening: list[int] = []  # what `_prompt` begins with
         self._logits_are_prompts = False
-        self._said: list[str] = []
+        self._notes: list[str] = []  # for `take_notes`
 
     @classmethod
     def load(
@@ -83,7 +84,7 @@ class Ladder:
         n_ctx: int = DEFAULT_CONTEXT,
         n_threads: int | None = None,
         thread_limit: int | None = None,
-        n_gpu_layers: int = 0,
+        gpu_layers: GpuLayers = AUTO,
         use_mmap: bool | None = None,
         reread: bool = False,
         openings: OpeningStore | None = None,
@@ -91,7 +92,8 @@ class Ladder:
         """Load the tiers, low to high.
 
         `n_threads` None follows the machine (`engine.threads`) on at most `thread_limit`
-        threads, its physical cores by default. `use_mmap` None maps files
+        threads, its physical cores by default. `gpu_layers` is how many layers of each tier a GPU
+        computes, -1 all, "auto" as many as fit (`engine.offload`). `use_mmap` None maps files
         whose weights stay as they lie on disk. `reread` lets the low tier
         compute its own steps' tokens again in the next `prefill`, as it does
         for the other tiers' steps: the cache then holds the same bits whoever
@@ -101,16 +103,18 @@ class Ladder:
         of one model, and for an `n_ctx` the model was not trained for.
         """
         mode = KvMode.parse(kv) if isinstance(kv, str) else kv
-        tiers = load_tiers(
+        tiers, notes = load_tiers(
             list(specs),
             mode,
             n_ctx=n_ctx,
             n_threads=n_threads,
             thread_limit=thread_limit,
-            n_gpu_layers=n_gpu_layers,
+            gpu_layers=gpu_layers,
             use_mmap=use_mmap,
         )
-        return cls(tiers, mode, n_ctx, reread=reread, openings=openings)
+        ladder = cls(tiers, mode, n_ctx, reread=reread, openings=openings)
+        ladder._notes = notes
+        return ladder
 
     def alone(self, name: str) -> Ladder:
         """A ladder of one of the tiers: its weights, with a KV cache of its own.
@@ -353,17 +357,15 @@ class Ladder:
 
     def take_notes(self) -> list[str]:
         """Sentences that the user should read and was not given yet; the run goes on."""
-        problem = self.openings.problem if self.openings else ""
-        if problem and problem not in self._said:
-            self._said.append(problem)
-            return [problem]
-        return []
+        notes, self._notes = self._notes, []
+        if self.openings is not None:
+            notes += self.openings.take_notes()
+        return notes
 
     def close(self) -> None:
         """Free all memory; the ladder cannot be used afterwards."""
         for tier in self.tiers:
-            tier.context.close()
-            tier.model.close()
+            tier.close()
 
     def __enter__(self) -> Ladder:
         return self

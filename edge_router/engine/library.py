@@ -17,6 +17,8 @@ from edge_router.errors import UserError
 _PATH: Final = "LLAMA_CPP_LIB_PATH"  # llama-cpp-python's: where else to look for the library
 _WRITTEN: Final = {"OPENMP": "OpenMP", "REPACK": "repacking", "LLAMAFILE": "llamafile"}
 
+_GPUS: Final = (1, 2)  # ggml's types of devices with memory of their own, or the system's
+
 library_log = LibraryLog()
 
 
@@ -62,6 +64,31 @@ def compiled_with() -> list[str]:
     """Devices and features that are switched on, in words: "AVX2", "FMA", "OpenMP"."""
     on = [name for name, value in features().items() if value == "1"]
     return [*devices(), *(_WRITTEN.get(name, name) for name in on)]
+
+
+def offloads() -> bool:
+    """Whether this build can compute layers on a GPU that is there."""
+    return bool(library().llama_supports_gpu_offload())
+
+
+def gpu_memory() -> int | None:
+    """Free bytes of all GPUs together; None where one does not tell."""
+    lib = library()._lib
+    get, kind, memory = (getattr(lib, f"ggml_backend_dev_{x}") for x in ("get", "type", "memory"))
+    lib.ggml_backend_dev_count.restype = ctypes.c_size_t
+    get.argtypes, get.restype = [ctypes.c_size_t], ctypes.c_void_p
+    kind.argtypes, kind.restype = [ctypes.c_void_p], ctypes.c_int
+    size = ctypes.POINTER(ctypes.c_size_t)
+    memory.argtypes, memory.restype = [ctypes.c_void_p, size, size], None
+    free, total, sum_free = ctypes.c_size_t(), ctypes.c_size_t(), 0
+    for device in map(get, range(lib.ggml_backend_dev_count())):
+        if kind(device) not in _GPUS:
+            continue
+        memory(device, ctypes.byref(free), ctypes.byref(total))
+        if total.value == 0:
+            return None
+        sum_free += free.value
+    return sum_free
 
 
 def build_line() -> str:

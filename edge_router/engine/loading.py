@@ -10,6 +10,7 @@ from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import GgufHeader, read_header
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
+from edge_router.engine.offload import AUTO, GpuLayers, Need, plan, with_fewer
 from edge_router.engine.same_text import require_same_text
 from edge_router.engine.tier import KvMode, Tier, TierSpec
 from edge_router.engine.tier_spec import DEFAULT_CONTEXT
@@ -38,34 +39,71 @@ def load_tiers(
     n_ctx: int,
     n_threads: int | None,
     thread_limit: int | None,
-    n_gpu_layers: int,
+    gpu_layers: GpuLayers,
     use_mmap: bool | None,
-) -> list[Tier]:
-    """The tiers, low to high, as `Ladder.load` describes it. Raises `UserError`."""
+) -> tuple[list[Tier], list[str]]:
+    """The tiers, low to high, as `Ladder.load` describes it, and what the user should know.
+
+    Raises `UserError`.
+    """
     headers = [read_header(spec.path) for spec in specs]
     _check_specs(specs)
     require_same_model(headers)
     for spec, header in zip(specs, headers, strict=True):
         _require_trusted(spec, header)
     tiers: list[Tier] = []
+    notes: list[str] = []
     with ExitStack() as loaded:
-        for spec, header in zip(specs, headers, strict=True):
-            mmap = _maps_well(header, n_gpu_layers) if use_mmap is None else use_mmap
-            model = LlamaModel.load(spec.path, n_gpu_layers=n_gpu_layers, use_mmap=mmap)
-            loaded.callback(model.close)
-            _check_model(model, n_ctx, handoff=len(specs) > 1 and not kv.exact)
-            context = LlamaContext(
-                model,
-                n_ctx=n_ctx,
-                n_threads=n_threads,
-                thread_limit=thread_limit,
-                max_rows=ROWS if tiers else 1,  # the low tier verifies nothing
-            )
-            loaded.callback(context.close)
-            tiers.append(Tier(spec.name, header.path, model, context, header.size_bytes))
+        offloaded = plan(gpu_layers, headers, n_ctx)
+        for spec, header, layers in zip(specs, headers, offloaded, strict=True):
+
+            def load(layers: int, spec: TierSpec = spec, header: GgufHeader = header) -> Tier:
+                return _load(
+                    spec,
+                    header,
+                    layers,
+                    n_ctx=n_ctx,
+                    n_threads=n_threads,
+                    thread_limit=thread_limit,
+                    use_mmap=use_mmap,
+                    handoff=len(specs) > 1 and not kv.exact,
+                    max_rows=ROWS if tiers else 1,  # the low tier verifies nothing
+                )
+
+            if gpu_layers == AUTO:
+                tier, said = with_fewer(load, layers, Need.of(header, n_ctx), name=spec.name)
+                notes += said
+            else:
+                tier = load(layers)
+            loaded.callback(tier.close)
+            tiers.append(tier)
         require_same_text([tier.model for tier in tiers])
         loaded.pop_all()
-    return tiers
+    return tiers, notes
+
+
+def _load(
+    spec: TierSpec,
+    header: GgufHeader,
+    layers: int,
+    *,
+    n_ctx: int,
+    n_threads: int | None,
+    thread_limit: int | None,
+    use_mmap: bool | None,
+    handoff: bool,
+    max_rows: int,
+) -> Tier:
+    mmap = _maps_well(header, layers) if use_mmap is None else use_mmap
+    with ExitStack() as loaded:
+        model = LlamaModel.load(spec.path, n_gpu_layers=layers, use_mmap=mmap)
+        loaded.callback(model.close)
+        _check_model(model, n_ctx, handoff=handoff)
+        context = LlamaContext(
+            model, n_ctx=n_ctx, n_threads=n_threads, thread_limit=thread_limit, max_rows=max_rows
+        )
+        loaded.pop_all()
+    return Tier(spec.name, header.path, model, context, header.size_bytes)
 
 
 def _maps_well(header: GgufHeader, n_gpu_layers: int) -> bool:

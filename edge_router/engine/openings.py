@@ -33,7 +33,7 @@ from edge_router.engine.tier import Ingest, Tier, common_prefix
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import UserError
 from edge_router.files.folders import cache_folder, if_any
-from edge_router.files.whole import PARTIAL, free_bytes, whole
+from edge_router.files.whole import PARTIAL, free_bytes, gigabytes, whole
 
 LIMIT: Final = "EDGE_ROUTER_OPENINGS_GB"
 # A shorter beginning is not worth a batch of its own: see docs/measurements.md.
@@ -53,6 +53,19 @@ class Kept:
     size_bytes: int
     limit_bytes: int  # 0: nothing is kept
 
+    def sentence(self) -> str:
+        """How much is kept, at most, and where."""
+        size = gigabytes(self.size_bytes)
+        if not self.limit_bytes:
+            return f"{self.many} kept, {size}; new ones are not, because {LIMIT} is 0"
+        at_most = gigabytes(self.limit_bytes)
+        return f"{self.many} kept, {size} of at most {at_most}, in {self.folder}"
+
+    @property
+    def many(self) -> str:
+        """ "3 prompt openings"."""
+        return f"{self.files} prompt opening{'' if self.files == 1 else 's'}"
+
 
 class OpeningStore:
     """Openings in `folder`, at most `limit` bytes of them; the least recently used leave first."""
@@ -60,7 +73,8 @@ class OpeningStore:
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder = folder
         self.limit = limit
-        self.problem = ""  # why nothing can be kept, one sentence
+        self._fails = False  # writing did, and is not tried again
+        self._notes: list[str] = []
 
     def load(self, tier: Tier, tokens: Sequence[int]) -> bool:
         """Fill the empty cache of `tier` with the KV of `tokens`; False where it is not kept."""
@@ -84,8 +98,8 @@ class OpeningStore:
         return True
 
     def keep(self, tier: Tier, tokens: Sequence[int]) -> None:
-        """Write the KV of `tokens`, which `tier` has just computed. What fails is in `problem`."""
-        if self.problem or kv_bytes(tier.model.header, len(tokens)) > self.limit:
+        """Write the KV of `tokens`, which `tier` has just computed. What fails is noted, once."""
+        if self._fails or kv_bytes(tier.model.header, len(tokens)) > self.limit:
             return
         key, spans = _key(tier, tokens), _spans(tokens)
         path = self._path(key)
@@ -96,7 +110,13 @@ class OpeningStore:
                 write_pieces(partial, key, len(spans), pieces)
             self._make_room(path)
         except (OSError, UserError) as error:
-            self.problem = f"the prompt's opening cannot be kept for the next run: {error}"
+            self._fails = True
+            self._notes.append(f"the prompt's opening cannot be kept for the next run: {error}")
+
+    def take_notes(self) -> list[str]:
+        """What went wrong and was not told yet."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def kept(self) -> Kept:
         """How much is kept."""

@@ -86,6 +86,11 @@ class Tier:
         if self.context.n_past > len(self.held):  # more than was cut, after an interruption
             self.context.truncate(len(self.held))
 
+    def close(self) -> None:
+        """Free the memory."""
+        self.context.close()
+        self.model.close()
+
     def decode(self, tokens: Sequence[int]) -> None:
         """Append `tokens`, computing their KV."""
         self.context.decode(tokens, len(self.held))

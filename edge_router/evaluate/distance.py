@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edge_router.agent.episode import Options, play_episode
 from edge_router.engine.generate import Limits
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
+from edge_router.engine.offload import AUTO, GpuLayers
 from edge_router.engine.sampling import Sampler, kl_divergence, log_softmax
 from edge_router.engine.tier import Generation, common_prefix
 from edge_router.evaluate.jobs import LadderShelf, file_key, options_key
@@ -63,6 +64,8 @@ class DistanceJob:
     n_ctx: int
     threads: int  # 0: their number follows the machine
     jobs: int = 1  # games that are played at once
+    gpu_layers: GpuLayers = AUTO
+    opening_store: bool = True
 
     @property
     def title(self) -> str:
@@ -127,7 +130,11 @@ _shelf = LadderShelf(room=8)
 
 
 def _alone(job: DistanceJob, spec: TierSpec, kind: type[Ladder]) -> Ladder:
-    return _shelf.ladder(kind, (spec,), "handoff", job.n_ctx, job.threads, job.jobs)
+    return _shelf.ladder(
+        *(kind, (spec,), "handoff", job.n_ctx, job.threads, job.jobs),
+        gpu_layers=job.gpu_layers,
+        opening_store=job.opening_store,
+    )
 
 
 def _compare(best: RecordingLadder, other: Ladder, style: PromptStyle) -> TierDistance:

@@ -24,6 +24,7 @@ from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.machine import cpu_model, physical_cores
+from edge_router.engine.offload import AUTO, GpuLayers
 from edge_router.engine.openings import usual_store
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
@@ -55,6 +56,8 @@ class GameJob:
     attempt: int = 0  # 0: the first
     jobs: int = 1  # games that are played at once
     traces: Path | None = None  # the folder that gets the episode's trace
+    gpu_layers: GpuLayers = AUTO
+    opening_store: bool = True
 
     @property
     def title(self) -> str:
@@ -151,12 +154,15 @@ class LadderShelf:
         n_ctx: int,
         threads: int,
         jobs: int,
+        *,
+        gpu_layers: GpuLayers = AUTO,
+        opening_store: bool = True,
     ) -> Ladder:
         """The ladder, loaded now or before; with `threads` 0 on its share of the cores at most.
 
         Raises StopRunError when it cannot be loaded.
         """
-        key = (kind, specs, kv, n_ctx, threads, jobs)
+        key = (kind, specs, kv, n_ctx, threads, jobs, gpu_layers, opening_store)
         if key not in self._ladders:
             while len(self._ladders) >= self.room:
                 self._ladders.pop(next(iter(self._ladders))).close()
@@ -167,7 +173,8 @@ class LadderShelf:
                     n_ctx=n_ctx,
                     n_threads=threads or None,
                     thread_limit=max(1, physical_cores() // jobs),
-                    openings=usual_store(),
+                    gpu_layers=gpu_layers,
+                    openings=usual_store() if opening_store else None,
                 )
             except UserError as error:
                 raise StopRunError(str(error)) from error
@@ -178,7 +185,11 @@ _shelf = LadderShelf()
 
 
 def _play(job: GameJob) -> GameRecord:
-    ladder = _shelf.ladder(Ladder, job.specs, job.kv, job.n_ctx, job.threads, job.jobs)
+    ladder = _shelf.ladder(
+        *(Ladder, job.specs, job.kv, job.n_ctx, job.threads, job.jobs),
+        gpu_layers=job.gpu_layers,
+        opening_store=job.opening_store,
+    )
     recorder = Recorder()
     with ExitStack() as stack:
         heard: list[Listener] = [recorder]

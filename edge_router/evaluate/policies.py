@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_router.agent.episode import Options
+from edge_router.engine.offload import AUTO, GpuLayers
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
 from edge_router.evaluate.jobs import EXPERT, GameJob, crashed, episode_seed, play_job
@@ -41,6 +42,8 @@ class Settings:
     threads: int = 1  # 0: their number follows the machine
     retry_temperature: float = 0.7
     traces: Path | None = None  # the folder of the episodes' traces
+    gpu_layers: GpuLayers = AUTO
+    opening_store: bool = True
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,8 @@ class Policies:
             attempt=attempt,
             jobs=self.work.crew.backend.jobs,
             traces=settings.traces,
+            gpu_layers=settings.gpu_layers,
+            opening_store=settings.opening_store,
         )
 
     def _plan(self, game: GameRef) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from edge_router.agent.episode import Options
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import default_context
+from edge_router.engine.offload import AUTO, GpuLayers
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.evaluate.jobs import ladder_fingerprint
@@ -58,6 +59,8 @@ class PolicyOptions:
     ctx: int | None = None
     jobs: int = 1
     threads: int | None = None
+    gpu_layers: GpuLayers = AUTO
+    no_opening_store: bool = False
     dask: str | None = None
     store: Path | None = None
     play_crashed_again: bool = False
@@ -167,6 +170,8 @@ def settings_of(options: PolicyOptions, ladder: LadderFile) -> Settings:
         ),
         n_ctx=options.ctx or default_context(ladder.tiers),
         threads=options.threads or 0,
+        gpu_layers=options.gpu_layers,
+        opening_store=not options.no_opening_store,
         retry_temperature=options.retry_temperature,
         traces=options.traces and _made(options.traces.expanduser()),
     )

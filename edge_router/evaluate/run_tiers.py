@@ -44,7 +44,8 @@ def run_tiers(options: PolicyOptions, outputs: Outputs) -> int:
             played = policies.play([Row("alone", RouterSpec("tier", spec.name)) for spec in specs])
             jobs = [
                 DistanceJob(g, specs, replace(settings.options, temperature=0.0), settings.n_ctx,
-                            settings.threads, options.jobs)
+                            settings.threads, options.jobs, settings.gpu_layers,
+                            settings.opening_store)
                 for g in games
             ]  # fmt: skip
             found = work.results(jobs, measure_distance, GameDistance, crashed)

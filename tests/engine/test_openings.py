@@ -247,7 +247,7 @@ def test_an_opening_larger_than_the_store_is_not_written(
     store.limit = 1000
     start(make_ladder("q4_k_m", openings=store))
     assert not store.folder.exists()
-    assert not store.problem
+    assert not store.take_notes()
 
 
 def test_a_folder_that_cannot_be_written_is_told_once_and_the_run_goes_on(
@@ -257,8 +257,13 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_the_run_goes_on(
     store = OpeningStore(tmp_path / "file" / "openings", ROOM)
     ladder = make_ladder("q4_k_m", openings=store)
     assert (start(ladder) == start(make_ladder("q4_k_m"))).all()
-    assert "cannot be kept" in store.problem
-    assert str(tmp_path) in store.problem
+    start(ladder)
+    ladder.clear()
+    start(ladder)
+    (note,) = ladder.take_notes()
+    assert "cannot be kept" in note
+    assert str(tmp_path) in note
+    assert not ladder.take_notes()
 
 
 def test_what_a_killed_process_left_is_removed_in_time(
