@@ -22,6 +22,7 @@ from edge_router.engine.ladder import default_context
 from edge_router.engine.library import build_line, devices, packages_line
 from edge_router.engine.library import features as library_features
 from edge_router.engine.machine import cpu_model, physical_cores
+from edge_router.engine.openings import any_store
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import UserError
 from edge_router.evaluate.jobs import ladder_fingerprint
@@ -48,6 +49,7 @@ def examine(ladder: LadderFile) -> Iterator[Finding]:
         yield from task.examine()
     yield from _costs(ladder)
     yield from _folders()
+    yield from _openings()
     yield from _extras()
 
 
@@ -165,6 +167,16 @@ def _folders() -> Iterator[Finding]:
         elif free < _DISK_LOW:
             advice = "little room is left: make some, or set EDGE_ROUTER_HOME to another disk"
         yield Finding(f"{what} folder", f"{folder}, {free / 1e9:.1f} GB free", advice)
+
+
+def _openings() -> Iterator[Finding]:
+    try:
+        store = any_store()
+    except UserError as error:
+        yield Finding("openings", "none can be kept", str(error))
+        return
+    if store is not None:
+        yield Finding("openings", store.kept().sentence())
 
 
 def _extras() -> Iterator[Finding]:

@@ -37,6 +37,7 @@ def list_models(as_json: bool) -> None:
     \b
     edge-router models list
     """
+    from edge_router.engine.openings import any_store
     from edge_router.errors import UserError
     from edge_router.ladders.catalogue import catalogue
     from edge_router.ladders.ladder_file import read_ladder
@@ -68,6 +69,9 @@ def list_models(as_json: bool) -> None:
     say("\n" + Sheet(title, columns, [_row(model) for model in missing]).text())
     licences = [(model.name, model.licence) for model in missing]
     say("\n" + Sheet("Their licences", ("name", "licence"), licences, 2).text())
+    store = any_store()
+    if store is not None and (kept := store.kept()).files:
+        say("\n" + "\n".join(paragraphs([kept.sentence()])))
 
 
 def _sizes(ladder: LadderFile) -> str:
@@ -228,6 +232,34 @@ def grow_ladder(shape: str, ladder: LadderChoice, types: str | None) -> None:
     grown = grown_ladder(ladder, GrownChoice(shape, types))
     name = Path(grown.model or "").name
     say(f"{name} is in {grown.model}; remove it with: edge-router models rm {name}")
+
+
+@models.command()
+@click.option("--clear", is_flag=True, help="Remove all of them; they are made again when needed.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def openings(clear: bool, as_json: bool) -> None:
+    """Show how much is kept of what prompts begin with, and where.
+
+    Every prompt of a general model begins with the same rules and example. How a model
+    reads them (the KV cache) is kept on disk, so that the next run need not read
+    them again. EDGE_ROUTER_OPENINGS_GB limits it, 0 switches it off.
+
+    \b
+    edge-router models openings
+    edge-router models openings --clear
+    """
+    from edge_router.engine.openings import any_store
+    from edge_router.files.folders import NoHomeError
+
+    store = any_store()
+    if store is None:
+        raise NoHomeError
+    kept = store.clear() if clear else store.kept()
+    if as_json:
+        figures = {**asdict(kept), "folder": str(kept.folder), "cleared": clear}
+        click.echo(json.dumps(figures))
+    else:
+        say(f"removed {kept.many} from {kept.folder}" if clear else kept.sentence())
 
 
 @models.command()

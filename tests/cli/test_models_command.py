@@ -348,3 +348,45 @@ def test_rm_asks_first_and_removes_only_what_is_its_own(home: Path) -> None:
     assert "comes with edge-router and cannot be removed" in refused("rm", "household", "--yes")
     assert "there is no model 'mine'" in refused("rm", "mine", "--yes")
     assert "the model's name '../mine' will not do" in refused("rm", "../mine", "--yes")
+
+
+# -- openings ---------------------------------------------------------------------------------
+
+
+def test_openings_are_counted_listed_and_removed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_ROUTER_OPENINGS_GB", "1.5")
+    folder = home / "cache" / "openings"
+    assert (
+        f"0 prompt openings kept, 0.0 MB of at most 1.5 GB, in {folder}" in run("openings").output
+    )
+    folder.mkdir(parents=True)
+    (folder / f"{'0' * 64}.kv").write_bytes(bytes(3_000_000))
+    (folder / "note.txt").write_text("not ours")
+    assert "1 prompt opening kept, 3.0 MB" in run("openings").stdout
+    assert "1 prompt opening kept, 3.0 MB" in " ".join(run("list").stdout.split())
+    kept = json.loads(run("openings", "--json").stdout)
+    assert (kept["files"], kept["size_bytes"], kept["cleared"]) == (1, 3_000_000, False)
+    assert "removed 1 prompt opening" in run("openings", "--clear").stdout
+    assert [file.name for file in folder.iterdir()] == ["note.txt"]
+    assert "opening" not in run("list").stdout
+
+
+def test_a_store_that_is_switched_off_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_ROUTER_OPENINGS_GB", "0")
+    assert "EDGE_ROUTER_OPENINGS_GB is 0" in run("openings").stdout
+    monkeypatch.setenv("EDGE_ROUTER_OPENINGS_GB", "lots")
+    assert "set it to the gigabytes" in refused("openings")
+
+
+def test_the_doctor_tells_of_openings(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finding() -> dict[str, str]:
+        found = CliRunner().invoke(main, ["doctor", "--json"])
+        (one,) = (f for f in json.loads(found.stdout) if f["what"] == "openings")
+        return dict(one)
+
+    monkeypatch.setenv("EDGE_ROUTER_OPENINGS_GB", "2")
+    assert "0 prompt openings kept" in finding()["found"]
+    monkeypatch.setenv("EDGE_ROUTER_OPENINGS_GB", "lots")
+    assert "set it to the gigabytes" in finding()["advice"]
