@@ -35,7 +35,6 @@ GAMES: Final = (
     Opening("You are in a room. You see a desk 1, and a bed 1.", "put some pen on desk."),
     Opening("You are in a room. You see a sofa 1, and a shelf 2.", "put some book on sofa."),
 )
-OPENING: Final = 1000  # tokens
 BEGINNINGS: Final = (16, 32, 64, 128, 256)
 AFTER: Final = 128  # tokens that follow a short beginning
 
@@ -78,14 +77,15 @@ class Beginning:
         )
 
 
-def prompts(ladder: Ladder) -> list[list[int]]:
-    """The tokens of each game's first prompt: an opening of `OPENING` tokens, and the game.
-
-    Synthetic vocabularies read letter by letter; a real one has so many tokens for all of it.
-    """
+def prompts(ladder: Ladder) -> tuple[list[int], list[int], int]:
+    """The tokens of each game's first prompt, and how many of them are the opening."""
     template, style = ChatTemplate.of(ladder.vocab), ReactStyle()
-    first = Prompt(template, ladder.vocab, style.opening(GAMES[0])).tokens[:OPENING]
-    return [first + ladder.vocab.tokenize(game.observation) for game in GAMES]
+    one, other = (
+        Prompt(template, ladder.vocab, style.opening(game), shared=style.shared(game))
+        for game in GAMES
+    )
+    assert one.opening == other.opening
+    return list(one.tokens), list(other.tokens), one.opening
 
 
 def measure(path: Path, folder: Path) -> Saved:
@@ -93,19 +93,19 @@ def measure(path: Path, folder: Path) -> Saved:
     spec = [TierSpec(path.stem, path)]
     n_ctx = default_context(spec)
     with Ladder.load(spec, n_ctx=n_ctx, openings=store) as ladder:
-        first, _ = prompts(ladder)
-        computed = openings.begin_with(ladder.tiers[0], first[:OPENING], store)
+        first, _, opening = prompts(ladder)
+        computed = openings.begin_with(ladder.tiers[0], first[:opening], store)
     with Ladder.load(spec, n_ctx=n_ctx, openings=store) as ladder:
-        first, second = prompts(ladder)
-        loaded = ladder.prefill(first, opening=OPENING)
-        assert loaded.load_tokens == OPENING
+        first, second, opening = prompts(ladder)
+        loaded = ladder.prefill(first, opening=opening)
+        assert loaded.load_tokens == opening
         started = time.perf_counter()
-        ladder.clear(second[:OPENING])
-        ladder.prefill(second, opening=OPENING)
+        ladder.clear(second[:opening])
+        ladder.prefill(second, opening=opening)
         next_game = time.perf_counter() - started
     return Saved(
         path.stem,
-        OPENING,
+        opening,
         len(first),
         store.kept().size_bytes / 1e6,
         computed.ms / 1000,

@@ -90,6 +90,7 @@ class HighLevel:
             n_threads=threads,
             n_threads_batch=threads,
             n_batch=512,
+            n_gpu_layers=tier.model.gpu_layers,
             verbose=False,
         )
 

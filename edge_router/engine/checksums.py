@@ -24,12 +24,14 @@ from edge_router.files.whole import write_text
 _PIECE = 1 << 20
 
 
-def gguf_sha256(path: Path, *, remembered: bool = True) -> str:
+def gguf_sha256(path: Path, *, remembered: bool = True, parts: Sequence[Path] | None = None) -> str:
     """SHA-256 of the GGUF at `path`; of its parts one after another, as `cat` would join them.
 
-    `remembered` False reads every byte. Raises `UserError` for a file that is no whole GGUF.
+    `remembered` False reads every byte; whoever has read the header gives its `parts`, since
+    reading it again takes 0.3 s at a vocabulary of 152k. Raises `UserError` for a file that is no
+    whole GGUF.
     """
-    parts = read_header(path).parts
+    parts = parts or read_header(path).parts
     facts = [_facts(part) for part in parts]
     note = _note(parts[0])
     if remembered and note and (known := _read(note, facts)):

@@ -33,6 +33,7 @@ from edge_router.engine.tier import Ingest, Tier, common_prefix
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.errors import UserError
 from edge_router.files.folders import cache_folder, if_any
+from edge_router.files.paths import why_no_file
 from edge_router.files.whole import PARTIAL, free_bytes, gigabytes, whole
 
 LIMIT: Final = "EDGE_ROUTER_OPENINGS_GB"
@@ -80,6 +81,8 @@ class OpeningStore:
         """Fill the empty cache of `tier` with the KV of `tokens`; False where it is not kept."""
         key = _key(tier, tokens)
         path = self._path(key)
+        if why_no_file(path):
+            return False
         try:
             with path.open("rb") as file:
                 pieces = read_pieces(file, key, len(_spans(tokens)))

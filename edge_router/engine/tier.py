@@ -67,7 +67,7 @@ class Tier:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the GGUF."""
-        return gguf_sha256(self.path)
+        return gguf_sha256(self.path, parts=self.model.header.parts)
 
     @property
     def kv_bytes(self) -> int:

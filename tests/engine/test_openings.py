@@ -112,6 +112,27 @@ def test_in_exact_mode_every_tier_keeps_an_opening_of_its_own(
     assert again.tiers[2].context.state() == alone.tiers[0].context.state()
 
 
+@pytest.mark.parametrize("kv", ["handoff", "exact"])
+def test_a_tier_that_verifies_begins_with_the_same_opening(
+    make_ladder: LadderMaker, store: OpeningStore, kv: str
+) -> None:
+    """It writes what it would have written alone, and its own opening is loaded once."""
+    for run in (0, 1):
+        ladder = make_ladder("q4_k_m", "q8_0", kv=kv, openings=store)
+        start(ladder)
+        written = ladder.generate(1, GREEDY, max_tokens=8)
+        start(ladder, 1)
+        ladder.tiers[1].truncate(0)
+        opening = prompt(ladder, 1)[1]
+        draft = ladder.generate(0, GREEDY, max_tokens=8).proposal
+        verified = ladder.verify(1, draft, GREEDY, max_tokens=8)
+        assert verified.load_tokens == (opening if kv == "exact" else 0)
+        assert verified.catchup_tokens == 0
+        assert written.load_tokens == (opening if kv == "exact" and run else 0)
+        start(ladder, 1)
+        assert ladder.generate(1, GREEDY, max_tokens=8).tokens == verified.tokens
+
+
 @pytest.mark.parametrize("kv", ["handoff", "handoff:7", "exact"])
 def test_an_episode_does_not_depend_on_what_was_played_before(
     make_ladder: LadderMaker, kv: str
@@ -175,6 +196,15 @@ def test_a_damaged_file_is_computed_again_and_replaced(
     assert ladder.prefill(tokens, opening=opening).load_tokens == 0
     assert (ladder.logits() == expected).all()
     assert file.read_bytes() == whole
+
+
+def test_a_pipe_is_not_waited_for(make_ladder: LadderMaker, store: OpeningStore) -> None:
+    expected = start(make_ladder("q4_k_m", openings=store))
+    (file,) = files(store)
+    file.unlink()
+    os.mkfifo(file)
+    assert (start(make_ladder("q4_k_m", openings=store)) == expected).all()
+    assert file.is_file()
 
 
 def test_what_llama_cpp_refuses_is_computed(make_ladder: LadderMaker, store: OpeningStore) -> None:
