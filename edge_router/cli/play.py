@@ -10,7 +10,6 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -37,9 +36,6 @@ from edge_router.cli.types import (
 )
 from edge_router.tasks.games import pick
 from edge_router.tasks.registry import find_task
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
