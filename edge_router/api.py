@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypedDict, Unpack
+from typing import Any, Final, TypedDict, Unpack
 
 from edge_router.agent.chat import Asked, ChatMessage, Response
 from edge_router.agent.conversations import Conversations
@@ -29,11 +29,15 @@ from edge_router.engine.openings import usual_store
 from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.ladders.ladder_file import LadderFile
-from edge_router.ladders.resolve import AUTO, DEFAULT_MODEL, resolve, router_for
+from edge_router.ladders.resolve import DEFAULT_MODEL, resolve, router_for
 from edge_router.router.base import Router
+from edge_router.router.budget import BudgetRouter
 from edge_router.router.rules import NEUTRAL
+from edge_router.router.spec import AUTO
 from edge_router.tasks.games import pick
 from edge_router.tasks.registry import DEFAULT, find_task
+
+_ROUTERS: Final = 64  # that are remembered; a server's clients may name any
 
 
 def load(
@@ -101,7 +105,7 @@ class RoutedModel:
         self.ladder = ladder
         self._described = described
         self._slots = slots
-        self._routers: dict[str, Router] = {}
+        self._routers: dict[tuple[str | Router, float | None], Router] = {}
         self._conversations = Conversations(ladder, slots, prompt=described.prompt)
         self._alones: dict[str, RoutedModel] = {}
         self._writing = threading.Lock()
@@ -127,20 +131,21 @@ class RoutedModel:
         messages: Sequence[ChatMessage],
         *,
         router: str | Router = AUTO,
+        budget: float | None = None,
         tools: Sequence[Tool] = (),
         on_text: Callable[[str], None] | None = None,
         **options: Unpack[AnswerOptions],
     ) -> Response:
         """Answer a conversation: `[{"role": "user", "content": "..."}, ...]`.
 
-        `router` is what `--router` takes, or a `Router`; `dial` goes from cost (0) to quality
-        (1). `tools` are functions that the answer may call, in OpenAI's form. `on_text` gets
-        the text in pieces as it grows, and the rest is as in `AnswerOptions`.
-        Messages that go on where the last ones ended are not read again. Raises `UserError` for
-        bad input, and while another text is being written.
+        `router` is what `--router` takes, or a `Router`; `budget` is the share of all answers
+        that it may escalate, `dial` goes from cost (0) to quality (1). `tools` are functions
+        that the answer may call, in OpenAI's form. `on_text` gets the text in pieces as it grows,
+        and the rest is as in `AnswerOptions`. Messages that go on where the last ones ended are
+        not read again. Raises `UserError` for bad input, and while another text is being written.
         """
         asked = replace(_asked(options), tools=tuple(tools))
-        chosen = self._router(router)
+        chosen = self._router(router, budget)
         with self._alone():
             return self._conversations.answer(messages, chosen, asked, on_text)
 
@@ -172,6 +177,7 @@ class RoutedModel:
         split: str | None = None,
         games: str | Path | None = None,
         router: str | Router = AUTO,
+        budget: float | None = None,
         dial: float = NEUTRAL,
         max_steps: int = 50,
         seed: int = 0,
@@ -187,15 +193,21 @@ class RoutedModel:
         chosen = pick(found, family.first_game(found) if game is None else game, seed)
         options = Options(max_steps, seed, dial=dial, prompt=self._described.prompt)
         with self._alone(), closing(family.open(chosen)) as environment:
-            return play_episode(environment, self.ladder, self._router(router), options, listeners)
+            return play_episode(
+                environment, self.ladder, self._router(router, budget), options, listeners
+            )
 
-    def _router(self, router: str | Router) -> Router:
-        """The router itself, or the one that a spec names, made once."""
-        if not isinstance(router, str):
-            return router
-        if router not in self._routers:
-            self._routers[router] = router_for(self._described, router)
-        return self._routers[router]
+    def _router(self, router: str | Router, budget: float | None = None) -> Router:
+        """The router, or the one that a spec names, made once; with a budget held to it."""
+        known = self._routers.get((router, budget))
+        if known is None:
+            known = router_for(self._described, router) if isinstance(router, str) else router
+            if budget is not None:
+                known = BudgetRouter(known, budget)
+            while len(self._routers) >= _ROUTERS:
+                del self._routers[next(iter(self._routers))]
+            self._routers[router, budget] = known
+        return known
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ class _Held:
         """A copy with the state of this conversation; what routers learn from all is shared."""
         kept = self.routers.get(id(router))
         if kept is None:
+            self.routers.clear()  # a conversation seldom changes its router
             kept = self.routers[id(router)] = (router, copy.copy(router))
         return kept[1]
 

@@ -32,6 +32,7 @@ from edge_router.router.registry import one_of_the_routers
 
 if TYPE_CHECKING:
     from edge_router.engine.offload import GpuLayers
+    from edge_router.ladders.ladder_file import LadderFile
     from edge_router.router.base import Router
 
 Command = Callable[..., Any]
@@ -221,13 +222,20 @@ class Routing:
     budget: float | None
     kv: str
 
-    def setting(self, router: Router) -> float:
-        """The dial as asked for, or the one that keeps within the budget. Raises `UserError`."""
-        if self.budget is None:
-            return DEFAULT_DIAL if self.dial is None else self.dial
-        if self.dial is not None:
+    def router_for(self, ladder: LadderFile) -> Router:
+        """The router as asked for, held to the budget where there is one. Raises `UserError`."""
+        from edge_router.ladders.resolve import router_for
+        from edge_router.router.budget import BudgetRouter
+
+        if self.dial is not None and self.budget is not None:
             raise UserError("--dial and --budget exclude each other; give one of them")
-        return router.dial_for(self.budget)
+        router = router_for(ladder, self.router)
+        return router if self.budget is None else BudgetRouter(router, self.budget)
+
+    @property
+    def setting(self) -> float:
+        """The dial as asked for."""
+        return DEFAULT_DIAL if self.dial is None else self.dial
 
 
 routing_options = group(

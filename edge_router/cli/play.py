@@ -150,7 +150,7 @@ def run(
     from edge_router.engine.openings import usual_store
     from edge_router.engine.sampling import Sampler
     from edge_router.engine.tier import KvMode
-    from edge_router.ladders.resolve import resolve, router_for
+    from edge_router.ladders.resolve import resolve
     from edge_router.parts import load_part
 
     task = find_task(chosen.task)
@@ -159,14 +159,13 @@ def run(
         sampling.temperature, top_p=sampling.top_p, min_p=sampling.min_p, seed=sampling.seed
     )  # refuses what is out of range
     found = resolve(ladder.model, ladder.tiers)
-    router, specs = router_for(found, routing.router), found.tiers
-    setting = routing.setting(router)
+    router, specs = routing.router_for(found), found.tiers
     context = machine.ctx if machine.ctx is not None else default_context(specs)
     router.reset(tuple(spec.name for spec in specs), sampling.seed)
     in_app = opens_app(as_json=display.as_json, plain=display.plain)
     options = Options(
         **asdict(sampling),
-        dial=setting,
+        dial=routing.setting,
         prompt=found.prompt,
         fingerprints=trace is not None or in_app,
     )

@@ -75,14 +75,13 @@ def serve(
             f"serve needs {error.name}, which is not installed: pip install 'edge-router[serve]'"
         ) from error
     from edge_router.api import load
-    from edge_router.ladders.resolve import resolve, router_for
+    from edge_router.ladders.resolve import resolve
 
     limits = RequestLimits(queue, timeout)
     listening = Listening(host, port, api_key, log_texts, limits)
     listening.check()
     described = resolve(ladder.model, ladder.tiers)
-    router = router_for(described, routing.router)
-    dial = routing.setting(router)
+    router = routing.router_for(described)
     router.reset(tuple(spec.name for spec in described.tiers), 0)
     with (
         listening.open() as opened,
@@ -96,5 +95,5 @@ def serve(
             opening_store=not machine.no_opening_store,
         ) as model,
     ):
-        run(Served(described.name or "ladder", model, router, dial), listening, opened)
+        run(Served(described.name or "ladder", model, router, routing.setting), listening, opened)
     sys.exit(0)

@@ -23,7 +23,6 @@ from edge_router.errors import UserError
 from edge_router.router.registry import make_router
 from edge_router.router.spec import RouterSpec
 
-AUTO: Final = "auto"
 DERIVED: Final = ("matched", "retry")
 REWRITE: Final = "rewrite"
 RETRY: Final = "retry"  # alone it is a router, before a router it is a row
@@ -119,7 +118,7 @@ def _rows_of(word: str, kv: str, dials: Sequence[float], auto: RouterSpec) -> li
             return [Row("alone", RouterSpec("tier", rest))]
         return [replace(row, how=how) for row in _rows_of(rest, kv, dials, auto)]
     text, dial = _split_dial(word)
-    router = auto if text == AUTO else RouterSpec.parse(text)
+    router = RouterSpec.parse(text).with_auto(auto)
     if dial is None and dials and router.file is not None:  # trained ones are played at each
         return [Row("play", router, kv, d) for d in dials]
     return [Row("play", router, kv, dial)]

@@ -21,9 +21,9 @@ from edge_router.ladders.catalogue import catalogue, shipped_folders
 from edge_router.ladders.ladder_file import LADDER_FILE, LadderFile, read_details, read_ladder
 from edge_router.router.base import Router
 from edge_router.router.registry import make_router
+from edge_router.router.spec import AUTO, RouterSpec
 
 DEFAULT_MODEL = "household"
-AUTO = "auto"
 
 
 def models_folder() -> Path:
@@ -66,12 +66,14 @@ def find_ladder(model: str) -> LadderFile:
 
 
 def router_for(ladder: LadderFile, spec: str = AUTO) -> Router:
-    """The router that `spec` names; "auto" is the one that the ladder suggests.
+    """The router that `spec` names; "auto" is the one that the ladder suggests,
+    in a budget ("budget:0.2:auto") too.
 
     Raises `UserError`; what is wrong with a suggested router lies in ladder.toml, and is said so.
     """
-    if spec != AUTO:
-        return make_router(spec)
+    asked = RouterSpec.parse(spec)
+    if asked != RouterSpec(AUTO):
+        return make_router(asked.with_auto(ladder.router))
     try:
         return make_router(ladder.router)
     except UserError as error:

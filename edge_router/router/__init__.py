@@ -3,6 +3,7 @@
 spec           RouterSpec: "entropy:0.8" taken apart, once
 registry       every kind of router: how it is built, what it does, what it compares
 base           Router, the protocol; Decision and Features
+budget         a share of the steps, by the order of a model's own scores
 rules          routers that need no training
 onnx_router    a trained router; onnx_file reads and checks its file, onnx_session opens it
 steered        a router that a person may overrule

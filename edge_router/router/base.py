@@ -84,10 +84,8 @@ class Router(Protocol):
         ...
 
     def dial_for(self, share: float) -> float:
-        """The dial (0 to 1) at which about `share` (0 to 1) of the steps are escalated.
+        """The dial (0 to 1) at which about `share` (0 to 1) of the steps were escalated.
 
         Raises UserError where nobody has measured that, as for every router without training.
         """
-        raise UserError(
-            f"router {self.spec} cannot keep a budget; --budget needs a trained one, onnx:PATH"
-        )
+        raise UserError(f"nobody has measured which dial of {self.spec} keeps a budget")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from edge_router.errors import UserError
 from edge_router.router.base import Router
+from edge_router.router.budget import BudgetRouter, parse_budget
 from edge_router.router.feature_table import DecideAt
 from edge_router.router.rules import (
     DraftRouter,
@@ -25,7 +26,7 @@ from edge_router.router.rules import (
     TierRouter,
     VerifyRouter,
 )
-from edge_router.router.spec import TRAINED, RouterSpec
+from edge_router.router.spec import BUDGET, TRAINED, RouterSpec
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,11 @@ def _trained(path: str) -> Router:
     return OnnxRouter(path)
 
 
+def _within_budget(spec: RouterSpec) -> Router:
+    share, inner = parse_budget(spec)
+    return BudgetRouter(make_router(inner), share)
+
+
 _OURS: Sequence[RouterKind] = (
     RouterKind("low", "always the low tier", _plain(LowRouter)),
     RouterKind("high", "always the high tier", _plain(HighRouter)),
@@ -183,6 +189,13 @@ _OURS: Sequence[RouterKind] = (
         "PATH",
         decide_at=None,
         score="p(escalate)",
+    ),
+    RouterKind(
+        BUDGET,
+        "the high tier for the SHARE of the steps that ROUTER is least sure of",
+        _within_budget,
+        "SHARE:ROUTER",
+        decide_at=None,
     ),
 )
 for _kind in _OURS:

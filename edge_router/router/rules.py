@@ -151,7 +151,12 @@ class DraftRouter(_Rule):
         least = features["draft_min_p"]
         unsure = least < self.probability
         reason = f"least sure token {least:.2f} {'<' if unsure else '>='} {self.probability:.2f}"
-        return Decision(self.highest if unsure else 0, reason)
+        return Decision(
+            self.highest if unsure else 0,
+            reason,
+            score=1 - least,
+            thresholds=(1 - self.probability,),
+        )
 
 
 class EntropyRouter(_Rule):

@@ -47,7 +47,7 @@ def parse_name(text: str, served: str, tiers: Sequence[str]) -> ModelName:
 
 def names(served: str, tiers: Sequence[str]) -> list[str]:
     """What /v1/models lists."""
-    plain = [kind.name for kind in kinds() if not kind.argument]
+    plain = [kind.name for kind in kinds() if kind.optional or not kind.argument]
     tiers_alone = [f"{served}:{tier}" for tier in tiers] if len(tiers) > 1 else []
     return [served, *tiers_alone, *(f"{served}#{name}" for name in plain)]
 
