@@ -35,7 +35,8 @@ from edge_router.router.budget import BudgetRouter
 from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import AUTO
 from edge_router.tasks.games import pick
-from edge_router.tasks.registry import DEFAULT, find_task
+from edge_router.tasks.protocol import Task
+from edge_router.tasks.registry import DEFAULT, add, find_task
 
 _ROUTERS: Final = 64  # that are remembered; a server's clients may name any
 
@@ -78,7 +79,7 @@ def _resolve(model: str | Path, tiers: Sequence[str]) -> LadderFile:
 
 
 def play(
-    task: str = "alfworld",
+    task: str | Task = "alfworld",
     game: str | int | None = None,
     *,
     model: str | Path | RoutedModel = DEFAULT_MODEL,
@@ -171,7 +172,7 @@ class RoutedModel:
 
     def play(
         self,
-        task: str = DEFAULT,
+        task: str | Task = DEFAULT,
         game: str | int | None = None,
         *,
         split: str | None = None,
@@ -183,12 +184,14 @@ class RoutedModel:
         seed: int = 0,
         listeners: Sequence[Listener] = (),
     ) -> EpisodeFinished:
-        """Play one game: an index, an id, or "random" (drawn with `seed`).
+        """Play one game of a task (a name or an object): an index, an id, or "random".
+
+        What is random follows from `seed`.
 
         `listeners` get every event of the episode (`edge_router.agent.events`).
         Raises `UserError`.
         """
-        family = find_task(task)
+        family = find_task(task) if isinstance(task, str) else add(task)
         found = family.games(split, games).games
         chosen = pick(found, family.first_game(found) if game is None else game, seed)
         options = Options(max_steps, seed, dial=dial, prompt=self._described.prompt)

@@ -78,6 +78,18 @@ class Spelled(click.ParamType):  # type: ignore[type-arg]  # generic from click 
         return [CompletionItem(incomplete, type="file")]
 
 
+class TaskName(Spelled):
+    """A task by name, or "package.module:factory", which is called for it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = super().convert(value, param, ctx)
+        if ":" not in text:
+            return text
+        from edge_router.tasks.registry import add_task
+
+        return add_task(text)
+
+
 class Whole(click.IntRange):
     """A whole number from `least` to `most`; the help shows the lower end alone."""
 
@@ -213,7 +225,7 @@ ROUTER = Spelled(_routers)
 SPLIT = Spelled(_splits)
 GAME = Spelled(_games)
 KV = Spelled(_kv_modes)
-TASK = Spelled(_tasks)
+TASK = TaskName(_tasks)
 THREADS = UpToProcessors()
 JOBS = UpToProcessors(each=4)  # two games at once may be wanted on one processor
 

@@ -58,8 +58,11 @@ class Guide(Protocol):
         """Tokens that follow without a choice; they count as accepted."""
         ...
 
-    def allowed(self) -> NDArray[np.intp] | None:
-        """Token ids that may come next, shape (n,), with those that end the text; None for all."""
+    def allowed(self, logits: NDArray[np.float32] | None = None) -> NDArray[np.intp] | None:
+        """Token ids that may come next, shape (n,), with those that end the text; None for all.
+
+        With the model's `logits`, of shape (n_vocab,), the likely ones of them are enough.
+        """
         ...
 
     def accept(self, token: int) -> list[int]:
@@ -185,7 +188,7 @@ class ChoicesGuide(Guide):
             forced.append(token)
         return forced
 
-    def allowed(self) -> NDArray[np.intp] | None:
+    def allowed(self, logits: NDArray[np.float32] | None = None) -> NDArray[np.intp] | None:
         """Token ids that may come next, shape (n,), with those that end the text; None for all."""
         if self._trie_now is None:
             return None

@@ -144,7 +144,7 @@ class Writer:
 
     def _write_one(self) -> StopReason | None:
         guide = self.guide
-        token = self._choose(None if guide is None else guide.allowed())
+        token = self._choose()
         if self.model.is_eog(token):
             if guide is not None and guide.free:
                 guide.end_thought()
@@ -161,14 +161,16 @@ class Writer:
                 break
         return None
 
-    def _choose(self, allowed: NDArray[np.intp] | None) -> int:
-        """The next token, out of `allowed`: another writer's, or the model's own choice."""
+    def _choose(self) -> int:
+        """The next token: another writer's, or the model's own choice of what the guide allows."""
         if self._replay:
             self.draws.append(self._replay.popleft())
             return self.draws[-1].token
         self._feed()
         proposed = self._proposed.popleft() if self._proposed else None
-        token = self.sampler.sample(self.context.logits(), allowed, proposed)
+        logits = self.context.logits()
+        allowed = None if self.guide is None else self.guide.allowed(logits)
+        token = self.sampler.sample(logits, allowed, proposed)
         self.draws.append(Draw(token, self.sampler.source if self._keep else None))
         if proposed is None or proposed.token != token:
             self._proposed.clear()

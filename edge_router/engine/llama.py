@@ -86,7 +86,6 @@ class LlamaContext:
         self.n_past = 0
         self._dirty = False
         follow = ThreadControl(float(api.llama_model_n_params(model.handle)), thread_limit)
-        self._asked = (n_threads, thread_limit)
         self._threads = follow if n_threads is None and model.on_cpu else None
         self.n_threads = n_threads or follow.limit
         params = api.llama_context_default_params()
@@ -129,8 +128,13 @@ class LlamaContext:
 
     def again(self) -> LlamaContext:
         """An empty cache on the same model, as large as this one."""
-        n_threads, limit = self._asked
-        return LlamaContext(self.model, n_ctx=self.n_ctx, n_threads=n_threads, thread_limit=limit)
+        follows = self._threads
+        return LlamaContext(
+            self.model,
+            n_ctx=self.n_ctx,
+            n_threads=None if follows else self.n_threads,
+            thread_limit=follows.limit if follows else None,
+        )
 
     def decode(self, tokens: Sequence[int], pos0: int) -> None:
         """Run `tokens` through the model at positions `pos0`...; what lay there is dropped.

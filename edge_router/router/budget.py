@@ -77,6 +77,8 @@ class BudgetRouter(Router):
     for a share outside 0 to 1, and for a router that has no score.
     """
 
+    inner: Router
+
     def __init__(self, inner: Router, share: float) -> None:
         if isinstance(inner, BudgetRouter):
             inner = inner.inner

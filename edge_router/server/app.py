@@ -157,7 +157,7 @@ class Api:
         reply: ReplyForm,
         watch: asyncio.Task[None],
     ) -> AsyncIterator[bytes]:
-        started, status = time.monotonic(), 200
+        started, status = time.monotonic(), 499  # unless it is read to its end
         try:
             async for chunk in reply.pieces(writing.pieces()):
                 yield event(chunk)
@@ -168,6 +168,7 @@ class Api:
             for chunk in reply.endings(writing.response, share, usage=usage):
                 yield event(chunk)
             yield DONE
+            status = 200
         except Exception as error:
             told = self._failed(request.url.path, error)
             status = told.status

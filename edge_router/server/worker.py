@@ -62,6 +62,8 @@ class AnswerWriting:
                 self._tell(self._write(self._tell))
         except Exception as error:
             self._tell(error)
+        except BaseException as error:  # the thread has to outlive it
+            self._tell(RuntimeError(f"{type(error).__name__} while writing"))
 
     def _tell(self, news: str | Response | Exception) -> None:
         if isinstance(news, str):

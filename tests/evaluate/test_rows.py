@@ -20,6 +20,7 @@ ARGUMENTS = {
     "P": ":0.5",
     "T": ":0.5",
     "NAME": ":q8_0",
+    "SHARE:ROUTER": ":0.2:entropy:0.5",
     "PATH": f":{find_ladder('household').folder / 'router.onnx'}",
 }
 NOTHING = Features("none", (), np.zeros(0, np.float32))

@@ -191,10 +191,10 @@ def test_tiers_are_given_as_files() -> None:
         assert model.tiers == ("iq1_s", "q8_0")
 
 
-def test_a_general_model_chats_under_a_threshold(tiny_paths: dict[str, Path]) -> None:
+def test_a_general_model_chats_by_the_doubt_of_its_drafts(tiny_paths: dict[str, Path]) -> None:
     tiers = {"low": tiny_paths["q3_k_m"], "high": tiny_paths["q8_0"]}
     messages = [{"role": "system", "content": "Be brief."}, user("Hello!")]
     with edge_router.load(tiers=tiers, context=256, threads=1) as model:
         response = model.chat(messages, max_tokens=5)
-    assert response.reason.startswith("entropy")
+    assert "least sure token" in response.reason, "the first answer is the draft's own threshold"
     assert response.latency.decode_tokens <= 5
