@@ -16,6 +16,8 @@ from edge_router.agent.listeners.printer import PlainPrinter
 from edge_router.agent.trace import FORMAT, TraceWriter, read_trace
 from tests.sample_episode import FINISHED, STARTED, step_events, tell
 from tui.draw.head import headline
+from tui.draw.sofar import draw_sofar
+from tui.draw.time import draw_time, legend
 from tui.draw.transcript import blocks
 from tui.draw.words import outcome
 from tui.state.episode import Episode
@@ -131,3 +133,18 @@ def test_the_app_tells_it_in_headline_transcript_and_outcome() -> None:
     assert sum(TOLD in line for line in shown) == 1
     assert sum("wrote the same command" in line for line in shown) == 1
     assert outcome(ENDED, episode).endswith(f". {SUMMARY}.")
+
+
+def test_the_app_tells_how_much_of_the_drafts_stayed() -> None:
+    episode = Episode()
+    verified = Latency(draft_ms=5.0, verify_ms=9.0, verify_batches=1, drafted=13, accepted=12)
+    for event in EPISODE:
+        if isinstance(event, StepFinished) and event.tier_index == 2:
+            event = replace(event, latency=replace(verified, rewritten=4))
+        episode.apply(event)
+    seen = Screenful(episode=episode)
+    assert "drafts    24 of 26 tokens accepted (92 %), 8 rewritten" in draw_sofar(seen, 70, 9).plain
+    assert "▞ verify" in legend(seen, 80).plain
+    assert "▞" in draw_time(seen, 70, 9).plain
+    shown = " ".join(line.plain for block in blocks(seen) for line in block.draw(200))
+    assert "12 of 13 drafted tokens accepted, 4 rewritten" in shown

@@ -26,7 +26,8 @@ command (decode), and the game replies with an observation.
 
 Some routers, also the one that comes with the model, decide later: the low tier drafts the whole \
 step, and the router reads how sure it was of every token (a word or a piece of one) of this \
-draft. A draft that it trusts is the step; else the chosen tier decodes the step instead.
+draft. A draft that it trusts is the step; else the chosen tier checks it in one go (verify), \
+keeps what it would have written itself and goes on from the first token that it rejects.
 
 Circles are tiers: the fuller, the more precise. The strip shows a column a step: as high as the \
 doubt, in the colour and with the circle of the tier that wrote it. A circle in reverse was forced \
