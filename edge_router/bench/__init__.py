@@ -6,6 +6,11 @@ decisions  what a routing decision costs
 energy     the processor's own counters
 timing     warm-up, repeats, measurements in turn
 calibrate  `calibrate`: seconds to read, to write and to hand over, kept as a profile
+advise     `advise`: measures precisions on a few layers, says which two to convert to
+advice     what a step takes, which pair is best, other numbers of cores: arithmetic
+candidates  what each precision of a shape would cost here
+bandwidth  how many bytes a second memory gives
+zeros      models whose weights are all zero
 doctor     `doctor`: what stands in the way of playing, with advice
 shapes     the ladder that is measured
 grow       a ladder with a small model's decisions at a large one's cost

@@ -53,7 +53,7 @@ def find_subject(
         )
     if model is not None or tiers:
         raise UserError("--shape excludes --model and --tier; give one of them")
-    found, wanted = _shape(shape), _precisions(precisions)
+    found, wanted = find_shape(shape), known_precisions(precisions)
     place = folder or cache_folder() / "synthetic"
     _require_room(found, place, wanted)
     if not all(path.is_file() for path in ladder_paths(found, place, wanted).values()):
@@ -65,7 +65,8 @@ def find_subject(
     return Subject(found.name, tuple(TierSpec(name, path) for name, path in paths.items()))
 
 
-def _shape(name: str) -> Shape:
+def find_shape(name: str) -> Shape:
+    """The shape of that name. Raises `UserError`."""
     if name not in SHAPES:
         near = get_close_matches(name, SHAPES, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -73,7 +74,8 @@ def _shape(name: str) -> Shape:
     return SHAPES[name]
 
 
-def _precisions(text: str | None) -> tuple[str, ...]:
+def known_precisions(text: str | None) -> tuple[str, ...]:
+    """Precisions joined by commas, by default a ladder's. Raises `UserError`."""
     if text is None:
         return DEFAULT_PRECISIONS
     wanted = tuple(word.strip() for word in text.split(",") if word.strip())

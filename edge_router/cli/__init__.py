@@ -9,10 +9,11 @@ serve       serve
 replay      replay
 demo        demo
 games       games list, games generate
-models      models list, show, path, pull, rm
+models      models list, show, path, pull, grow, rm
 convert     convert
 bench       bench policies, tiers, speed
 calibrate   calibrate
+advise      advise
 doctor      doctor
 report      report
 train       train router

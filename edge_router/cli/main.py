@@ -15,7 +15,7 @@ from edge_router.cli.endings import OneSentence
 from edge_router.errors import UserError
 
 COMMANDS = (
-    *("bench", "calibrate", "completion", "config", "convert", "demo", "doctor", "games"),
+    *("advise", "bench", "calibrate", "completion", "config", "convert", "demo", "doctor", "games"),
     *("models", "play", "replay", "report", "serve", "train"),
 )
 

@@ -6,6 +6,7 @@ statistics     intervals and tests
 figures        how figures are written
 policy_sheets  the tables of games
 speed_sheets   the tables of speed and calibration
+advice_sheets  the tables of an advice
 views          which tables belong to which kind of results
 outputs        where results go: screen, JSON, CSV, picture
 plots          pictures; the only module that knows matplotlib

@@ -324,10 +324,31 @@ def _calibration(data: Data, figure: Any) -> None:
     writing.legend(fontsize=7)
 
 
+def _advice(data: Data, figure: Any) -> None:
+    """Milliseconds of a token in five ways, by precision."""
+    figure.set_size_inches(10, 4)
+    axes = figure.subplots()
+    rows = data["tables"]["candidates"]
+    ways = ["decode", "prefill", *(f"verify {n}" for n in rows[0]["verify"])]
+    for i, row in enumerate(rows):
+        each = [row["decode_s"], row["prefill_s"] / row["prefill_tokens"]]
+        each += [seconds / int(n) for n, seconds in row["verify"].items()]
+        at = [j + 0.8 / len(rows) * (i - (len(rows) - 1) / 2) for j in range(len(ways))]
+        colour = COLOURS[i % len(COLOURS)]
+        axes.bar(
+            at, [1e3 * s for s in each], 0.75 / len(rows), label=row["precision"], color=colour
+        )
+    axes.set_xticks(range(len(ways)), ways)
+    axes.set_ylabel("milliseconds a token")
+    axes.set_title("What a token costs, by precision")
+    axes.legend(fontsize=7)
+
+
 _DRAWINGS: Final[Mapping[str, Callable[[Data, Any], None]]] = {
     "policies": _policies,
     "tiers": _tiers,
     "speed": _speed,
     "threads": _threads,
     "calibration": _calibration,
+    "advice": _advice,
 }

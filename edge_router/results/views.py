@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from edge_router.errors import UserError
+from edge_router.results.advice_sheets import advice_notes, advice_sheets
 from edge_router.results.file import damage_named
 from edge_router.results.policy_sheets import (
     differing_games,
@@ -32,6 +33,7 @@ _SHEETS: Final[Mapping[str, Callable[[Data], list[Sheet]]]] = {
     "speed": speed_sheets,
     "threads": thread_sheets,
     "calibration": calibration_sheets,
+    "advice": advice_sheets,
 }
 _SUMMARIES: Final[Mapping[str, Callable[[Data], list[Sheet]]]] = {
     "policies": policy_summary,
@@ -43,6 +45,7 @@ _NOTES: Final[Mapping[str, Callable[[Data], list[str]]]] = {
     "speed": speed_notes,
     "threads": speed_notes,
     "calibration": calibration_notes,
+    "advice": advice_notes,
 }
 
 

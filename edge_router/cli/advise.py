@@ -1,0 +1,91 @@
+"""`edge-router advise`: which two precisions to convert a model to on this machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_router.cli.config import yields_to
+from edge_router.cli.options import output_options
+from edge_router.cli.types import COUNT, MODEL, REAL, THREADS
+
+if TYPE_CHECKING:
+    from edge_router.results.outputs import Outputs
+
+
+@click.command()
+@click.option(
+    "--model",
+    type=MODEL,
+    callback=yields_to("shape"),
+    help="A model that is here, by name or folder, for its dimensions.",
+)
+@click.option(
+    "--shape",
+    callback=yields_to("model"),
+    metavar="NAME",
+    help="The dimensions of this model: smollm2-135m, qwen3-0.6b, qwen3-1.7b, qwen3-4b, "
+    "llama-3.2-1b.  [qwen3-0.6b]",
+)
+@click.option(
+    "--precisions", help="What is measured, joined by commas.  [q8_0 to iq1_s, nine of them]"
+)
+@click.option("--threads", type=THREADS, help="CPU threads.  [physical cores]")
+@click.option("-r", "--repeats", type=COUNT, default=3, show_default=True, help="Repeats.")
+@click.option(
+    "-p", "--reads", type=COUNT, default=64, show_default=True, help="Tokens that a step prefills."
+)
+@click.option(
+    "-n", "--writes", type=COUNT, default=32, show_default=True, help="Tokens that a step decodes."
+)
+@click.option(
+    "--escalated", type=REAL, default=0.2, show_default=True, help="Share of escalated steps."
+)
+@click.option(
+    "--accepted",
+    type=REAL,
+    default=0.9,
+    show_default=True,
+    help="Probability that the high tier accepts the next token of a draft.",
+)
+@click.option(
+    "--bandwidth",
+    type=REAL,
+    metavar="GB/S",
+    help="Memory speed of another machine, for the prediction.  [measured]",
+)
+@output_options
+def advise(
+    model: str | None,
+    shape: str | None,
+    precisions: str | None,
+    outputs: Outputs,
+    **options: Any,
+) -> None:
+    """Say which two precisions to convert a model to on this machine.
+
+    Measures what each precision costs here, on a few layers of the model's shape with
+    weights of zeros, which take as long as any others, and needs no download. Says what
+    a step would take on the low tier, on the high tier and routed, where the high tier
+    verifies the low tier's draft, and predicts other numbers of cores. After Ctrl-C
+    the same command goes on.
+
+    \b
+    edge-router advise
+    edge-router advise --shape qwen3-1.7b --json advice.json
+    """
+    from edge_router.bench.advice import Assumptions
+    from edge_router.bench.advise import AdviceOptions, run_advise
+    from edge_router.errors import UserError
+
+    for name in ("escalated", "accepted"):
+        if not 0 <= options[name] <= 1:
+            raise UserError(f"--{name} {options[name]:g}: a share lies between 0 and 1")
+    if options["bandwidth"] is not None and options["bandwidth"] <= 0:
+        raise UserError(f"--bandwidth {options['bandwidth']:g}: more than 0 GB/s are needed")
+    names = ("reads", "writes", "escalated", "accepted")
+    assumed = Assumptions(**{name: options.pop(name) for name in names})
+    wanted = AdviceOptions(assumptions=assumed, **options)
+    sys.exit(run_advise(model, shape, precisions, wanted, outputs))
