@@ -35,6 +35,11 @@ def test_a_stale_block_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)
+def test_no_page_shows_the_marks_of_a_merge(page: Path) -> None:
+    assert not re.search(r"^(<{7} .*|={7}|>{7} .*)$", page.read_text("utf-8"), re.M)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)
 def test_links_into_the_repository_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
