@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -36,13 +37,15 @@ class ConfinedTemplate:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._asker = os.getpid()
         with self._lock:
             self._start()
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The text that the template makes. Raises `UserError` when it refuses or is stopped."""
         with self._lock:
-            return self._ask(self._child or self._start(), variables)
+            ours = self._asker == os.getpid()  # two processes cannot share one pipe
+            return self._ask((self._child if ours else None) or self._start(), variables)
 
     def _start(self) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(
@@ -53,7 +56,7 @@ class ConfinedTemplate:
             start_new_session=True,  # Ctrl-C is ours
         )
         weakref.finalize(self, _end, child)
-        self._child = child
+        self._child, self._asker = child, os.getpid()
         self._ask(child, {"source": self._source})
         return child
 

@@ -28,8 +28,13 @@ THINK = "<think>"
 NO_THOUGHT = "\n\n</think>\n\n"
 
 
-# SHA-256 of templates that are known to end: the embedded model's.
-KNOWN: Final = frozenset({"73c8c9a648d9af21693aec7baca42cef4ba06ea30f7341279fec3a63a5887718"})
+# SHA-256 of templates that are known to end.
+KNOWN: Final = frozenset(
+    {
+        "73c8c9a648d9af21693aec7baca42cef4ba06ea30f7341279fec3a63a5887718",  # the embedded model's
+        "872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788",  # SmolLM2's
+    }
+)
 
 
 class Template(Protocol):

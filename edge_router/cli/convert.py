@@ -60,16 +60,24 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Folder for the ladder.  [models/NAME in edge-router's home]",
 )
 @click.option("--name", help="What the ladder is called.  [after the source]")
-@click.option("--prompt", help="household or react.  [what the source says, else react]")
+@click.option(
+    "--adapter", type=FILE, metavar="FOLDER", help="Merge this LoRA adapter (PEFT) on the way."
+)
+@click.option(
+    "--allow-requantize",
+    is_flag=True,
+    help="Take a quantised GGUF: its blocks' values, with what quantising them lost.",
+)
+@click.option("--prompt", help="household, react or tuned.  [what the source says, else react]")
 @click.option("--keep-f16", is_flag=True, help="Keep the F16 GGUF that the tiers are made from.")
 @click.option("--keep-checkpoint", is_flag=True, help="Keep a checkpoint that was downloaded.")
 def convert(source: str, **options: Any) -> None:
     """Make a ladder of GGUF tiers from a checkpoint.
 
     SOURCE is a Hugging Face id, a folder with config.json and safetensors
-    (Llama, Mistral, Qwen2, Qwen3), or an F16, BF16 or F32 GGUF. Each tier is
-    compared with F16 on a text and on household games. An interrupted run goes
-    on from the last finished file.
+    (Llama, Mistral, Qwen2, Qwen3), or an F16, BF16 or F32 GGUF; a quantised one
+    with --allow-requantize. Each tier is compared with F16 on a text and on
+    household games. An interrupted run goes on from the last finished file.
 
     \b
     edge-router convert Qwen/Qwen3-0.6B
@@ -92,6 +100,9 @@ class ConvertOptions:
     name: str | None = None
     prompt: str | None = None
     keep_f16: bool = False
+    adapter: Path | None = None
+    allow_requantize: bool = False
+    published: str = ""  # the Hugging Face repository of a source that is a file here
 
 
 def run(source: str, options: ConvertOptions) -> None:
@@ -109,7 +120,13 @@ def run(source: str, options: ConvertOptions) -> None:
         say(f"{known_as} is here already: edge-router play --model {known_as}")
         return
     fetched = _fetch(repo) if repo else None
-    opened = open_source(fetched.folder if fetched else Path(source), repo)
+    opened = open_source(
+        fetched.folder if fetched else Path(source),
+        repo or options.published,
+        adapter=options.adapter,
+        requantise=options.allow_requantize,
+        prompt=options.prompt or "",
+    )
     called = options.name or known_as or opened.name
     _require_name(called, out)
     order = Order(
@@ -148,7 +165,8 @@ def _as_option(folder: Path) -> str:
 def _remote(source: str) -> tuple[str, str]:
     """(Hugging Face id, name of the ladder) of a source that is to be fetched, else empty."""
     from edge_router.convert.download import is_repo, refuse_url
-    from edge_router.convert.source import slug
+    from edge_router.convert.gguf_source import slug
+    from edge_router.errors import UserError
     from edge_router.files.paths import is_folder, why_no_file
     from edge_router.ladders.catalogue import catalogue
 
@@ -157,6 +175,8 @@ def _remote(source: str) -> tuple[str, str]:
     if is_folder(path) or not why_no_file(path):
         return "", ""
     if source in catalogue():
+        if catalogue()[source].recipe:
+            raise UserError(f"{source} is made by a recipe; run: edge-router models pull {source}")
         return catalogue()[source].repo, source
     known = [m.name for m in catalogue().values() if m.repo.lower() == source.lower()]
     return (source, known[0] if known else slug(source)) if is_repo(source) else ("", "")

@@ -1,6 +1,11 @@
 """From a Hugging Face checkpoint to a verified ladder of GGUF tiers.
 
-    source        what is to be converted: a checkpoint folder, or a GGUF not yet quantised
+    source        what is to be converted: a checkpoint folder or a GGUF
+    gguf_source   a GGUF that is not quantised
+    requantise    a quantised one, or one that an adapter changes
+    adapter       a LoRA adapter, merged on the way
+    dequantise    a GGUF as a checkpoint, to train from
+    recipe        models made of a published file and our adapter
     download      fetches a checkpoint from Hugging Face, with resume
     checkpoint    opens a folder of safetensors and says what is wrong with it
     architecture  llama.cpp's names, numbers and row order for its tensors

@@ -12,10 +12,10 @@ F16 and vectors stay float32, as llama.cpp's converter has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,20 +60,33 @@ _COUNTS: Final = (
 )
 
 
+class SourceValues(Protocol):
+    """Where a tensor's values are read from, some at a time."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def count(self) -> int: ...
+
+    def rows(self, at_once: int) -> Iterator[NDArray[np.float16] | NDArray[np.float32]]: ...
+
+
 @dataclass(frozen=True)
 class PlannedTensor:
     """A tensor of the F16 file; `shape` is rows first, `half` whether it is to be F16.
 
-    It comes from `source`, its rows rearranged for rotation in pairs when
-    `rotated_heads` is not 0, or is `values` themselves.
+    It comes from `source`, with an adapter's `change` added to it and its rows rearranged for
+    rotation in pairs when `rotated_heads` is not 0, or is `values` themselves.
     """
 
     name: str
     shape: tuple[int, ...]
     half: bool
-    source: SourceTensor | None = None
+    source: SourceValues | None = None
     rotated_heads: int = 0
     values: NDArray[np.float32] | None = None
+    change: Callable[[], NDArray[np.float32]] | None = None
 
     @property
     def n_bytes(self) -> int:

@@ -105,8 +105,20 @@ def values_of(tensor: PlannedTensor) -> Values:
             _refuse(tensor, piece)
         at += piece.size
     values = values.reshape(tensor.shape)
+    if tensor.change is not None:
+        values = _changed(tensor, values, tensor.change())
     shaped: Values = values
     return rotated_in_pairs(shaped, tensor.rotated_heads) if tensor.rotated_heads else shaped
+
+
+def _changed(tensor: PlannedTensor, values: Values, change: NDArray[np.float32]) -> Values:
+    """The values with an adapter's change, in their own type."""
+    with np.errstate(over="ignore"):
+        changed: Any = (values.astype(np.float32) + change).astype(values.dtype)
+    if not np.isfinite(changed).all():
+        _refuse(tensor, changed.astype(np.float32))
+    whole: Values = changed
+    return whole
 
 
 def _refuse(tensor: PlannedTensor, piece: Values) -> None:
@@ -127,3 +139,10 @@ def rotated_in_pairs(values: Values, heads: int) -> Values:
     per_head: Any = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
     paired: Values = np.ascontiguousarray(per_head.swapaxes(1, 2)).reshape(values.shape)
     return paired
+
+
+def rotated_in_halves(values: Values, heads: int) -> Values:
+    """`rotated_in_pairs` backwards."""
+    per_head: Any = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
+    halves: Values = np.ascontiguousarray(per_head.swapaxes(1, 2)).reshape(values.shape)
+    return halves

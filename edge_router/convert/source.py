@@ -6,16 +6,15 @@ parameters, and an F16 (or BF16, F32) GGUF to quantise from.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from edge_router.convert.adapter import Adapter, with_adapter
 from edge_router.convert.architecture import (
     PlannedTensor,
     architecture_of,
@@ -24,19 +23,24 @@ from edge_router.convert.architecture import (
     write_hparams,
 )
 from edge_router.convert.card import write_card
-from edge_router.convert.checkpoint import Advance, Checkpoint, cached_repo, hash_file
+from edge_router.convert.checkpoint import Advance, Checkpoint, cached_repo
 from edge_router.convert.f16 import write_f16
+from edge_router.convert.gguf_source import GgufSource, slug
+from edge_router.convert.requantise import DequantisedSource
 from edge_router.convert.tokens import check_vocabulary
 from edge_router.convert.vocabulary import Vocabulary, load_tokenizer, read_vocabulary
-from edge_router.engine.gguf_file import FLOAT_TYPES, GgufHeader, is_gguf, read_header
+from edge_router.engine.gguf_file import FLOAT_TYPES, is_gguf, read_header
 from edge_router.engine.trial import require_tried
 from edge_router.errors import UserError
 from edge_router.files.paths import is_folder, why_no_file
 from edge_router.files.whole import Record
 from edge_router.parts import load_part
+from edge_router.tasks.styles import METADATA_KEY
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
+
+PROMPT_STYLE: Final = "edge_router_prompt_style"  # in config.json: what the model was tuned for
 
 
 class Source(Protocol):
@@ -102,17 +106,47 @@ class Source(Protocol):
         ...
 
 
-def open_source(path: Path, repo: str = "") -> Source:
-    """The source at `path`, fetched from `repo`. Raises `UserError` when it is not whole."""
+def open_source(
+    path: Path,
+    repo: str = "",
+    *,
+    adapter: Path | None = None,
+    requantise: bool = False,
+    prompt: str = "",
+) -> Source:
+    """The source at `path`, fetched from `repo`. Raises `UserError` when it is not whole.
+
+    `adapter` is the folder of a LoRA adapter to merge into it. A quantised GGUF is taken with
+    `requantise` alone. `prompt` is the style that the model was tuned for.
+    """
     if not is_folder(path) and not why_no_file(path):
         _require_gguf(path)
+    merged = Adapter.open(adapter) if adapter else None
     if is_gguf(path) or path.suffix.lower() == ".gguf":
-        source = GgufSource(read_header(path), str(path))
-        require_tried(source.header)
-        return source
+        titled = f"{repo}/{path.name}" if repo else str(path)
+        return _gguf_source(path, titled, merged, requantise, prompt)
     _use_libraries()
     repo = repo or cached_repo(path)
-    return CheckpointSource(Checkpoint.open(path), repo or str(path), bool(repo))
+    return CheckpointSource(Checkpoint.open(path), repo or str(path), bool(repo), adapter=merged)
+
+
+def _gguf_source(
+    path: Path, title: str, adapter: Adapter | None, requantise: bool, prompt: str
+) -> Source:
+    header = read_header(path)
+    quantised = sorted(header.type_names - FLOAT_TYPES)
+    if quantised and not requantise:
+        raise UserError(
+            f"{header.path} is quantised already ({quantised[0]}); "
+            "give the F16, BF16 or F32 GGUF it was made from, or take its values as they are with "
+            "--allow-requantize"
+        )
+    require_tried(header)
+    if not quantised and adapter is None:
+        return GgufSource(header, title)
+    load_part("gguf", extra="convert")
+    merged = f"{title} with the adapter {adapter.folder.name}" if adapter else title
+    return DequantisedSource(header, merged, adapter, prompt)
 
 
 def _require_gguf(path: Path) -> None:
@@ -144,12 +178,6 @@ def _use_libraries() -> None:
         logging.getLogger(logger).setLevel(logging.ERROR)
 
 
-def slug(text: str) -> str:
-    """A name fit for files and for --model: "Qwen/Qwen3-0.6B" is "qwen3-0.6b"."""
-    words = re.sub(r"[^a-z0-9._-]+", "-", Path(text).name.lower()).strip("-._")
-    return words or "model"
-
-
 @dataclass(frozen=True)
 class CheckpointSource:
     """A folder of safetensors."""
@@ -158,13 +186,15 @@ class CheckpointSource:
     title: str
     is_repo: bool = False  # `title` is a Hugging Face id
     given: Path | None = None
+    adapter: Adapter | None = None
 
     @property
     def name(self) -> str:
         return slug(self.title if self.is_repo else str(self.checkpoint.folder.resolve()))
 
     def fingerprint(self, advance: Advance) -> str:
-        return self.checkpoint.fingerprint(advance)
+        whole = self.checkpoint.fingerprint(advance)
+        return f"{whole}+{self.adapter.fingerprint()}" if self.adapter else whole
 
     @cached_property
     def architecture(self) -> str:
@@ -176,7 +206,8 @@ class CheckpointSource:
 
     @cached_property
     def planned(self) -> list[PlannedTensor]:
-        return plan(self.checkpoint, self.architecture, self.hparams)
+        planned = plan(self.checkpoint, self.architecture, self.hparams)
+        return with_adapter(planned, self.adapter) if self.adapter else planned
 
     @property
     def n_parameters(self) -> int:
@@ -211,6 +242,8 @@ class CheckpointSource:
             write_card(writer, folder, self.n_parameters, remarks.append)
             write_hparams(writer, self.architecture, self.hparams)
             vocabulary.write(writer)
+            if style := self.checkpoint.config.get(PROMPT_STYLE):
+                writer.add_string(METADATA_KEY, str(style))
 
         wide = write_f16(target, self.architecture, self.planned, add_metadata, advance, record)
         held = "stays float32: it holds values that F16 cannot"
@@ -225,65 +258,3 @@ class CheckpointSource:
             if check:
                 raise UserError(f"{error} (--no-verify converts it nevertheless)") from error
             return (str(error),)
-
-
-@dataclass(frozen=True)
-class GgufSource:
-    """An F16, BF16 or F32 GGUF."""
-
-    header: GgufHeader
-    title: str
-
-    def __post_init__(self) -> None:
-        quantised = sorted(self.header.type_names - FLOAT_TYPES)
-        if quantised:
-            raise UserError(
-                f"{self.header.path} is quantised already ({quantised[0]}); "
-                "give the F16, BF16 or F32 GGUF it was made from"
-            )
-
-    @property
-    def name(self) -> str:
-        stem = re.sub(r"(-\d{5}-of-\d{5})?(\.gguf)?$", "", self.header.path.name.lower())
-        return slug(re.sub(r"[-._](f16|bf16|f32|fp16)$", "", stem))
-
-    def fingerprint(self, advance: Advance) -> str:
-        digest = hashlib.sha256()
-        for part in self.header.parts:
-            hash_file(part, digest, advance)
-        return digest.hexdigest()
-
-    @property
-    def architecture(self) -> str:
-        return self.header.architecture
-
-    @property
-    def n_parameters(self) -> int:
-        return sum(int(np.prod(t.shape, dtype=np.int64)) for t in self.header.tensors.values())
-
-    @property
-    def n_vocab(self) -> int:
-        embeddings = self.header.tensors.get("token_embd.weight")
-        return embeddings.shape[1] if embeddings and len(embeddings.shape) > 1 else 0
-
-    @property
-    def n_bytes(self) -> int:
-        return self.header.size_bytes
-
-    @property
-    def columns(self) -> dict[str, int]:
-        return {name: t.shape[0] for name, t in self.header.tensors.items()}
-
-    @property
-    def given(self) -> Path:
-        return self.header.path
-
-    def write(
-        self,
-        target: Path,
-        advance: Advance,
-        *,
-        check: bool,
-        record: Record = lambda partial: None,
-    ) -> tuple[str, ...]:
-        raise ValueError("a GGUF is quantised from as it is")

@@ -35,6 +35,8 @@ class CatalogueModel:
     head_width: int
     vocabulary: int
     tied: bool  # one matrix for embeddings and output
+    recipe: bool = False  # it is made of a file there and an adapter here, by models/NAME
+    base_bytes: int = 0  # of that file
 
     @property
     def parameters(self) -> int:
@@ -46,7 +48,7 @@ class CatalogueModel:
     @property
     def download_bytes(self) -> int:
         """The published checkpoints are BF16."""
-        return 2 * self.parameters
+        return self.base_bytes or 2 * self.parameters
 
     def tier_bytes(self, tier: str) -> int:
         return estimated_bytes(tier, self.parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from multiprocessing import get_context
 
 import pytest
 
@@ -154,6 +155,28 @@ def test_a_template_that_never_ends_is_stopped() -> None:
     with pytest.raises(UserError, match=r"chat template computes for more than 0\.3 s"):
         template.render({"messages": [user("x"), user("y")]})
     assert template.render({"messages": [user("x")]}) == "once"
+
+
+def test_a_process_that_was_forked_asks_a_template_of_its_own() -> None:
+    template = ConfinedTemplate("{{ messages[0].content }} {{ messages[0].role }}")
+    asker = template._child
+    assert asker is not None
+    context = get_context("fork")
+    told = context.SimpleQueue()
+
+    def ask(text: str) -> None:
+        said = template.render({"messages": [user(text)]})
+        told.put((said, template._child is asker))
+
+    others = [context.Process(target=ask, args=(text,)) for text in ("a", "b")]
+    for other in others:
+        other.start()
+    answers = sorted(told.get() for _ in others)
+    for other in others:
+        other.join()
+    assert answers == [("a user", False), ("b user", False)]
+    assert template.render({"messages": [user("c")]}) == "c user"
+    assert template._child is asker
 
 
 @pytest.mark.parametrize(

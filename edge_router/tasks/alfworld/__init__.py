@@ -10,5 +10,6 @@ generate          writes new games, each proven on the real engine
 simulated         a household behind the `Game` protocol, played by the simulator
 household_prompt  the embedded model's short prompt
 react_prompt      rules and a worked game (react_examples.json) for general models
+tuned_prompt      the engine's sentences alone, for models fine-tuned on the games
 calibration       whole games as chats, for conversions
 """

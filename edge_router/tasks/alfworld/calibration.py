@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from edge_router.tasks.alfworld.game_files import GENERATED, split_games
-from edge_router.tasks.alfworld.household_prompt import HouseholdStyle
-from edge_router.tasks.alfworld.react_prompt import examples, rules_messages, sentence
+from edge_router.tasks.alfworld.react_prompt import (
+    ReactStyle,
+    examples,
+    rules_messages,
+    sentence,
+)
+from edge_router.tasks.alfworld.tuned_prompt import TunedStyle, tuned_thought
 from edge_router.tasks.household.expert import Expert, understand
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.simulator import Simulator
@@ -32,11 +37,11 @@ def calibration(style: PromptStyle) -> Iterator[list[Message]]:
     for ref in split_games(GENERATED):
         game = Simulator(read_world(ref.path))
         opening = game.opening()
-        short = style.name == HouseholdStyle.name
-        messages = style.opening(opening) if short else rules_messages(opening)
+        shown = style.name == ReactStyle.name  # a worked game, which would be read every time
+        messages = rules_messages(opening) if shown else style.opening(opening)
         wanted, expert = understand(opening.goal).object, Expert(opening)
         for step in scripted_steps(game.step, expert, MAX_STEPS):
-            said = step.thought if short else _said(step.thought, step.action, wanted)
+            said = _said(style, step.thought, step.action, wanted)
             messages += [_message(said, step.action), style.reply(step.reply.observation)]
         yield messages
 
@@ -47,7 +52,7 @@ def verification(style: PromptStyle) -> Iterator[list[Message]]:
         example = examples(kind)[1]
         messages = style.opening(example.opening)
         for step in example.steps:
-            said = step.short if style.name == HouseholdStyle.name else step.thought
+            said = step.thought if style.name == ReactStyle.name else _short(style, step.short)
             messages += [_message(said, step.action), style.reply(step.observation)]
         yield messages
 
@@ -56,9 +61,15 @@ def _message(said: str, action: str) -> Message:
     return {"role": "assistant", "content": f"{said}{MARKER} {action}"}
 
 
-def _said(thought: str, action: str, wanted: str) -> str:
-    """The thought as a sentence; rare thoughts, after mishaps, have none and stay as they are."""
+def _said(style: PromptStyle, thought: str, action: str, wanted: str) -> str:
+    """The thought in the style's words; rare thoughts, after mishaps, have no sentence."""
+    if style.name != ReactStyle.name:
+        return _short(style, thought)
     try:
         return sentence(thought, action, wanted)
     except ValueError:
         return thought
+
+
+def _short(style: PromptStyle, thought: str) -> str:
+    return tuned_thought(thought) if style.name == TunedStyle.name else thought

@@ -6,16 +6,20 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from edge_router.errors import MachineError, UserError
 from edge_router.tasks.alfworld import calibration, engine, game_files
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.household_prompt import HouseholdStyle
 from edge_router.tasks.alfworld.react_prompt import ReactStyle
+from edge_router.tasks.alfworld.tuned_prompt import TunedStyle
 from edge_router.tasks.games import Found, GameRef
 from edge_router.tasks.household.expert import Expert, understand
 from edge_router.tasks.household.rules import REFUSED
 from edge_router.tasks.protocol import Finding, Message, Opening, PromptStyle, Task
+
+STYLES: Final[tuple[PromptStyle, ...]] = (HouseholdStyle(), ReactStyle(), TunedStyle())
 
 
 class Alfworld(Task):
@@ -23,9 +27,7 @@ class Alfworld(Task):
 
     name = game_files.NAME
     splits = game_files.SPLITS
-    styles = MappingProxyType(
-        {style.name: style for style in (HouseholdStyle(), ReactStyle())},
-    )
+    styles = MappingProxyType({style.name: style for style in STYLES})
     default_style = ReactStyle.name
 
     def games(self, split: str | None = None, folder: str | Path | None = None) -> Found:

@@ -1,0 +1,74 @@
+"""A GGUF that is converted as it stands: its weights are what the tiers are made from."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_router.convert.checkpoint import Advance, hash_file
+from edge_router.engine.gguf_file import GgufHeader
+from edge_router.files.whole import Record
+
+
+def slug(text: str) -> str:
+    """A name fit for files and for --model: "Qwen/Qwen3-0.6B" is "qwen3-0.6b"."""
+    words = re.sub(r"[^a-z0-9._-]+", "-", Path(text).name.lower()).strip("-._")
+    return words or "model"
+
+
+@dataclass(frozen=True)
+class GgufSource:
+    """An F16, BF16 or F32 GGUF."""
+
+    header: GgufHeader
+    title: str
+
+    @property
+    def name(self) -> str:
+        stem = re.sub(r"(-\d{5}-of-\d{5})?(\.gguf)?$", "", self.header.path.name.lower())
+        return slug(re.sub(r"[-._](f16|bf16|f32|fp16)$", "", stem))
+
+    def fingerprint(self, advance: Advance) -> str:
+        digest = hashlib.sha256()
+        for part in self.header.parts:
+            hash_file(part, digest, advance)
+        return digest.hexdigest()
+
+    @property
+    def architecture(self) -> str:
+        return self.header.architecture
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(int(np.prod(t.shape, dtype=np.int64)) for t in self.header.tensors.values())
+
+    @property
+    def n_vocab(self) -> int:
+        embeddings = self.header.tensors.get("token_embd.weight")
+        return embeddings.shape[1] if embeddings and len(embeddings.shape) > 1 else 0
+
+    @property
+    def n_bytes(self) -> int:
+        return self.header.size_bytes
+
+    @property
+    def columns(self) -> dict[str, int]:
+        return {name: t.shape[0] for name, t in self.header.tensors.items()}
+
+    @property
+    def given(self) -> Path | None:
+        return self.header.path
+
+    def write(
+        self,
+        target: Path,
+        advance: Advance,
+        *,
+        check: bool,
+        record: Record = lambda partial: None,
+    ) -> tuple[str, ...]:
+        raise ValueError("a GGUF is quantised from as it is")
