@@ -9,7 +9,19 @@ from typing import Any
 import click
 
 from edge_router.cli.options import LadderChoice, ladder_options
-from edge_router.cli.types import COUNT, FILE, JOBS, KV, SEED, TASK, TEXT
+from edge_router.cli.types import (
+    COUNT,
+    COUNT_OR_NONE,
+    FETCHABLE,
+    FILE,
+    JOBS,
+    KV,
+    RATE,
+    SEED,
+    TASK,
+    TEXT,
+)
+from edge_router.errors import UserError
 from edge_router.parts import load_part
 
 STAGES = ("collect", "sft", "grpo", "export", "evaluate")
@@ -17,7 +29,95 @@ STAGES = ("collect", "sft", "grpo", "export", "evaluate")
 
 @click.group()
 def train() -> None:
-    """Train a router for a ladder."""
+    """Train a router for a ladder, or fine-tune a model to make a ladder of."""
+
+
+@train.command()
+@click.option(
+    "--base",
+    required=True,
+    metavar="SOURCE",
+    type=FETCHABLE,
+    help="A chat model: a Hugging Face id, a checkpoint's folder, or a GGUF.",
+)
+@click.option("--lora", type=COUNT, metavar="RANK", help="Train LoRA adapters of this rank.  [16]")
+@click.option("--full", is_flag=True, help="Train all weights instead of adapters.")
+@click.option(
+    "--task", type=TASK, default="alfworld", show_default=True, help="The task to train on."
+)
+@click.option(
+    "--episodes",
+    type=COUNT,
+    default=20_000,
+    show_default=True,
+    help="Expert episodes to learn from, some 700 tokens each.",
+)
+@click.option(
+    "--out",
+    type=FILE,
+    default="runs/lm-tuned",
+    show_default=True,
+    help="Everything is kept here; the same command goes on where it stopped.",
+)
+@click.option("--learning-rate", type=RATE, help="Of AdamW.  [1e-3; 1e-4 with --full]")
+@click.option(
+    "--rows", type=COUNT, default=16, show_default=True, help="Rows in an optimiser step."
+)
+@click.option(
+    "--at-once", type=COUNT, default=4, show_default=True, help="Of them, in memory at a time."
+)
+@click.option("--length", type=COUNT, default=2048, show_default=True, help="Tokens in a row.")
+@click.option(
+    "--dagger",
+    type=COUNT_OR_NONE,
+    default=0,
+    show_default=True,
+    help="Rounds in which the model plays and the expert corrects it.",
+)
+@click.option(
+    "--dagger-games", type=COUNT, default=1024, show_default=True, help="Games of a round."
+)
+@click.option(
+    "--evaluate-games",
+    type=COUNT,
+    default=50,
+    show_default=True,
+    help="Games that the model plays now and then while it learns.",
+)
+@click.option(
+    "--tiers",
+    default="q4_0,q8_0",
+    show_default=True,
+    help="Precisions to make, separated by commas.",
+)
+@click.option(
+    "--measure-games",
+    type=COUNT_OR_NONE,
+    default=60,
+    show_default=True,
+    help="Games that every tier plays at the end.",
+)
+@click.option(
+    "--workers", type=COUNT_OR_NONE, default=1, show_default=True, help="Draw the episodes."
+)
+@click.option("--device", help="cuda, mps or cpu.  [the best there is]")
+@click.option("--seed", type=SEED, default=1, show_default=True)
+def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any) -> None:
+    """Fine-tune a chat model on expert episodes and make a ladder of it.
+
+    The episodes are played by the scripted expert in households drawn for
+    it, mistakes and recoveries among them; the loss lies on its thoughts and
+    actions. Ends with an adapter, a merged checkpoint, a ladder, and what each
+    tier wins alone. A quantised GGUF is trained from the values of its blocks.
+
+    \b
+    edge-router train lm --base HuggingFaceTB/SmolLM2-135M-Instruct
+    edge-router train lm --base my-checkpoint --full --episodes 50000 --out runs/mine
+    """
+    if full and lora is not None:
+        raise UserError("--full and --lora exclude each other; give one of them")
+    part = load_part("train.lm.tune.commands", extra="train")
+    sys.exit(part.start(lora=0 if full else (lora or 16), learning_rate=learning_rate, **options))
 
 
 @train.command()

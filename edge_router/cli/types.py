@@ -208,6 +208,7 @@ def _kv_modes() -> Iterable[str]:
 SEED = Whole(0, 2**63 - 1)
 STEPS = Whole(1, 100_000)
 COUNT = Whole(1, 1_000_000)  # of games, tokens, repeats
+COUNT_OR_NONE = Whole(0, 1_000_000)
 CONTEXT = Whole(64, 1 << 24)  # tokens
 LAYERS = Layers()
 SHARE = Number(0.0, 1.0)
@@ -215,6 +216,7 @@ PACE = Number(0.0)  # seconds
 PORT = Whole(0, 65_535)
 SECONDS = Number(0.0, min_open=True)
 SPEED = Number(0.0, min_open=True)
+RATE = Number(0.0, 1.0, min_open=True)  # of learning
 REAL = Real()  # whoever takes it knows its range
 
 FILE = UserPath()

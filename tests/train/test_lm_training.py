@@ -22,9 +22,10 @@ from train.lm.export import read_gguf, write_gguf
 from train.lm.model import HouseholdLM, LmShape, rotary
 from train.lm.plot import plot, read_log
 from train.lm.reference import disagreements, hf_model, written_steps
-from train.lm.rollout import CachedModel, held_out, play, summary
+from train.lm.rollout import CachedModel, held_out, play
 from train.lm.train import LmTrainer, rate_at
 from train.lm.vocabulary import AGENT, vocabulary
+from train.lm.watched import summary
 
 SMALL = LmShape(layers=2)
 

@@ -7,6 +7,7 @@ episodes        expert play with mistakes and recoveries, as token sequences
 batches         an endless resumable stream of them
 model           a small Qwen3 in PyTorch
 checkpoint      what a run is made of, and the model of its last checkpoint
+watched         a game that a model plays with the expert looking on
 rollout         let the model play in the simulator
 threads         PyTorch's threads, which follow the machine
 train           imitation
@@ -14,4 +15,5 @@ corrections     the model plays, the expert corrects it (DAgger)
 export          GGUF tiers and ladder.toml
 reference       the same weights in transformers, for comparison
 plot            learning curves
+tune/           fine-tune a chat checkpoint instead: `edge-router train lm`
 """

@@ -5,7 +5,7 @@
 Expert episodes do not show the states that the model's own mistakes lead to,
 and there it repeats itself until the steps are gone. Here the model plays; half
 of its wrong steps are replaced by the expert's, the other half happen and the
-expert shows the way back (`rollout.PlayedGame`). `train.lm.train --corrections` mixes
+expert shows the way back (`watched.WatchedGame`). `train.lm.train --corrections` mixes
 these episodes into its batches.
 """
 
@@ -22,7 +22,8 @@ from edge_router.files.whole import whole
 from edge_router.tasks.household.generator import draw_world
 from train.lm.checkpoint import load_model
 from train.lm.model import HouseholdLM
-from train.lm.rollout import PlayedGame, play, summary
+from train.lm.rollout import PlayedGame, play
+from train.lm.watched import summary
 
 GROUP = 256  # games played at once
 

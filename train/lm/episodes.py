@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
+from edge_router.tasks.protocol import Reply
 from train.lm.vocabulary import AGENT, END, MOST_OTHERS, USER, vocabulary
 
 REPLY_WEIGHT = 0.1
@@ -110,26 +111,45 @@ def _careless_thought(rng: random.Random, thought: str, expert: Expert) -> str:
     return f"no {expert.wish.object} {rng.choice(expert.room)}"
 
 
+@dataclass(frozen=True)
+class EpisodeStep:
+    """A step of the expert's, or (`learnt` is False) a mistake, and the reply to it."""
+
+    thought: str
+    action: str
+    learnt: bool
+    reply: Reply
+
+
+def expert_steps(
+    sim: Simulator, expert: Expert, rng: random.Random, carelessness: float
+) -> Iterator[EpisodeStep]:
+    """Play to the end; a step but the first is a mistake with probability `carelessness`."""
+    for step in range(STEP_LIMIT):
+        thought, action = expert.act()
+        learnt = True
+        if step > 0 and rng.random() < carelessness:
+            thought = _careless_thought(rng, thought, expert)
+            action, learnt = rng.choice(MISTAKES)(rng, sim, expert), False
+        reply = sim.step(action)
+        yield EpisodeStep(thought, action, learnt, reply)
+        if reply.done:
+            return
+        expert.observe(reply.observation, action)
+
+
 def record(
     world: World, rng: random.Random, carelessness: float
 ) -> tuple[WeightedTranscript, bool]:
     """Play `world` to the end; a step is a mistake with probability `carelessness`."""
     sim, transcript = Simulator(world), WeightedTranscript()
     opening = sim.opening()
-    expert = Expert(opening)
     transcript.user(compact_opening(opening))
-    for step in range(STEP_LIMIT):
-        thought, action = expert.act()
-        weight = 1.0
-        if step > 0 and rng.random() < carelessness:
-            thought = _careless_thought(rng, thought, expert)
-            action, weight = rng.choice(MISTAKES)(rng, sim, expert), 0.0
-        transcript.agent(thought, action, weight)
-        reply = sim.step(action)
-        if reply.done:
+    for step in expert_steps(sim, Expert(opening), rng, carelessness):
+        transcript.agent(step.thought, step.action, float(step.learnt))
+        if step.reply.done:
             return transcript, True
-        expert.observe(reply.observation, action)
-        transcript.user(compact(reply.observation))
+        transcript.user(compact(step.reply.observation))
     return transcript, False
 
 
@@ -152,12 +172,18 @@ def scatter_numbers(world: World, rng: random.Random) -> World:
     return scattered
 
 
-def draw_transcript(rng: random.Random, kind: str | None = None) -> WeightedTranscript:
-    """One training episode of a fresh world."""
+def draw_game(rng: random.Random, kind: str | None = None) -> tuple[World, float]:
+    """A fresh world to learn from, and how careless its player is."""
     careless = rng.uniform(0.03, 0.25) if rng.random() < CARELESS_SHARE else 0.0
     world = draw_world(rng, kind)
     if rng.random() < SCATTERED_SHARE:
         world = scatter_numbers(world, rng)
+    return world, careless
+
+
+def draw_transcript(rng: random.Random, kind: str | None = None) -> WeightedTranscript:
+    """One training episode of a fresh world."""
+    world, careless = draw_game(rng, kind)
     transcript, _ = record(world, rng, careless)
     return transcript
 

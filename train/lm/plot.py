@@ -33,7 +33,7 @@ def plot(lines: list[dict[str, float]], out: Path) -> None:
     for name, label in (("won", "games won"), ("agreed", "actions as the expert's"),
                         ("refused", "actions refused")):  # fmt: skip
         right.plot([x["step"] for x in games], [x[name] for x in games], marker=".", label=label)
-    right.set(xlabel="step", ylim=(0, 1), title="held-out generated games")
+    right.set(xlabel="step", xlim=left.get_xlim(), ylim=(0, 1), title="held-out generated games")
     right.legend()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)

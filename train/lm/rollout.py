@@ -22,16 +22,13 @@ from edge_router.tasks.alfworld.household_prompt import (
     compact_opening,
     step_text,
 )
-from edge_router.tasks.household.expert import Expert
-from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
-from edge_router.tasks.household.rules import REFUSED
-from edge_router.tasks.household.simulator import Simulator
+from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.world import World
-from edge_router.tasks.parse import MARKER
 from train.lm.checkpoint import load_model
 from train.lm.episodes import WeightedTranscript
 from train.lm.model import HouseholdLM, rotary
 from train.lm.vocabulary import AGENT, END, USER, vocabulary
+from train.lm.watched import WatchedGame, summary
 
 MAX_CONTEXT = 1024
 MAX_STEP_TOKENS = 96
@@ -73,27 +70,15 @@ class CachedModel:
         self.length = self.length[rows]
 
 
-class PlayedGame:
-    """One game in the batch, with the expert looking on.
-
-    `correct` is the chance that a step which differs from the expert's is
-    replaced by it before anything happens. What stands in the transcript is
-    then either the expert's step (weight 1) or a mistake of the model's own
-    (weight 0) followed by the expert's way back: DAgger (Ross et al., 2011)
-    with corrections in place, so that one episode stays one sequence.
-    """
+class PlayedGame(WatchedGame):
+    """One game in the batch."""
 
     def __init__(self, world: World, correct: float = 0.0, seed: int = 0) -> None:
-        self.world, self.correct, self.rng = world, correct, random.Random(seed)
+        super().__init__(world, step_text, correct, seed)
         self.transcript = WeightedTranscript()
         self.pending: list[int] = []  # prompt tokens not yet read
         self.written: list[int] = []  # tokens of the step being written
-        self.steps = self.refused = self.agreed = 0
-        self.won = self.over = False
-        self.sim = Simulator(world)
-        opening = self.sim.opening()
-        self.expert = Expert(opening)
-        self.hear(compact_opening(opening))
+        self.hear(compact_opening(self.opening))
 
     def hear(self, content: str) -> None:
         self.transcript.user(content)
@@ -113,28 +98,16 @@ class PlayedGame:
         return unread
 
     def act(self, text: str, fed: int) -> int:
-        thought, action = self.expert.act()
-        wanted = step_text(thought, action)
-        self.agreed += text.rpartition(MARKER)[2].strip() == action
-        replaced = text != wanted and self.rng.random() < self.correct
-        if replaced:
-            text = wanted
-            self.pending += vocabulary().encode(f" {wanted}{END}")
+        judged = self.judge(text)
+        if judged.replaced:
+            self.pending += vocabulary().encode(f" {judged.text}{END}")
         self.transcript.add(AGENT, 0.0)
-        self.transcript.add(f" {text}{END}", float(text == wanted))
-        self.apply(text.rpartition(MARKER)[2].strip())
-        return fed if replaced else 0
-
-    def apply(self, action: str) -> None:
-        reply = self.sim.step(action)
-        self.expert.observe(reply.observation, action)
-        self.steps += 1
-        self.refused += reply.observation == REFUSED
-        self.won = reply.won
-        used = len(self.transcript.ids) + 2 * MAX_STEP_TOKENS
-        self.over = reply.done or self.steps >= STEP_LIMIT or used > MAX_CONTEXT
+        self.transcript.add(f" {judged.text}{END}", float(judged.learnt))
+        reply = self.play(judged.text)
+        self.over = self.over or len(self.transcript.ids) + 2 * MAX_STEP_TOKENS > MAX_CONTEXT
         if not self.over:
             self.hear(compact(reply.observation))
+        return fed if judged.replaced else 0
 
 
 @torch.inference_mode()
@@ -160,16 +133,6 @@ def play(model: HouseholdLM, worlds: list[World], correct: float = 0.0) -> list[
             live, last = [live[row] for row in playing], last[rows]
     model.train()
     return games
-
-
-def summary(games: list[PlayedGame]) -> dict[str, float]:
-    steps = sum(g.steps for g in games)
-    return {
-        "won": sum(g.won for g in games) / len(games),
-        "agreed": sum(g.agreed for g in games) / steps,
-        "refused": sum(g.refused for g in games) / steps,
-        "steps": steps / len(games),
-    }
 
 
 def held_out(count: int, seed: str = "held out") -> list[World]:

@@ -31,8 +31,9 @@ from train import saved
 from train.lm.batches import Batch, load_corrected, stream
 from train.lm.checkpoint import LmConfig, load_model
 from train.lm.model import HouseholdLM, LmShape, rotary
-from train.lm.rollout import held_out, play, summary
+from train.lm.rollout import held_out, play
 from train.lm.threads import StepThreads
+from train.lm.watched import summary
 
 REPORT_EVERY = 50
 EVALUATE_EVERY = 400

@@ -1,0 +1,49 @@
+"""Expert episodes as chats: what was said, what of it is to be learnt, what was replied."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from edge_router.tasks.alfworld.household_prompt import step_text
+from edge_router.tasks.alfworld.tuned_prompt import TunedStyle, tuned_thought
+from edge_router.tasks.household.expert import Expert
+from edge_router.tasks.household.simulator import Simulator
+from edge_router.tasks.protocol import Opening
+from train.lm.episodes import draw_game, expert_steps
+
+STYLE = TunedStyle()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A step as it was written, and the reply to it. Mistakes stand there and are not learnt."""
+
+    text: str
+    learnt: bool
+    observation: str
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """An episode."""
+
+    opening: Opening
+    turns: tuple[Turn, ...]
+
+
+def say(thought: str, action: str) -> str:
+    """The expert's step as a tuned model is to write it."""
+    return step_text(tuned_thought(thought), action)
+
+
+def draw_dialogue(rng: random.Random) -> Dialogue:
+    """The expert's play in a fresh world, in half of the episodes with mistakes."""
+    world, carelessness = draw_game(rng)
+    sim = Simulator(world)
+    opening = sim.opening()
+    turns = [
+        Turn(say(step.thought, step.action), step.learnt, step.reply.observation)
+        for step in expert_steps(sim, Expert(opening), rng, carelessness)
+    ]
+    return Dialogue(opening, tuple(turns))
