@@ -100,7 +100,7 @@ def train() -> None:
 @click.option(
     "--workers", type=COUNT_OR_NONE, default=1, show_default=True, help="Draw the episodes."
 )
-@click.option("--device", help="cuda, mps or cpu.  [the best there is]")
+@click.option("--device", type=click.Choice(["cuda", "mps", "cpu"]), help="[the best there is]")
 @click.option("--seed", type=SEED, default=1, show_default=True)
 def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any) -> None:
     """Fine-tune a chat model on expert episodes and make a ladder of it.

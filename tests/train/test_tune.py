@@ -27,7 +27,7 @@ from edge_router.tasks.alfworld.simulated import SimulatedGame
 from edge_router.tasks.alfworld.tuned_prompt import TunedStyle
 from edge_router.work.progress import ShownProgress
 from tests.checkpoints import edit_json, write_checkpoint
-from train.lm.tune.commands import corrections
+from train.lm.tune.commands import corrections, start
 from train.lm.tune.dialogues import STYLE, Dialogue, draw_dialogue
 from train.lm.tune.finish import ADAPTER, make_ladder, save_adapter, save_merged
 from train.lm.tune.measure import TierResult, measured, verdict
@@ -291,6 +291,29 @@ def test_the_tiers_of_a_run_load_and_play(
     with ShownProgress() as progress:
         low, high = measured(made, 1, progress)
     assert (low.name, high.name, high.steps) == ("q4_0", "q8_0", 2)
+
+
+@pytest.mark.slow
+def test_the_command_goes_all_the_way_and_keeps_what_is_done(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(episodes: int) -> int:
+        return start(
+            base=str(base), task="alfworld", lora=4, learning_rate=None, episodes=episodes, rows=2,
+            at_once=1, length=1024, evaluate_games=1, seed=1, out=tmp_path / "tiny-run",
+            tiers="q4_0,q8_0", dagger=1, dagger_games=1, measure_games=1, workers=0, device="cpu",
+        )  # fmt: skip
+
+    assert run(8) == 0
+    assert "q8_0 wins no game: train longer" in capsys.readouterr().out
+    out = tmp_path / "tiny-run"
+    made = ("adapter/adapter_model.safetensors", "merged/config.json", "ladder/ladder.toml")
+    times = [(out / file).is_file() for file in (*made, "learning.png", "tiers.json", "log.jsonl")]
+    assert all(times)
+    assert run(8) == 0
+    assert "q4_0 is there already" in capsys.readouterr().err
+    with pytest.raises(UserError, match="other settings"):
+        run(12)
 
 
 def test_the_verdict_says_whether_to_route() -> None:

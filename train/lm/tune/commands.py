@@ -17,8 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from edge_router.cli.convert import report
 from edge_router.convert.build import Made, parse_tiers
 from edge_router.convert.gguf_source import slug
@@ -33,7 +31,7 @@ from train.lm.tune.base import base_folder, require_chat
 from train.lm.tune.dialogues import Dialogue
 from train.lm.tune.finish import ADAPTER, MERGED, make_ladder, save_adapter, save_merged
 from train.lm.tune.measure import measured, table, verdict, write
-from train.lm.tune.model import best_device
+from train.lm.tune.model import chosen_device
 from train.lm.tune.players import play
 from train.lm.tune.trainer import TuneConfig, Tuner
 
@@ -64,14 +62,12 @@ def run(
         folder = base_folder(base, out, progress.note)
         tokenizer = load_tokenizer(folder)
         require_chat(folder, tokenizer)
-        if not (out / MERGED / "config.json").is_file():
-            where = best_device() if device is None else torch.device(device)
-            how: dict[str, Any] = {"workers": workers, "progress": progress}
-            tuner = Tuner(out, config, folder, tokenizer, where, **how)
-            tuner = _taught(tuner, folder, dagger, dagger_games, how)
-            if config.lora:
-                save_adapter(tuner.model, out / ADAPTER, base)
-            save_merged(tuner.model, tokenizer, folder, out)
+        how: dict[str, Any] = {"workers": workers, "progress": progress}
+        tuner = Tuner(out, config, folder, tokenizer, chosen_device(device), **how)
+        tuner = _taught(tuner, folder, dagger, dagger_games, how)
+        if config.lora:
+            save_adapter(tuner.model, out / ADAPTER, base)
+        save_merged(tuner.model, tokenizer, folder, out)
     except KeyboardInterrupt:
         progress.note(f"interrupted; the same command goes on from {out}")
         return 130

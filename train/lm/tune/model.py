@@ -13,17 +13,29 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from edge_router.errors import UserError
+
 # Every matrix of a block; embeddings and output stay what they are.
 TARGETS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def best_device() -> torch.device:
-    """CUDA, Apple's MPS, or the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+def chosen_device(name: str | None = None) -> torch.device:
+    """The device of that name, by default the first of CUDA, Apple's MPS and the CPU.
+
+    Raises `UserError` for one that is not there.
+    """
+    there = [
+        kind
+        for kind, found in (
+            ("cuda", torch.cuda.is_available()),
+            ("mps", torch.backends.mps.is_available()),
+            ("cpu", True),
+        )
+        if found
+    ]
+    if name is not None and name not in there:
+        raise UserError(f"PyTorch finds no {name} here; there is {', '.join(there)}")
+    return torch.device(name or there[0])
 
 
 def has_bf16(device: torch.device) -> bool:
