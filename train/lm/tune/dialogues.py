@@ -16,7 +16,7 @@ STYLE = TunedStyle()
 
 
 @dataclass(frozen=True)
-class Turn:
+class TaughtTurn:
     """A step as it was written, and the reply to it. Mistakes stand there and are not learnt."""
 
     text: str
@@ -29,7 +29,7 @@ class Dialogue:
     """An episode."""
 
     opening: Opening
-    turns: tuple[Turn, ...]
+    turns: tuple[TaughtTurn, ...]
 
 
 def say(thought: str, action: str) -> str:
@@ -43,7 +43,7 @@ def draw_dialogue(rng: random.Random) -> Dialogue:
     sim = Simulator(world)
     opening = sim.opening()
     turns = [
-        Turn(say(step.thought, step.action), step.learnt, step.reply.observation)
+        TaughtTurn(say(step.thought, step.action), step.learnt, step.reply.observation)
         for step in expert_steps(sim, Expert(opening), rng, carelessness)
     ]
     return Dialogue(opening, tuple(turns))

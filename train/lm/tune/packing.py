@@ -116,7 +116,7 @@ def chunk_rows(
     return rows.taken(order)
 
 
-class Chunks(IterableDataset[Rows]):
+class PackedChunks(IterableDataset[Rows]):
     """Chunks `first` to `last` (which is not one of them); workers take turns."""
 
     def __init__(self, first: int, last: int, **how: Any) -> None:
@@ -129,7 +129,7 @@ class Chunks(IterableDataset[Rows]):
             yield chunk_rows(index=index, **self.how)
 
 
-def stream(chunks: Chunks, workers: int) -> Iterator[Rows]:
+def stream(chunks: PackedChunks, workers: int) -> Iterator[Rows]:
     """The chunks in their order, drawn by `workers` processes beside this one."""
     ahead = 2 if workers else None
     return iter(DataLoader(chunks, batch_size=None, num_workers=workers, prefetch_factor=ahead))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.world import World
-from train.lm.tune.dialogues import STYLE, Dialogue, Turn, say
+from train.lm.tune.dialogues import STYLE, Dialogue, TaughtTurn, say
 from train.lm.tune.model import has_bf16, head, states
 from train.lm.tune.sequences import ChatTokens
 from train.lm.watched import WatchedGame
@@ -32,7 +32,7 @@ class ChatGame(WatchedGame):
     def __init__(self, world: World, tokens: ChatTokens, correct: float, seed: int) -> None:
         super().__init__(world, say, correct, seed)
         self.tokens = tokens
-        self.turns: list[Turn] = []
+        self.turns: list[TaughtTurn] = []
         self.prompt = tokens.prompt(self.dialogue, STYLE)
 
     @property
@@ -43,7 +43,7 @@ class ChatGame(WatchedGame):
         """Take a whole step."""
         judged = self.judge(self.tokens.text(written).strip())
         reply = self.play(judged.text)
-        self.turns.append(Turn(judged.text, judged.learnt, reply.observation))
+        self.turns.append(TaughtTurn(judged.text, judged.learnt, reply.observation))
         if judged.replaced:
             written = self.tokens.tokenize(judged.text)
         self.prompt.add(written, judged.text, STYLE.reply(reply.observation))

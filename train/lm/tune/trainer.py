@@ -28,7 +28,7 @@ from edge_router.work.progress import Progress, silent
 from train import saved
 from train.lm.tune.dialogues import STYLE, Dialogue
 from train.lm.tune.model import has_bf16, load, loss_of, trained
-from train.lm.tune.packing import CHUNK, Chunks, Rows, stream
+from train.lm.tune.packing import CHUNK, PackedChunks, Rows, stream
 from train.lm.tune.players import held_out, play
 from train.lm.tune.sequences import ChatTokens
 from train.lm.watched import summary
@@ -169,7 +169,7 @@ class Tuner:
         self.save()
 
     def _chunks(self) -> Iterator[tuple[int, Rows]]:
-        chunks = Chunks(
+        chunks = PackedChunks(
             self.chunk,
             self.config.chunks,
             seed=self.config.seed,
