@@ -196,8 +196,8 @@ def _refuse_adapter(folder: Path) -> None:
     described = read_json(path)
     base = described.get("base_model_name_or_path") if isinstance(described, dict) else None
     raise UserError(
-        f"{folder} is a PEFT adapter, which has only the changes to {base or 'its base model'}; "
-        "merge it with PEFT's merge_and_unload(), save that with its tokenizer, and convert it"
+        f"{folder} is a PEFT adapter, which has only the changes to {base or 'its base model'}: "
+        f"give that model and the adapter, edge-router convert {base or 'BASE'} --adapter {folder}"
     )
 
 

@@ -85,7 +85,8 @@ def test_an_adapter_is_called_so(config: bool, checkpoint: Path, tmp_path: Path)
     if config:
         shutil.copy(checkpoint / "config.json", adapter)
     said = refused(adapter, "--out", tmp_path / "out")
-    assert "is a PEFT adapter, which has only the changes to Qwen/Qwen3-0.6B; merge it" in said
+    assert "is a PEFT adapter, which has only the changes to Qwen/Qwen3-0.6B: give" in said
+    assert "edge-router convert Qwen/Qwen3-0.6B --adapter " in said
 
 
 def test_a_merged_model_beside_its_adapter_config_converts(
