@@ -22,6 +22,7 @@ PATTERNS: Final = (
     "models/*/*.md",
     "models/*/*.png",
     "models/*/*.jsonl",
+    "models/*/recipe.toml",
 )
 
 
