@@ -91,7 +91,7 @@ def wrapped(text: str, width: int, *, indent: str = "", hanging: str | None = No
     start, follow = indent, indent if hanging is None else hanging
     lines, line = list[str](), start
     for piece, gap in _pieces(one_line(text), width - len(follow)):
-        if line.strip() and len(line) + len(gap) + len(piece) > width:
+        if line.strip() and cell_width(line + gap + piece) > width:
             lines.append(line.rstrip())
             line = follow + piece
         else:
@@ -103,7 +103,7 @@ def _pieces(text: str, width: int) -> Iterator[tuple[str, str]]:
     """(piece, what stands before it on the same line)."""
     for word in text.split():
         gap = " "
-        for piece in re.findall(r"[^/]*/|[^/]+$", word) if len(word) > width else [word]:
+        for piece in re.findall(r"[^/]*/|[^/]+$", word) if cell_width(word) > width else [word]:
             yield piece, gap
             gap = ""
 

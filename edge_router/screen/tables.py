@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Final, Literal
 
-from edge_router.screen.printable import WIDTH, cell_width, columns, one_line, shortened
+from edge_router.screen.printable import WIDTH, cell_width, columns, one_line, shortened, wrapped
 
 Cells = tuple[str, ...]
 _GAP: Final = 2  # columns between two cells
@@ -37,7 +37,7 @@ class Sheet:
         heads, rows = shown[0], shown[1:]
         widths = [_column_width(heads[i], [row[i] for row in rows]) for i in range(len(heads))]
         parts = _parts(widths, self.text_columns, width)
-        title = "\n".join(_lines(one_line(self.title), width))
+        title = "\n".join(wrapped(self.title, width))
         tables = [_drawn([heads, *rows], part, widths, self.text_columns) for part in parts]
         return "\n\n".join([f"{title}\n{tables[0]}", *tables[1:]])
 
@@ -51,19 +51,7 @@ class Sheet:
 def _filled(text: str, width: int) -> str:
     """`text` in lines of at most `width`; a word that is wider keeps its two ends."""
     words = " ".join(shortened(word, width) for word in text.split(" "))
-    return "\n".join(_lines(words, width))
-
-
-def _lines(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` columns, broken at spaces (textwrap counts letters)."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".lstrip()
-        if lines[-1] and cell_width(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
+    return "\n".join(wrapped(words, width))
 
 
 def _cells(line: Sequence[str]) -> list[str]:
@@ -118,7 +106,7 @@ def _drawn(
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for i in part:
         side: Literal["left", "right"] = "left" if i < text_columns else "right"
-        head = Text("\n".join(_lines(lines[0][i], widths[i])))
+        head = Text("\n".join(wrapped(lines[0][i], widths[i])))
         table.add_column(head, justify=side, no_wrap=True, min_width=widths[i])
     for line in lines[1:]:
         table.add_row(*(Text(line[i]) for i in part))

@@ -65,6 +65,13 @@ def test_a_path_that_is_wider_than_the_screen_goes_on_after_a_slash() -> None:
     assert path in "".join(lines)
 
 
+def test_lines_of_wide_letters_keep_to_the_screen() -> None:
+    text = " ".join(["\u4e2d" * 4] * 20)
+    lines = wrapped(text, 40)
+    assert all(cell_len(line) <= 40 for line in lines)
+    assert " ".join(lines) == text
+
+
 def test_a_pipe_gets_a_text_on_one_line_and_a_screen_as_many_as_it_needs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
