@@ -34,6 +34,7 @@ from edge_router.agent.history import History, Past
 from edge_router.agent.prompt import Prompt, make_room
 from edge_router.agent.step_writer import Escalate, StepWriter
 from edge_router.agent.template import ChatTemplate
+from edge_router.engine.clock import ms_since
 from edge_router.engine.constrain import Choices
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
@@ -141,7 +142,7 @@ class _Episode:
         parsed = self.style.parse(generation.text)
         started = time.perf_counter()
         reply = self.game.step(parsed.action)
-        latency = written.latency(env_ms=1000.0 * (time.perf_counter() - started))
+        latency = written.latency(env_ms=ms_since(started))
         finished = StepFinished(
             step=step,
             tier=self.ladder.names[decision.tier],

@@ -21,6 +21,7 @@ from typing import Final, Literal, Protocol
 
 from edge_router.agent.events import Event, Latency, Routed, StepStarted, TextDecoded
 from edge_router.agent.history import History, WatchedSampler, draft_of
+from edge_router.engine.clock import ms_since
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.generate import Limits
 from edge_router.engine.ladder import Ladder
@@ -126,7 +127,7 @@ class StepWriter:
         started = time.perf_counter()
         self._history.dial = self._dial()
         features = extract(self._ladder.logits(), self._history.context(len(prompt)))
-        route_ms = _ms_since(started)
+        route_ms = ms_since(started)
         draft = None
         if self._at_draft:
             # Its first token comes from the logits that the features were taken from: 45
@@ -139,7 +140,7 @@ class StepWriter:
         if draft is not None:
             features = self._with_draft(features, answer.parse(draft.text), prompt)
         decision = self._router.decide(features)
-        route_ms += _ms_since(started)
+        route_ms += ms_since(started)
         self._announce(step, features, decision, draft)
         if draft is not None and decision.tier == 0:
             generation = draft
@@ -189,10 +190,6 @@ class StepWriter:
                 forced=decision.forced,
             )
         )
-
-
-def _ms_since(started: float) -> float:
-    return 1000.0 * (time.perf_counter() - started)
 
 
 def _limits(answer: Answer, constraint: Constraint | None) -> Limits:

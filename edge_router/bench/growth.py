@@ -33,13 +33,14 @@ from edge_router.engine.gguf_writer import (
     NewTensor,
     Piece,
     block_bytes,
+    float_vector,
     numbers,
     row_bytes,
     text,
     texts,
     u32,
 )
-from edge_router.engine.mixtures import MATRICES, WeightColumns
+from edge_router.engine.mixtures import MATRICES, WeightColumns, matrix_sizes
 from edge_router.errors import UserError
 
 BLOCK: Final = 256  # columns: a whole number of blocks of every type
@@ -188,7 +189,7 @@ def grown_tensors(
     tensors.append(_norm(header.tensors[_OUTPUT_NORM], small, large, last=True))
     for layer in range(large.layers):
         prefix = f"blk.{layer}."
-        for name, dims in _dimensions(large).items():
+        for name, dims in matrix_sizes(large).items():
             old = header.tensors.get(f"{prefix}{name}.weight")
             full = f"{prefix}{name}.weight"
             stream = ResidualStream.of(small, large) if name in _WRITERS else ResidualStream()
@@ -202,27 +203,13 @@ def grown_tensors(
             elif like := header.tensors.get(f"blk.0.{name}.weight"):
                 columns = large.width if name in _NORMS else like.shape[0]
                 ones = np.ones(columns, np.float32)
-                tensors.append(_vector(f"{prefix}{name}.weight", ones))
+                tensors.append(float_vector(f"{prefix}{name}.weight", ones))
     return tensors
 
 
 def old_norm(old: TensorInfo, small: Sizes, large: Sizes, name: str) -> NewTensor:
     """A norm of the small model; those of the heads keep their width and so their weights."""
-    return _norm(old, small, large) if name in _NORMS else _vector(old.name, _floats(old))
-
-
-def _dimensions(of: Sizes) -> dict[str, tuple[int, int]]:
-    """(columns, rows) of a layer's matrices."""
-    query, key = of.heads * of.head_width, of.kv_heads * of.head_width
-    return {
-        "attn_q": (of.width, query),
-        "attn_k": (of.width, key),
-        "attn_v": (of.width, key),
-        "attn_output": (query, of.width),
-        "ffn_gate": (of.width, of.ffn),
-        "ffn_up": (of.width, of.ffn),
-        "ffn_down": (of.ffn, of.width),
-    }
+    return _norm(old, small, large) if name in _NORMS else float_vector(old.name, _floats(old))
 
 
 def _padded(old: TensorInfo, dims: tuple[int, int], stream: ResidualStream) -> NewTensor:
@@ -264,12 +251,7 @@ def _norm(old: TensorInfo, small: Sizes, large: Sizes, *, last: bool = False) ->
         weights /= np.float32(stream.factor)
         spare = stream.copies * small.width
         weights[spare : spare + 1] = _LOUDER
-    return _vector(old.name, weights)
-
-
-def _vector(name: str, weights: NDArray[np.float32]) -> NewTensor:
-    data = weights.astype("<f4").tobytes()
-    return NewTensor(name, (len(weights),), "F32", lambda: iter([(0, data)]))
+    return float_vector(old.name, weights)
 
 
 def _floats(tensor: TensorInfo) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from edge_router.agent.template import CHATML
 from edge_router.engine.imatrix import ImportanceMatrix
+from edge_router.engine.mixtures import matrix_sizes
 from edge_router.engine.quantise import NEEDS_IMPORTANCE, quantise
 from edge_router.errors import UserError
 from edge_router.files.whole import remove_leftovers, whole
@@ -204,20 +205,15 @@ def _write_metadata(writer: GGUFWriter, shape: Shape) -> None:
 
 def _tensor_shapes(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Names and numpy shapes (rows first) in the order of the file."""
-    query, key = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+    matrices = [(name, (rows, columns)) for name, (columns, rows) in matrix_sizes(shape).items()]
     yield "token_embd.weight", (shape.vocabulary, shape.width)
     yield "output_norm.weight", (shape.width,)
     for layer in range(shape.layers):
         block: list[tuple[str, tuple[int, ...]]] = [
             ("attn_norm", (shape.width,)),
-            ("attn_q", (query, shape.width)),
-            ("attn_k", (key, shape.width)),
-            ("attn_v", (key, shape.width)),
-            ("attn_output", (shape.width, query)),
+            *matrices[:4],
             ("ffn_norm", (shape.width,)),
-            ("ffn_gate", (shape.ffn, shape.width)),
-            ("ffn_up", (shape.ffn, shape.width)),
-            ("ffn_down", (shape.width, shape.ffn)),
+            *matrices[4:],
         ]
         if shape.architecture == "qwen3":
             block += [("attn_q_norm", (shape.head_width,)), ("attn_k_norm", (shape.head_width,))]

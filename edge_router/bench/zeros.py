@@ -18,12 +18,19 @@ from edge_router.engine.gguf_writer import (
     NewTensor,
     f32,
     file_bytes,
+    float_vector,
     row_bytes,
     text,
     u32,
     write_gguf,
 )
-from edge_router.engine.mixtures import EMBEDDING, WeightColumns, plain_vocabulary, weight_types
+from edge_router.engine.mixtures import (
+    EMBEDDING,
+    WeightColumns,
+    matrix_sizes,
+    plain_vocabulary,
+    weight_types,
+)
 
 FEW_TOKENS = 256  # a vocabulary whose output matrix costs nothing
 
@@ -85,24 +92,14 @@ def zeros_bytes(shape: Shape, types: Mapping[str, str]) -> int:
 
 
 def _ones(name: str, width: int) -> NewTensor:
-    data = np.ones(width, "<f4").tobytes()
-    return NewTensor(name, (width,), "F32", lambda: iter([(0, data)]))
+    return float_vector(name, np.ones(width, np.float32))
 
 
 def _dims(shape: Shape, name: str) -> tuple[int, int]:
     """(columns, rows) of a weight by its name."""
-    query, key = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
     if name == EMBEDDING:
         return (shape.width, shape.vocabulary)
-    return {
-        "attn_q": (shape.width, query),
-        "attn_k": (shape.width, key),
-        "attn_v": (shape.width, key),
-        "attn_output": (query, shape.width),
-        "ffn_gate": (shape.width, shape.ffn),
-        "ffn_up": (shape.width, shape.ffn),
-        "ffn_down": (shape.ffn, shape.width),
-    }[name.split(".")[2]]
+    return matrix_sizes(shape)[name.split(".")[2]]
 
 
 def _metadata(shape: Shape, layers: int, vocabulary: int) -> dict[str, bytes]:

@@ -16,6 +16,9 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_router.engine.gguf_file import GGML_TYPES
 from edge_router.files.whole import whole
 
@@ -39,6 +42,12 @@ class NewTensor:
     @property
     def n_bytes(self) -> int:
         return row_bytes(self.type_name, self.shape[0]) * prod(self.shape[1:])
+
+
+def float_vector(name: str, values: NDArray[np.float32]) -> NewTensor:
+    """A tensor of `values`, shape (n,), as they are; norms are kept so."""
+    data = values.astype("<f4").tobytes()
+    return NewTensor(name, (len(values),), "F32", lambda: iter([(0, data)]))
 
 
 def row_bytes(type_name: str, columns: int) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -26,6 +26,39 @@ _VECTORS: Final = ("attn_norm", "ffn_norm")
 _TOKENS: Final = 256
 _ROWS: Final = 8  # few: nothing is computed with them
 _TYPES: Final = {n.lower(): n for n, block, _ in GGML_TYPES.values() if n[0] == "Q" and block > 1}
+
+
+class Dimensions(Protocol):
+    """What of a model decides the sizes of its layers' matrices."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def ffn(self) -> int: ...
+
+    @property
+    def heads(self) -> int: ...
+
+    @property
+    def kv_heads(self) -> int: ...
+
+    @property
+    def head_width(self) -> int: ...
+
+
+def matrix_sizes(of: Dimensions) -> dict[str, tuple[int, int]]:
+    """(columns, rows) of each of a layer's `MATRICES`."""
+    query, key = of.heads * of.head_width, of.kv_heads * of.head_width
+    return {
+        "attn_q": (of.width, query),
+        "attn_k": (of.width, key),
+        "attn_v": (of.width, key),
+        "attn_output": (query, of.width),
+        "ffn_gate": (of.width, of.ffn),
+        "ffn_up": (of.width, of.ffn),
+        "ffn_down": (of.ffn, of.width),
+    }
 
 
 @dataclass(frozen=True)
