@@ -5,11 +5,24 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from edge_router.cli.main import main
+from tests.checkpoints import write_checkpoint
 
 TIERS = "q3_k_m,q8_0"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("convert") / "Tiny-Qwen3", "qwen3")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
 def run(*arguments: object) -> Result:

@@ -20,19 +20,10 @@ from edge_router.engine.ladder import Ladder
 from edge_router.ladders.ladder_file import read_details
 from edge_router.ladders.resolve import find_ladder
 from tests.checkpoints import edit_json, write_checkpoint
-from tests.conversions import TIERS, files, refused, run
+from tests.conversions import TIERS, checkpoint, files, home, refused, run
 from tests.tiny_gguf import TINY_QWEN3, write_tiny
 
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("convert") / "Tiny-Qwen3", "qwen3")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+__all__ = ["checkpoint", "home"]  # fixtures
 
 
 # -- what it makes ----------------------------------------------------------------------------

@@ -9,20 +9,11 @@ import pytest
 
 from edge_router.errors import UserError
 from edge_router.evaluate.rows import Row, check_rows, parse_rows
-from edge_router.ladders.resolve import find_ladder
 from edge_router.router.base import Features
 from edge_router.router.registry import kinds, make_router
 from edge_router.router.spec import RouterSpec
+from tests.router_arguments import ARGUMENTS
 
-ARGUMENTS = {
-    "": "",
-    "N": ":4",
-    "P": ":0.5",
-    "T": ":0.5",
-    "NAME": ":q8_0",
-    "SHARE:ROUTER": ":0.2:entropy:0.5",
-    "PATH": f":{find_ladder('household').folder / 'router.onnx'}",
-}
 NOTHING = Features("none", (), np.zeros(0, np.float32))
 
 

@@ -13,23 +13,14 @@ from hypothesis import strategies as st
 
 from edge_router.cli.types import ROUTER
 from edge_router.errors import UserError
-from edge_router.ladders.resolve import find_ladder
 from edge_router.router.base import Decision, Features, Router
 from edge_router.router.feature_table import FEATURES, SCHEMA, column, names_at
 from edge_router.router.registry import RouterKind, kinds, make_router, register
 from edge_router.router.spec import RouterSpec
+from tests.router_arguments import ARGUMENTS
 
 RECORDED = Path(__file__).parents[1] / "traces" / "router_decisions.json"
 TIERS = ("iq1_s", "q8_0")
-ARGUMENTS = {
-    "": "",
-    "N": ":4",
-    "P": ":0.5",
-    "T": ":0.5",
-    "NAME": ":q8_0",
-    "SHARE:ROUTER": ":0.2:entropy:0.5",
-    "PATH": f":{find_ladder('household').folder / 'router.onnx'}",
-}
 EVERY_KIND = pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.name)
 
 
