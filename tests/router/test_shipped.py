@@ -65,7 +65,7 @@ def test_its_features_older_names_are_read() -> None:
 
 
 def test_an_older_trace_tells_its_features_by_the_names_of_today() -> None:
-    path = HERE.parent / "edge_router" / "demo" / "routed.jsonl"
+    path = HERE / "traces" / "routed-before-features-4.jsonl"
     assert '"dear_share"' in path.read_text("utf-8")
     for step in read_trace(path).steps:
         assert tuple(step.routed.features) == ALL_NAMES
