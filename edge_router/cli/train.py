@@ -202,8 +202,8 @@ def router(ladder: LadderChoice, **options: Any) -> None:
     collect plays games with every tier and keeps each history; sft teaches
     networks where the tiers disagree; grpo improves them by what it costs and
     wins; export chooses one, sets its dial and writes router.onnx; evaluate
-    compares it with everything else. Ctrl-C, a crash or a kill loses no more
-    than the last minute.
+    compares it with everything else. Ctrl-C, a crash or a kill loses the games
+    in hand and no other.
 
     \b
     edge-router train router

@@ -9,8 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,15 @@ from edge_router.errors import UserError
 from edge_router.router.base import Decision, Features, Router
 from edge_router.router.feature_table import ALL_NAMES, DecideAt
 from edge_router.router.spec import RouterSpec
+from edge_router.tasks.protocol import Game
 from edge_router.work.pool import Backend
+from edge_router.work.progress import Step
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 from tests.toy_forest import ToyGame, toy_forest, toy_tree
 from train.router.decoder import Decoder
 from train.router.explore import ExplorePlan, Wanted, run
 from train.router.forest import Forest, walk
-from train.router.games import DrawnGame, drawn
+from train.router.games import DrawnGame, KeyedGame, drawn
 from train.router.labels import by_action, by_kl, by_oracle, to_win
 from train.router.node import Node
 from train.router.oracle import search, tier_weights
@@ -45,6 +48,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")
 NAMES = ("q3_k_m", "q8_0")
 STEPS = 4
+PATIENCE = 60  # seconds
 GAME = DrawnGame("train", 3)
 
 
@@ -311,6 +315,48 @@ def test_what_is_stored_comes_back(setting: LadderSetting, tmp_path: Path) -> No
     assert other.load(GAME).nodes == {}
 
 
+@dataclass(frozen=True)
+class HeldGame:
+    """The game GAME, which does not begin before the file `until` exists."""
+
+    until: Path
+    key: str = "held"
+    kind: str = GAME.kind
+
+    def open(self) -> Game:
+        ending = time.monotonic() + PATIENCE
+        while not self.until.exists():
+            if time.monotonic() > ending:
+                raise TimeoutError("no other game was stored")
+            time.sleep(0.05)
+        return GAME.open()
+
+
+def test_a_long_game_holds_back_no_other_and_leaves_no_mark(
+    setting: LadderSetting, tmp_path: Path
+) -> None:
+    """The first game begins when the second is stored; the rows are those of one process."""
+    held = HeldGame(tmp_path / "stored")
+    games: list[KeyedGame] = [held, *drawn("train", 2)]
+    plan = ExplorePlan((0.5,), 6)
+
+    def progress(what: str, total: int, done: int = 0) -> Step:
+        return held.until.touch
+
+    def rows(path: Path, backend: Backend | None) -> list[tuple[int, bytes]]:
+        with Rollouts(setting, path, backend, progress) as rollouts:
+            assert rollouts.take(games).tolist() == [0, 1, 2]
+            if backend is not None:
+                held.until.unlink()
+            rollouts.collect(games, plan)
+            assert rollouts.store.finished(plan.what) == {game.key for game in games}
+            forest = rollouts.forest
+            return [(int(forest.game[row]), node.key) for row, node in enumerate(forest.nodes)]
+
+    assert rows(tmp_path / "two", Backend(2)) == rows(tmp_path / "one", None)
+    assert list(content(tmp_path / "two")) == list(content(tmp_path / "one"))
+
+
 def test_a_wanted_history_is_followed_to_its_end(setting: LadderSetting) -> None:
     there = explorer(setting)
     root = there.root
@@ -387,7 +433,9 @@ COLLECT = """
 import os, signal, sys
 from pathlib import Path
 from edge_router.engine.tier import TierSpec
+from edge_router.tasks.protocol import Game
 from edge_router.work.pool import Backend
+from edge_router.work.progress import Step
 from train.router.explore import ExplorePlan
 from train.router.games import drawn
 from train.router.rollouts import Rollouts

@@ -9,14 +9,14 @@ with Rollouts(setting, Path("runs/router/rollouts.sqlite"), Backend(2)) as rollo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edge_router.router.spec import RouterSpec
 from edge_router.work.pool import Backend
-from edge_router.work.progress import Progress, silent
+from edge_router.work.progress import Progress, Step, silent
 from train.router.explore import ExplorePlan, Job, Played, Wanted
 from train.router.forest import Forest, Ints
 from train.router.games import KeyedGame
@@ -60,9 +60,10 @@ class Rollouts:
         trees = [self.store.load(game) for game in fresh]
         beginnings = [WorkItem(t.game, (), ExplorePlan((), 0)) for t in trees if t.root is None]
         known = {tree.game.key: tree for tree in trees}
-        for task, new in self._run(beginnings, "beginnings"):
-            known[task.game.key].add(new)
-            self._keep(task.game.key, new)
+        if beginnings:
+            step = self.progress("beginnings", len(beginnings))
+            for key, new in self._run(beginnings, step).items():
+                known[key].add(new)
         # Into the forest in the order of `games`, not of arrival: indices are the same every run.
         for tree in trees:
             self._index[tree.game.key] = self.forest.add_tree(tree)
@@ -71,26 +72,22 @@ class Rollouts:
     def collect(self, games: Sequence[KeyedGame], plan: ExplorePlan, what: str = "games") -> None:
         """Explore games as planned; those that were finished before are left alone.
 
-        Interrupted at any moment, it goes on with the first unfinished game when called again.
+        Interrupted at any moment, it goes on with the unfinished games when called again.
         """
         done = self.store.finished(plan.what)
         left = [game for game in games if game.key not in done]
-        tasks = (WorkItem(game, tuple(self._tree(game).nodes.values()), plan) for game in left)
-        total = self.progress(what, len(games), len(games) - len(left))
-        for task, new in self._workers_now.run(tasks) if left else ():
-            self._keep(task.game.key, new, plan.what)
-            total()
+        tasks = [WorkItem(game, tuple(self._tree(game).nodes.values()), plan) for game in left]
+        self._run(tasks, self.progress(what, len(games), len(games) - len(left)), plan.what)
 
     def play(
         self, games: Sequence[KeyedGame], routers: Sequence[tuple[RouterSpec, float]], what: str
     ) -> None:
         """Let routers, as (spec, dial), play the games; what they need is then known."""
-        if not len(routers):
+        if not routers or not games:
             return
         job = Played(tuple(routers), self.setting.names)
         tasks = [WorkItem(game, tuple(self._tree(game).nodes.values()), job) for game in games]
-        for task, new in self._run(tasks, what):
-            self._keep(task.game.key, new)
+        self._run(tasks, self.progress(what, len(tasks)))
 
     def expand(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Make the histories after (row, tier) pairs of the forest known."""
@@ -105,8 +102,7 @@ class Rollouts:
             tree = self.forest.trees[game]
             needed = {n.key: n for key, _ in steps for n in tree.path(tree.nodes[key])}
             tasks.append(WorkItem(tree.game, tuple(needed.values()), Wanted(tuple(steps))))
-        for task, new in self._workers_now.run(tasks):
-            self._keep(task.game.key, new)
+        self._run(tasks, silent("", len(tasks)))
 
     # -- parts ---------------------------------------------------------------------------
 
@@ -116,25 +112,27 @@ class Rollouts:
             self._workers = Workers(self.setting, self._backend)
         return self._workers
 
-    def _run(self, tasks: Sequence[WorkItem], what: str) -> Iterator[tuple[WorkItem, list[Node]]]:
-        if not tasks:
-            return
-        step = self.progress(what, len(tasks), 0)
-        for result in self._workers_now.run(tasks):
-            yield result
+    def _run(
+        self, tasks: Sequence[WorkItem], step: Step, plan: str | None = None
+    ) -> dict[str, list[Node]]:
+        """The new nodes of each game, stored as they come, with `plan` noted as finished."""
+        found: dict[str, list[Node]] = {}
+        for task, new in self._workers_now.run(tasks):
+            self.store.add(task.game.key, new, plan)
+            self.decoded += len(new)
+            found[task.game.key] = new
             step()
+        # In the order of the tasks: rows of the forest do not tell how processes were scheduled.
+        for task in tasks:
+            index = self._index.get(task.game.key)
+            if index is not None:
+                self.forest.trees[index].add(found[task.game.key])
+                self.forest.add(index, found[task.game.key])
+        return found
 
     def _tree(self, game: KeyedGame) -> GameTree:
         index = self._index.get(game.key)
         return self.store.load(game) if index is None else self.forest.trees[index]
-
-    def _keep(self, key: str, new: Sequence[Node], what: str | None = None) -> None:
-        self.store.add(key, new, what)
-        self.decoded += len(new)
-        index = self._index.get(key)
-        if index is not None:
-            self.forest.trees[index].add(new)
-            self.forest.add(index, new)
 
     def close(self) -> None:
         if self._workers is not None:

@@ -3,8 +3,8 @@
     with Workers(setting, Backend(2)) as workers:
         for item, new in workers.run([WorkItem(game, nodes, job), ...]):
 
-The processes are those of `edge_router.work.pool`. Results come in the order of the items, so
-what is kept does not depend on how the processes were scheduled.
+The processes are those of `edge_router.work.pool`. Results come as they are ready: one long game
+holds back none of the others. Who needs an order sorts them himself.
 """
 
 from __future__ import annotations
@@ -47,24 +47,20 @@ class Workers:
         self._here: _Decoders | None = None
 
     def run(self, items: Iterable[WorkItem]) -> Iterator[tuple[WorkItem, list[Node]]]:
-        """The new nodes of every item, in the items' order. Raises UserError, WorkerError."""
+        """The new nodes of every item, as they are ready. Raises UserError, WorkerError."""
         if self._crew is None:
             self._here = self._here or _Decoders()
             for item in items:
                 yield item, self._here.work(self.setting, item)
             return
         listed = list(items)
-        done, given = dict[int, list[Node]](), 0
         with closing(self._crew.run(partial(_work, self.setting), listed)) as results:
             for index, result in results:
                 if isinstance(result, Crash):
                     raise WorkerError(
                         f"{listed[index].game.key}: {result.reason}\n{result.traceback}".strip()
                     )
-                done[index] = result
-                while given in done:
-                    yield listed[given], done.pop(given)
-                    given += 1
+                yield listed[index], result
 
     def close(self) -> None:
         if self._crew is not None:
