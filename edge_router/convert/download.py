@@ -65,9 +65,10 @@ def fetch(repo: str) -> Fetched:
     whole. Raises `UserError`.
     """
     hub = load_part("huggingface_hub", extra="convert")
-    cached, folder = _cached(hub, repo), checkpoint_folder(repo)
+    cached, folder = cached_snapshot(hub, repo), checkpoint_folder(repo)
     try:
         info = hub.HfApi().model_info(repo, files_metadata=True)
+        _require_checkpoint(repo, info)
         if cached is not None and cached.name == info.sha and is_whole(cached):
             return Fetched(cached, ours=False)
         make_folder(folder)
@@ -80,14 +81,24 @@ def fetch(repo: str) -> Fetched:
             return Fetched(cached, ours=False)
         if is_whole(folder):
             return Fetched(folder)
-        raise _explained(repo, error) from error
+        raise explained(repo, error, folder) from error
     return Fetched(folder)
 
 
-def _cached(hub: Any, repo: str) -> Path | None:
+def _require_checkpoint(repo: str, info: Any) -> None:
+    """Raise `UserError` for a repository that has GGUFs and nothing to convert."""
+    kinds = {Path(file.rfilename).suffix for file in info.siblings or []}
+    if ".gguf" in kinds and ".safetensors" not in kinds:
+        raise UserError(
+            f"{repo} has GGUFs and no checkpoint; take two of them as they are: "
+            f"edge-router models pull hf:{repo} --files q4_k_m,q8_0"
+        )
+
+
+def cached_snapshot(hub: Any, repo: str, revision: str = "") -> Path | None:
     """The snapshot of `repo` in the Hugging Face cache, which may lack files."""
     try:
-        return Path(hub.snapshot_download(repo, local_files_only=True))
+        return Path(hub.snapshot_download(repo, revision=revision or None, local_files_only=True))
     except Exception:  # it has several for "not there", by version
         return None
 
@@ -113,16 +124,21 @@ def _held(folder: Path) -> int:
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
 
 
-def _explained(repo: str, error: Exception) -> UserError:
-    """What went wrong, by the name of the exception: the classes moved between versions."""
+def explained(repo: str, error: Exception, folder: Path, revision: str = "") -> UserError:
+    """What went wrong while files of `repo` were fetched to `folder`.
+
+    By the name of the exception: the classes moved between versions.
+    """
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return disk_full(checkpoint_folder(repo))
+        return disk_full(folder)
     names = {kind.__name__ for kind in type(error).__mro__}
     if "GatedRepoError" in names:
         return UserError(
             f"{repo} asks for consent: accept its licence on https://huggingface.co/{repo} and "
             "set HF_TOKEN to a token of yours"
         )
+    if "RevisionNotFoundError" in names:
+        return UserError(f"{repo} has no branch, tag or commit {revision!r}")
     if "RepositoryNotFoundError" in names:
         return UserError(f"there is no model {repo} on Hugging Face, or it is not open to you")
     if "OfflineModeIsEnabled" in names:

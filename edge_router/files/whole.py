@@ -108,13 +108,17 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Raise `UserError` unless `needed` more bytes fit where `folder` lies."""
+def require_space(
+    folder: Path,
+    needed: int,
+    advice: str = "give another folder with --out or fewer --tiers",
+) -> None:
+    """Raise `UserError`, with `advice`, unless `needed` more bytes fit where `folder` lies."""
     free = free_bytes(folder)
     if needed > free:
         raise UserError(
             f"there is not enough room in {folder}: about {gigabytes(needed)} are needed and "
-            f"{gigabytes(free)} are free; give another folder with --out or fewer --tiers"
+            f"{gigabytes(free)} are free; {advice}"
         )
 
 

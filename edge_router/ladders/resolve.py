@@ -57,6 +57,10 @@ def find_ladder(model: str) -> LadderFile:
         raise UserError(f"{folder} is a file; --model wants a name or a folder with {LADDER_FILE}")
     if model in catalogue():
         raise UserError(f"{model} is not here yet; run: edge-router models pull {model}")
+    if model.startswith("hf:"):
+        raise UserError(
+            f"{model} has to be fetched first: edge-router models pull {model} --files q4_k_m,q8_0"
+        )
     here = ", ".join(model_names()) or "none is"
     shown = model if len(model) < 100 else f"{model[:100]}..."
     raise UserError(
