@@ -13,6 +13,7 @@ wording            a draft's words against what was said before
 events             the one stream of events
 trace              writes it as JSONL and reads it back
 replay             plays a trace through the listeners of a live run
+messages           a conversation as what is read, and as what a router knows of it
 chat               a conversation whose answers are routed
 conversations      several of them that take turns on one ladder
 response           an answer, who wrote it and why

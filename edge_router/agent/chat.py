@@ -11,17 +11,22 @@ on where the last ones ended, and so is the KV cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from edge_router.agent.events import Event, TextDecoded
 from edge_router.agent.history import History, Past
-from edge_router.agent.prompt import Prompt
+from edge_router.agent.messages import (
+    USUAL_STEPS,
+    ChatMessage,
+    history_of,
+    only_words,
+    prompt_of,
+)
 from edge_router.agent.response import Response, TokenChance, chances
 from edge_router.agent.step_writer import StepWriter, Written
 from edge_router.agent.template import ChatTemplate
-from edge_router.agent.tool_calls import Tool, in_words, knows_tools, names_of, parse, text_of
+from edge_router.agent.tool_calls import Tool, names_of, parse
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
@@ -30,18 +35,10 @@ from edge_router.engine.tier import Generation
 from edge_router.errors import UserError
 from edge_router.router.base import Router
 from edge_router.tasks.parse import Parsed
-from edge_router.tasks.registry import find_task, tasks
+from edge_router.tasks.registry import find_task
 from edge_router.tasks.styles import style_for
 
 __all__ = ["Asked", "ChatMessage", "Conversation", "Response", "TokenChance"]
-
-# As chat templates want them: {"role": "user", "content": "..."}; the assistant's may have
-# "tool_calls", as `tool_calls.ToolCall.message` makes them.
-ChatMessage = Mapping[str, Any]
-
-# A router hears of a conversation's length as a share of this; trained ones learnt it from
-# episodes of as many steps.
-USUAL_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ class Conversation:
             router.reset(self._ladder.names, asked.sampler.seed)
         self._router = router
         read = self._prompt(messages, asked.tools)
-        history = self._history(messages, asked.dial)
+        history = history_of(messages, asked.dial, self._style.parse, self._past)
         emit = _pieces(on_text, trimmed=True)
         written, response = self._write(_answers(messages), read, history, router, asked, emit)
         if asked.tools:
@@ -157,13 +154,8 @@ class Conversation:
 
     def _prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> _Read:
         """What the model reads; what it read or wrote before keeps its tokens."""
-        vocab, said = self._ladder.vocab, [dict(message) for message in messages]
-        template = self._template
-        if knows_tools(vocab.chat_template):
-            template = template.telling(tools)
-        else:
-            said = in_words(said, tools)
-        prompt = Prompt(template, vocab, said, shared=_shared(said))
+        vocab = self._ladder.vocab
+        prompt = prompt_of(messages, tools, vocab, self._template)
         tokens, rest = prompt.tokens, self._read.rest(prompt.lead)
         if rest is not None:
             tokens = [*self._read.tokens, *vocab.tokenize(rest)]
@@ -196,30 +188,13 @@ class Conversation:
             response = replace(response, chances=told)
         return written, response
 
-    def _history(self, messages: Sequence[ChatMessage], dial: float) -> History:
-        """The earlier answers as a router's history; of those unknown, only their words."""
-        history = History(USUAL_STEPS, dial)
-        roles = [message["role"] for message in messages]
-        texts = [text_of(message) for message in messages]
-        first = roles.index("assistant") if "assistant" in roles else len(messages)
-        history.begin("\n".join(texts[:first]))
-        for index in range(first, len(messages)):
-            if roles[index] != "assistant":
-                continue
-            text = texts[index]
-            past = self._past.get(index) or _unknown(text, self._style.parse(text))
-            reply = texts[index + 1] if index + 1 < len(messages) else ""
-            refused = any(task.refused(reply) for task in tasks())
-            history.add(replace(past, reply=reply, refused=refused))
-        return history
-
     def _remember(
         self, messages: Sequence[ChatMessage], response: Response, written: Written
     ) -> None:
         text = written.generation.text.strip()
         self.messages = [*messages, response.message()]
         self._past[len(messages)] = replace(
-            _unknown(text, self._style.parse(text)),
+            only_words(text, self._style.parse(text)),
             tier=response.tier_index,
             prompt_tokens=response.prompt_tokens,
             entropy=written.features["entropy"],
@@ -230,16 +205,6 @@ class Conversation:
 
 class ContextFullError(UserError):
     """The messages leave no room for an answer."""
-
-
-def _shared(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
-    """What other conversations begin with as well: the system's messages, before any other word.
-
-    With an empty user's message, for the templates that take no conversation without one.
-    """
-    roles = [message["role"] for message in messages]
-    count = next((i for i, role in enumerate(roles) if role != "system"), 0)
-    return [*map(dict, messages[:count]), {"role": "user", "content": ""}] if count else []
 
 
 def _pieces(on_text: Callable[[str], None] | None, *, trimmed: bool) -> Callable[[Event], None]:
@@ -268,11 +233,6 @@ def _check(messages: Sequence[ChatMessage]) -> None:
             )
     if messages[-1]["role"] == "assistant":
         raise UserError("the last message is the assistant's; add the message it should answer")
-
-
-def _unknown(text: str, parsed: Parsed) -> Past:
-    """An answer of which nothing but the text is known: taken for the low tier's, and sure."""
-    return Past(text, parsed.action, "", False, 0, 0, entropy=0.0, min_p=1.0, nll=0.0)
 
 
 def _answers(messages: Sequence[ChatMessage]) -> int:
