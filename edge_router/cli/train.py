@@ -123,7 +123,24 @@ def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any
 @train.command()
 @ladder_options()
 @click.option(
-    "--task", type=TASK, default="alfworld", show_default=True, help="The task to train on."
+    "--task",
+    type=TASK,
+    default="alfworld",
+    show_default=True,
+    help="The task to train on; prompts are chats from a file.",
+)
+@click.option(
+    "--prompts",
+    type=FILE,
+    metavar="FILE",
+    help="For --task prompts: chat messages, one chat a line.",
+)
+@click.option(
+    "--max-tokens",
+    type=COUNT,
+    default=128,
+    show_default=True,
+    help="For --task prompts: an answer's length at most.",
 )
 @click.option("--games", type=FILE, help="A folder of games, instead of games drawn as needed.")
 @click.option(
@@ -187,7 +204,7 @@ def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any
     metavar="NAME",
     help="Cost profile whose seconds the tables tell; may be repeated.",
 )
-@click.option("--jobs", type=JOBS, default=2, show_default=True, help="Processes.")
+@click.option("--jobs", type=JOBS, help="Processes.  [2; 1 for prompts]")
 @click.option("--dask", metavar="ADDRESS", help="Explore on this dask cluster (tcp://host:8786).")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
@@ -209,6 +226,7 @@ def router(ladder: LadderChoice, **options: Any) -> None:
     edge-router train router
     edge-router train router --model my-ladder --run runs/mine --stage collect
     edge-router train router --tier low=a.gguf --tier high=b.gguf --games my-games
+    edge-router train router --model my-ladder --task prompts --prompts chats.jsonl
     """
     part = load_part("train.router.commands", extra="train")
     sys.exit(part.run(part.TrainOptions(**asdict(ladder), **options)))

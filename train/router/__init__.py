@@ -7,6 +7,7 @@ step depends on the text so far and the tier alone, so nothing is decoded twice.
 The files, from the command down to what it stands on:
 
 commands     `edge-router train router`: its options become a Run, the stages in their order
+prompts      the same from recorded chats, without an environment
 stages       collect, sft, grpo, export, evaluate: one file each
 run          a run in its folder: games, rollouts, saved networks, the notes of stages
 options      how much is explored and how networks are trained

@@ -8,6 +8,8 @@ Each stage can be run alone and goes on where it stopped:
     export    choose one, calibrate its dial, write it        router.onnx, sft.onnx, export.json
     evaluate  compare with everything else                    evaluate.json, *.png
 
+On chats instead of games, `prompts` has the stages.
+
 All choices are made on the "select" games; the "test" games and the official
 ones are only played when all is settled.
 
@@ -30,10 +32,13 @@ from edge_router.tasks.registry import find_task
 from edge_router.work.pool import Backend
 from edge_router.work.progress import ShownProgress
 from train.router.options import RunOptions
+from train.router.prompts import commands as prompts
 from train.router.run import Run
 from train.router.setting import LadderSetting
 from train.router.stages import collect, evaluate, export, grpo, sft
 from train.router.stages.evaluate import Comparison
+
+PROMPTS = "prompts"  # the task that is a file of chats
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,20 @@ class TrainOptions:
     iterations: int | None
     cost: str | None
     profiles: Sequence[str]
-    jobs: int
+    jobs: int | None  # 2 where nobody says, 1 for prompts, whose models are large
     dask: str | None
     seed: int
     official: bool
+    prompts: Path | None = None
+    max_tokens: int = 128  # of an answer to a prompt
 
 
 def run(options: TrainOptions) -> int:
     """Run the stages in their order and return the exit code."""
+    if options.task == PROMPTS:
+        return prompts.run(_order(options))
+    if options.prompts is not None:
+        raise UserError(f"--prompts goes with --task {PROMPTS}")
     setting = _setting(options)
     comparison = Comparison(
         official=options.official,
@@ -79,6 +90,27 @@ def run(options: TrainOptions) -> int:
         progress.close()
         work.close()
     return 0
+
+
+def _order(options: TrainOptions) -> prompts.PromptOrder:
+    """The options that a run on prompts takes. Raises UserError."""
+    if options.prompts is None:
+        raise UserError(
+            f"--task {PROMPTS} wants a file of chats, one a line: --prompts chats.jsonl"
+        )
+    if options.games is not None:
+        raise UserError(f"--games is for tasks that are played, and --task {PROMPTS} is not")
+    return prompts.PromptOrder(
+        prompts=options.prompts,
+        model=options.model,
+        tiers=options.tiers,
+        folder=options.folder,
+        stages=options.stages,
+        kv=options.kv,
+        max_tokens=options.max_tokens,
+        backend=Backend(options.jobs or 1, options.dask),
+        seed=options.seed,
+    )
 
 
 def _setting(options: TrainOptions) -> LadderSetting:
@@ -103,7 +135,7 @@ def _run_options(options: TrainOptions) -> RunOptions:
         test_games=options.test_games,
         folder=options.games,
         profile=None if options.cost is None else find_profile(options.cost),
-        backend=Backend(options.jobs, options.dask),
+        backend=Backend(options.jobs or 2, options.dask),
         plan=replace(default.plan, seed=seed),
         sft=replace(default.sft, seed=seed),
         grpo=replace(default.grpo, seed=seed, iterations=iterations),

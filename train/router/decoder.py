@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from edge_router.agent.history import History, WatchedSampler, draft_of
 from edge_router.agent.prompt import Prompt, make_room
+from edge_router.agent.step_writer import Answer
 from edge_router.agent.template import ChatTemplate
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.openings import begin_with
 from edge_router.engine.sampling import Draw, Sampler, kl_divergence, log_softmax
-from edge_router.engine.tier import Tier, common_prefix
+from edge_router.engine.tier import Generation, Tier, common_prefix
 from edge_router.router.features import extract, with_draft
 from edge_router.tasks.protocol import Opening, PromptStyle
 from edge_router.tasks.registry import find_task
@@ -57,13 +58,10 @@ class Decoder:
             raise ValueError("histories need Ladder.load(reread=True)")
         self.ladder = ladder
         self.style: PromptStyle = style_for(find_task(), ladder.vocab.metadata, prompt)
-        vocab = ladder.vocab
-        self._template = ChatTemplate(
-            vocab.chat_template,
-            bos=vocab.token_text(vocab.bos_id),
-            eos=vocab.token_text(vocab.eos_id),
-        )
-        self._eog = vocab.eog_ids[0]
+        self.form: Answer = self.style
+        self.template = ChatTemplate.of(ladder.vocab)
+        self._eog = ladder.vocab.eog_ids[0]
+        self._opening_tokens = 0
         self._opening: Opening | None = None
         self._turns: list[Turn] = []
         self._prompt: Prompt | None = None
@@ -73,21 +71,31 @@ class Decoder:
     def read(self, opening: Opening, turns: Sequence[Turn], history: History) -> Reading:
         """Let every tier go on from a history; `history` holds the same steps as facts."""
         self._write_prompts(opening, turns)
-        prompts = self._prompts
+        assert self._prompt is not None
+        return self.answers(self._prompts, self._prompt.opening, history)
+
+    def answers(self, prompts: list[list[int]], opening: int, history: History) -> Reading:
+        """Let every tier go on after the last of `prompts`, which are those of the steps so far.
+
+        The first `opening` tokens are what other texts begin with as well.
+        """
+        self._opening_tokens = opening
         self._prefill(prompts)
         features = extract(self.ladder.logits(), history.context(len(prompts[-1])))
         watched, logits, writings = [], list[NDArray[np.float32]](), list[Writing]()
         for index in range(len(self.ladder.tiers)):
-            sampler = _Recorder()
-            text, decoded = self._generate(index, sampler, prompts)
-            action = self.style.parse(text.text).action
+            sampler = LogitsRecorder()
+            text = self._generate(index, sampler, prompts)
             min_p, nll = sampler.confidence()
             writings.append(
-                Writing(text.text, text.tokens, action, min_p, nll, decoded, 0.0, 0.0, 0.0)
+                Writing(
+                    *(text.text, text.tokens, self.action(text.text), min_p, nll),
+                    *(text.decode_tokens, 0.0, 0.0, 0.0),
+                )
             )
             logits.append(np.stack(sampler.logits))
             watched.append(sampler)
-        step = self.style.parse(writings[0].text)
+        step = self.form.parse(writings[0].text)
         draft = draft_of(self.ladder.vocab, watched[0], step, history, prompts[-1])
         whole = with_draft(features, draft)
         best = watched[-1].tokens
@@ -97,6 +105,10 @@ class Decoder:
         ]
         return Reading(len(prompts[-1]), whole.vector, tuple(measured))
 
+    def action(self, text: str) -> str:
+        """What a text comes to; two of one action are as good as each other."""
+        return self.form.parse(text).action
+
     # -- prompts ------------------------------------------------------------------
 
     def _write_prompts(self, opening: Opening, turns: Sequence[Turn]) -> None:
@@ -105,7 +117,7 @@ class Decoder:
         prompt = self._prompt
         if prompt is None or opening != self._opening or turns[:kept] != self._turns:
             first, shared = self.style.opening(opening), self.style.shared(opening)
-            prompt = Prompt(self._template, self.ladder.vocab, first, shared=shared)
+            prompt = Prompt(self.template, self.ladder.vocab, first, shared=shared)
             self._prompt, self._opening, kept = prompt, opening, 0
             self._prompts = [self._with_room(prompt)]
         for turn in turns[kept:]:
@@ -121,14 +133,13 @@ class Decoder:
 
     def _prefill(self, prompts: list[list[int]]) -> None:
         """Read the prompts in turn, from where the cache leaves their road."""
-        opening = self._opening_tokens
         self._held = self._back_to(prompts)
         if not self._held:
-            self.ladder.clear(prompts[0][:opening])
+            self.ladder.clear(prompts[0][: self._opening_tokens])
         else:
             self.ladder.rewind(len(self._held[-1]))
         for prompt in prompts[len(self._held) :]:
-            self.ladder.prefill(prompt, opening=opening)
+            self.ladder.prefill(prompt, opening=self._opening_tokens)
             self._held.append(prompt)
 
     def _back_to(self, prompts: list[list[int]]) -> list[list[int]]:
@@ -148,16 +159,20 @@ class Decoder:
         return self._held[:common]
 
     def _generate(
-        self, index: int, sampler: Sampler, prompts: list[list[int]]
-    ) -> tuple[_Text, int]:
+        self, index: int, sampler: LogitsRecorder, prompts: list[list[int]]
+    ) -> Generation:
         if index > 0 and self.ladder.kv.exact:
             self._read_turns(self.ladder.tiers[index], prompts)
-        generation = self.ladder.generate(
-            index, sampler, max_tokens=self.style.max_tokens, stop=self.style.stop
-        )
+        generation = self.write(index, sampler)
         if self.ladder.kv.exact:
             self.ladder.tiers[index].truncate(len(prompts[-1]))
-        return _Text(generation.text, generation.tokens), generation.decode_tokens
+        return generation
+
+    def write(self, index: int, sampler: LogitsRecorder) -> Generation:
+        """A tier's text after the prompt that was read last."""
+        return self.ladder.generate(
+            index, sampler, max_tokens=self.form.max_tokens, stop=self.form.stop
+        )
 
     def _read_turns(self, tier: Tier, prompts: list[list[int]]) -> None:
         """Let a tier of an exact ladder read the earlier turns one by one, as the low tier does."""
@@ -170,10 +185,6 @@ class Decoder:
             tier.decode(prompt[len(tier.held) :])
         read = prompts[-2] if len(prompts) > 1 else tier.opening
         tier.truncate(min(len(tier.held), len(read)))
-
-    @property
-    def _opening_tokens(self) -> int:
-        return self._prompt.opening if self._prompt else 0
 
     def _with_kl(
         self,
@@ -189,7 +200,7 @@ class Decoder:
             return writing
         theirs = logits[index]
         if sampled != best:
-            forced = _Recorder(best, self._eog)
+            forced = LogitsRecorder(best, self._eog)
             self._generate(index, forced, prompts)
             theirs = np.stack(forced.logits)
             if index == 0:  # its cache was decoded again from the prompt's last token on
@@ -209,19 +220,18 @@ class Decoder:
         )
 
 
-@dataclass(frozen=True)
-class _Text:
-    text: str
-    tokens: tuple[int, ...]
-
-
-class _Recorder(WatchedSampler):
+class LogitsRecorder(WatchedSampler):
     """Keeps every row of logits; writes given tokens instead of the likeliest where it has some."""
 
     def __init__(self, forced: Sequence[int] | None = None, end: int = -1) -> None:
         super().__init__(Sampler())
         self.logits: list[NDArray[np.float32]] = []
         self._forced = None if forced is None else [*forced, end]
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether the tokens are given, so that nobody else's can be proposed."""
+        return self._forced is not None
 
     def sample(
         self,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_router.engine.tier import common_prefix
 from edge_router.router.feature_table import ALL_NAMES, FEATURES
 from edge_router.router.features import Encoder
-from train.router.node import Node
+from train.router.node import ANY, Node
 from train.router.tree import GameTree, UnexploredError
 
 UNKNOWN = -1
@@ -114,7 +114,8 @@ class Forest:
         # For the same reason the parent leads here by every tier that writes this text.
         if node.parent is not None:
             parent = self._row[game, node.parent]
-            self.child[parent, self.text[parent] == self.text[parent, node.tier]] = row
+            same = self.text[parent] == self.text[parent, node.tier]
+            self.child[parent, same | (node.tier == ANY)] = row
 
     def roots(self, games: Ints) -> Ints:
         """(episodes,) rows of the games' beginnings, for indices `games` (episodes,)."""

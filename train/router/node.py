@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+ANY = -1  # in the place of a tier: whoever wrote, this history comes next
+
 
 @dataclass(frozen=True, slots=True)
 class Writing:
@@ -30,7 +32,8 @@ class Writing:
 class Node:
     """A history: `key` is its hash, `parent` and `tier` say from where and by whose text.
 
-    `tier` is the lowest tier that writes this text. `features` are ALL_NAMES as the low tier would
+    `tier` is the lowest tier that writes this text, or ANY.
+    `features` are ALL_NAMES as the low tier would
     see them had it written every earlier step itself (those with `of_route` are set by whoever
     walks the tree). Where the episode is over, `writings` is empty.
     """

@@ -53,11 +53,13 @@ class Run:
         options: RunOptions,
         progress: Progress = silent,
         say: Callable[[str], None] = lambda line: None,
+        sets: Sets | None = None,
     ) -> None:
+        """`sets` None: generated games, or those of the folder that the options name."""
         torch.set_num_threads(1)  # networks of a few thousand weights gain nothing from more
         self.folder, self.setting, self.options = folder, setting, options
         self.progress, self.say = progress, say
-        self.sets = game_sets(options)
+        self.sets = game_sets(options) if sets is None else sets
         folder.mkdir(parents=True, exist_ok=True)
         self._rollouts: Rollouts | None = None
 
@@ -162,17 +164,21 @@ def game_sets(options: RunOptions) -> Sets:
             drawn("select", options.select_games),
             drawn("test", options.test_games),
         )
-    found = from_files(find_games(options.folder))
+    return dealt(from_files(find_games(options.folder)), f"{options.folder} holds", "games")
+
+
+def dealt(found: Sequence[KeyedGame], holds: str, what: str) -> Sets:
+    """Games dealt out to the three sets in turn. Raises UserError for too few."""
     turns = [part for part, count in enumerate(PARTS) for _ in range(count)]
     if len(found) < len(turns):
         raise UserError(
-            f"{options.folder} holds {len(found)} games; at least {len(turns)} are needed to train,"
+            f"{holds} {len(found)} {what}; at least {len(turns)} are needed to train,"
             " select and test on"
         )
-    dealt: list[list[KeyedGame]] = [[], [], []]
+    parts: list[list[KeyedGame]] = [[], [], []]
     for index, game in enumerate(found):
-        dealt[turns[index % len(turns)]].append(game)
-    return Sets(*dealt)
+        parts[turns[index % len(turns)]].append(game)
+    return Sets(*parts)
 
 
 def save_network(net: RouterNet, path: Path) -> None:

@@ -15,6 +15,8 @@ from edge_router.engine.tier import TierSpec
 from edge_router.router.feature_table import ALL_NAMES, SAME_NUMBERS_SINCE
 from edge_router.tasks.registry import find_task
 from edge_router.tasks.styles import prompt_override
+from train.router.decoder import Decoder
+from train.router.tree import Explorer, GameTree
 
 MAX_CONTEXT = 4096
 
@@ -76,6 +78,14 @@ class LadderSetting:
             reread=True,
             openings=usual_store(),
         )
+
+    def decoder(self) -> Decoder:
+        """What reads histories, with the ladder loaded."""
+        return Decoder(self.load(), self.prompt)
+
+    def explorer(self, tree: GameTree, decoder: Decoder) -> Explorer:
+        """What adds histories to a tree; `decoder` is one of this setting."""
+        return Explorer(tree, decoder, self.max_steps)
 
 
 def results_stem(games: str, kv: str) -> str:

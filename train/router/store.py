@@ -20,7 +20,7 @@ from edge_router.errors import UserError
 from edge_router.router.feature_table import ALL_NAMES
 from edge_router.work.store import connect, database_errors
 from train.router.games import KeyedGame
-from train.router.node import Node, Writing
+from train.router.node import ANY, Node, Writing
 from train.router.tree import GameTree
 
 FORMAT = "edge-router/rollouts/1"
@@ -164,7 +164,7 @@ def _tree(game: KeyedGame, nodes: Iterable[_Row], writings: Iterable[_Row]) -> G
 
 
 def _require_after(node: Node, before: Node) -> None:
-    if node.step != before.step + 1 or not 0 <= node.tier < len(before.writings):
+    if node.step != before.step + 1 or not ANY <= node.tier < len(before.writings):
         raise ValueError("a history that does not follow the one before it")
 
 

@@ -22,7 +22,7 @@ from train.router.explore import Job, run
 from train.router.games import KeyedGame
 from train.router.node import Node
 from train.router.setting import LadderSetting
-from train.router.tree import Explorer, GameTree
+from train.router.tree import GameTree
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class _Decoders:
         with self._lock:
             tree = GameTree(item.game)
             tree.add(item.nodes)
-            explorer = Explorer(tree, self._of(setting), setting.max_steps)
+            explorer = setting.explorer(tree, self._of(setting))
             try:
                 return run(explorer, item.job)
             finally:
@@ -98,7 +98,7 @@ class _Decoders:
         if self._decoder is None or self._setting != setting:
             self.close()
             try:
-                self._decoder = Decoder(setting.load(), setting.prompt)
+                self._decoder = setting.decoder()
             except UserError as error:
                 raise StopRunError(str(error)) from error
             self._setting = setting

@@ -52,8 +52,8 @@ def export(run: Run) -> None:
             training=_summary(run, name, kind, scores[name]),
         )
         write(net, card, run.folder / file)
-        found[kind]["parity"] = _require_parity(run, net, file)
-        run.say(f"{file}: {name}, parity {found[kind]['parity']:.1e}, dial {_shown(table)}")
+        found[kind]["parity"] = require_parity(run, net, file)
+        run.say(f"{file}: {name}, parity {found[kind]['parity']:.1e}, dial {shown_dial(table)}")
     run.keep_note("export", found, started)
     figures.training(run.folder)
     run.say(f"play with it: edge-router play --router onnx:{run.folder / 'router.onnx'}")
@@ -64,10 +64,14 @@ def calibrate(points: Sequence[Point], high: float) -> list[tuple[float, float, 
 
     `high` is the success of the high tier alone, on the same games as `points`.
     """
+    return dial_table(points, _middle(points, high))
+
+
+def dial_table(points: Sequence[Point], middle: float) -> list[tuple[float, float, float]]:
+    """As `calibrate`, where the user's 0.5 stands for the network's dial `middle`."""
     inner = np.array([p.dial for p in points])
     shares = np.array([p.share for p in points])
-    middle = float(np.clip(_middle(points, high), 0.05, 0.95))
-    bent = np.interp(SHOWN, (0.0, 0.5, 1.0), (0.0, middle, 1.0))
+    bent = np.interp(SHOWN, (0.0, 0.5, 1.0), (0.0, np.clip(middle, 0.05, 0.95), 1.0))
     expected = np.interp(bent, inner, shares)
     return [
         (dial, round(float(u), 4), round(float(share), 4))
@@ -83,7 +87,7 @@ def _middle(points: Sequence[Point], high: float) -> float:
     return min(as_good, key=lambda p: (p.missed, p.share)).dial
 
 
-def _require_parity(run: Run, net: RouterNet, file: str) -> float:
+def require_parity(run: Run, net: RouterNet, file: str) -> float:
     """Largest difference of a probability on real episodes and on noise."""
     real = run.low_episodes()[0][:, :64]
     rng = np.random.default_rng(0)
@@ -107,5 +111,5 @@ def _summary(run: Run, name: str, kind: str, score: float) -> dict[str, Any]:
     }
 
 
-def _shown(table: Sequence[tuple[float, float, float]]) -> str:
+def shown_dial(table: Sequence[tuple[float, float, float]]) -> str:
     return ", ".join(f"{dial:g}: {100 * share:.0f} %" for dial, _, share in table[::5])

@@ -87,8 +87,17 @@ def _judged(
 # -- one network --------------------------------------------------------------------------
 
 
-def train(forest: Forest, games: Ints, shape: NetworkShape, config: SftConfig) -> RouterNet:
-    """A network supervised on `games` (games,); the same arguments give the same network."""
+def train(
+    forest: Forest,
+    games: Ints,
+    shape: NetworkShape,
+    config: SftConfig,
+    divergences: Floats | None = None,
+) -> RouterNet:
+    """A network supervised on `games` (games,); the same arguments give the same network.
+
+    `divergences` (rows, tiers) take the place of the KL where labels follow it.
+    """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng([config.seed, 77])
     # Episodes whose steps are to be labelled: the tree once for each chance of escalating, so
@@ -98,7 +107,7 @@ def train(forest: Forest, games: Ints, shape: NetworkShape, config: SftConfig) -
     # The network's input scale is fixed by what it will see, dials included.
     net = RouterNet(shape)
     net.fit_normalisation(_with_dials(walks.features, rng)[taken])
-    teacher = Teacher(forest, config, np.unique(walks.rows[taken]))
+    teacher = Teacher(forest, config, np.unique(walks.rows[taken]), divergences)
     episodes = walks.rows.shape[1]
     optimiser = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=1e-3)
     total = config.epochs * -(-episodes // config.batch_size)
@@ -141,9 +150,16 @@ def sensitive_share(dial: NDArray[np.floating]) -> NDArray[np.float64]:
 class Teacher:
     """Labels for rows under dials, and what each class weighs."""
 
-    def __init__(self, forest: Forest, config: SftConfig, rows: Ints) -> None:
+    def __init__(
+        self,
+        forest: Forest,
+        config: SftConfig,
+        rows: Ints,
+        divergences: Floats | None = None,
+    ) -> None:
         self._config = config
-        self._kl = labels.divergence(forest, config.measure)
+        kl = labels.divergence(forest, config.measure)
+        self._kl = kl if divergences is None else divergences
         self._sorted = np.sort(self._kl[rows, 0])
         fixed = {"action": labels.by_action, "oracle": labels.by_oracle}.get(config.label)
         self._fixed = fixed(forest) if fixed is not None else None
