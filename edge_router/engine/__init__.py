@@ -32,6 +32,7 @@ gguf_writer     a GGUF from bytes, with holes for zeros
 mixtures        which type each weight gets at a precision
 checksums       SHA-256 of files, remembered
 fingerprint     are files builds of one model?
+same_weights    how far apart two files' matrices lie, and how far quantising explains
 same_text       do two loaded files read and write text alike?
 trial           tries an unknown file in a process of its own
 """

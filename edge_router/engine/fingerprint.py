@@ -2,24 +2,44 @@
 
 KV that moves between two models is taken over as long as layer count and row
 sizes fit; with other weights, another tokenizer or another rope the text just
-goes bad. `require_same_model` compares what the files' headers say, and the
-norm weights, which every precision keeps in full: they tell two checkpoints of
-one architecture apart.
+goes bad. `require_same_model` compares what the files' headers say, the vectors,
+which every precision keeps in full, and a few rows of the matrices.
+
+Converters say different things of one model. What changes neither the KV nor how
+text becomes tokens may differ: all of general.*, the chat template, what llama.cpp
+passes over, and what one file says and the other leaves to llama.cpp's default.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
+from edge_router.engine.gguf_bytes import strings_of
 from edge_router.engine.gguf_file import GgufHeader, TensorInfo
+from edge_router.engine.llama_quantise import dequantised, requantised
+from edge_router.engine.same_weights import EMBEDDING, OUTPUT, weight_differences
 from edge_router.errors import UserError
 
 # Keys that change neither the KV nor how text becomes tokens.
-_HARMLESS: Final = frozenset({"tokenizer.ggml.padding_token_id", "tokenizer.ggml.unknown_token_id"})
+_HARMLESS: Final = frozenset(
+    f"tokenizer.ggml.{name}_token_id" for name in ("padding", "unknown", "mask", "cls", "seperator")
+)
+# Likewise, after the architecture's name. `rope.scaling.original_context_length` says what of the
+# context's length does matter.
+_HARMLESS_SHORT: Final = frozenset(
+    ("vocab_size", "context_length", "tensor_data_layout", "rope.scaling.finetuned")
+)
+_ORIGINAL: Final = "rope.scaling.original_context_length"
 _LIST: Final = "a list"
+_SHOWN: Final = 60  # characters of a value
+_ROUNDED: Final = ("F16", "BF16")
 _DECISIVE: Final = frozenset({"tokenizer.ggml.model", "tokenizer.ggml.pre"})
 
 
@@ -51,18 +71,27 @@ def _differences(a: GgufHeader, b: GgufHeader) -> Iterator[str]:
     yield from _metadata_differences(a, b)
     yield from _tokenizer_differences(a, b)
     yield from _tensor_differences(a, b)
-    yield from _norm_differences(a, b)
+    yield from _vector_differences(a, b)
+    yield from weight_differences(a, b)
 
 
 def _metadata_differences(a: GgufHeader, b: GgufHeader) -> Iterator[str]:
     prefix = f"{a.architecture}."
-    keys = sorted(k for k in a.raw.keys() | b.raw.keys() if k.startswith(prefix))
-    for key in keys:
-        if key == f"{prefix}vocab_size" or a.raw.get(key) == b.raw.get(key):
+    keys = {k for k in a.raw.keys() | b.raw.keys() if k.startswith(prefix)}
+    if f"{prefix}rope.scaling.type" in keys:
+        keys.add(f"{prefix}{_ORIGINAL}")
+    for key in sorted(keys):
+        if key.removeprefix(prefix) in _HARMLESS_SHORT or a.raw.get(key, b"") == b.raw.get(key):
             continue
-        if _said(a, key) == _said(b, key) != _LIST:  # silent, or a number of another width
+        if _alike(_said(a, key), _said(b, key)):  # silent, or a number of another width
             continue
         yield f"{key} is {_shown(a, key)} in one and {_shown(b, key)} in the other"
+
+
+def _alike(a: str | float | None, b: str | float | None) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-6)
+    return a == b != _LIST
 
 
 def _said(header: GgufHeader, key: str) -> str | float | None:
@@ -92,20 +121,40 @@ def _silent(header: GgufHeader, key: str) -> str:
         return value("attention.head_count")
     if short == "rope.dimension_count":
         return value("attention.key_length")
+    if short == _ORIGINAL:
+        return value("context_length")
     return {"rope.freq_base": "10000", "rope.scaling.type": "none"}.get(short, "")
 
 
 def _shown(header: GgufHeader, key: str) -> str:
     if key not in header.raw:
         return "absent"
-    return header.metadata.get(key, _LIST)
+    return header.metadata.get(key, _LIST)[:_SHOWN]
 
 
 def _tokenizer_differences(a: GgufHeader, b: GgufHeader) -> Iterator[str]:
     for key in dict.fromkeys(_tokenizer_keys(a) + _tokenizer_keys(b)):
         same = a.raw.get(key) == b.raw.get(key) or a.metadata.get(key, 0) == b.metadata.get(key, 1)
-        if not same and not _has_default(a, b, key):
-            yield f"their tokenizers differ ({key})"
+        if not same and not _has_default(a, b, key) and not _is_passed_over(a, b, key):
+            yield f"their tokenizers differ ({key}{_where(a, b, key)})"
+
+
+def _where(a: GgufHeader, b: GgufHeader, key: str) -> str:
+    """How two values differ: " is X in one and Y in the other", in lists of texts the first."""
+    if key in a.metadata or key in b.metadata:
+        return f" is {_shown(a, key)} in one and {_shown(b, key)} in the other"
+    texts = zip_longest(strings_of(a.raw.get(key, b"")), strings_of(b.raw.get(key, b"")))
+    for number, (one, other) in enumerate(texts):
+        if one != other:
+            shown = [repr((t or b"")[:_SHOWN].decode("utf-8", "replace")) for t in (one, other)]
+            return f": number {number} is {shown[0]} in one and {shown[1]} in the other"
+    return ""
+
+
+def _is_passed_over(a: GgufHeader, b: GgufHeader, key: str) -> bool:
+    """Byte-level BPE goes by its merges; some converters write scores as well."""
+    kinds = {header.metadata.get("tokenizer.ggml.model") for header in (a, b)}
+    return key == "tokenizer.ggml.scores" and kinds == {"gpt2"}
 
 
 def _has_default(a: GgufHeader, b: GgufHeader, key: str) -> bool:
@@ -120,22 +169,32 @@ def _has_default(a: GgufHeader, b: GgufHeader, key: str) -> bool:
 
 def _tensor_differences(a: GgufHeader, b: GgufHeader) -> Iterator[str]:
     for name in dict.fromkeys([*a.tensors, *b.tensors]):
-        if name not in a.tensors or name not in b.tensors:
+        one, other = _named(a, name), _named(b, name)
+        if one is None or other is None:
             yield f"only one of them has the tensor {name}"
-        elif a.tensors[name].shape != b.tensors[name].shape:
-            yield (
-                f"tensor {name} has the shape {a.tensors[name].shape} in one"
-                f" and {b.tensors[name].shape} in the other"
-            )
+        elif one.shape != other.shape:
+            yield f"tensor {name} has the shape {one.shape} in one and {other.shape} in the other"
 
 
-def _norm_differences(a: GgufHeader, b: GgufHeader) -> Iterator[str]:
+def _named(header: GgufHeader, name: str) -> TensorInfo | None:
+    """A tensor; the embedding for an output matrix that is not there, as llama.cpp takes it."""
+    tied = header.tensors.get(EMBEDDING) if name == OUTPUT else None
+    return header.tensors.get(name, tied)
+
+
+def _vector_differences(a: GgufHeader, b: GgufHeader) -> Iterator[str]:
     for name, one in a.tensors.items():
-        other = b.tensors[name]
-        if len(one.shape) > 1 or {one.type_name, other.type_name} != {"F32"}:
-            continue
-        if _bytes(one) != _bytes(other):
+        if len(one.shape) == 1 and not _same_vector(one, b.tensors[name]):
             yield f"their weights come from different checkpoints (tensor {name})"
+
+
+def _same_vector(one: TensorInfo, other: TensorInfo) -> bool:
+    """Equal, or one is the other in the precision that a converter had it in on its way."""
+    x, y = (dequantised(of.type_name, _bytes(of), of.shape[0]) for of in (one, other))
+    if np.array_equal(x, y):
+        return True
+    on_its_way = ((requantised(kind, v[None]), w) for kind in _ROUNDED for v, w in ((x, y), (y, x)))
+    return any(found is not None and np.array_equal(found[0], w) for found, w in on_its_way)
 
 
 def _bytes(tensor: TensorInfo) -> bytes:

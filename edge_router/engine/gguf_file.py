@@ -66,6 +66,7 @@ GGML_TYPES: Final[Mapping[int, tuple[str, int, int]]] = {
     41: ("Q1_0", 128, 18),
     42: ("Q2_0", 64, 18),
 }
+TYPE_NUMBERS: Final = {name: number for number, (name, _, _) in GGML_TYPES.items()}
 FLOAT_TYPES: Final = frozenset({"F32", "F16", "BF16", "F64"})
 
 _LFS_POINTER: Final = b"version https://git-lfs"

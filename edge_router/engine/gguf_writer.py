@@ -19,14 +19,13 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.engine.gguf_file import GGML_TYPES
+from edge_router.engine.gguf_file import GGML_TYPES, TYPE_NUMBERS
 from edge_router.files.whole import whole
 
 Piece = tuple[int, bytes]  # bytes from the tensor's start, and what lies there
 Pieces = Callable[[], Iterator[Piece]]
 
 _ALIGNMENT: Final = 32
-_NUMBERS: Final = {name: number for number, (name, _, _) in GGML_TYPES.items()}
 _U32, _I32, _F32, _STRING, _ARRAY = 4, 5, 6, 8, 9
 
 
@@ -52,14 +51,14 @@ def float_vector(name: str, values: NDArray[np.float32]) -> NewTensor:
 
 def row_bytes(type_name: str, columns: int) -> int:
     """Bytes of a row. Raises ValueError where the blocks do not fill it."""
-    _, block, size = GGML_TYPES[_NUMBERS[type_name]]
+    _, block, size = GGML_TYPES[TYPE_NUMBERS[type_name]]
     if columns % block:
         raise ValueError(f"{columns} columns are no whole blocks of {type_name}")
     return columns // block * size
 
 
 def block_bytes(type_name: str) -> int:
-    return GGML_TYPES[_NUMBERS[type_name]][2]
+    return GGML_TYPES[TYPE_NUMBERS[type_name]][2]
 
 
 def write_gguf(path: Path, metadata: Mapping[str, bytes], tensors: Sequence[NewTensor]) -> None:
@@ -90,7 +89,7 @@ def _head(metadata: Mapping[str, bytes], tensors: Sequence[NewTensor]) -> bytes:
     for tensor, offset in zip(tensors, _offsets(tensors), strict=True):
         head += [_text(tensor.name.encode()), struct.pack("<I", len(tensor.shape))]
         head.append(struct.pack(f"<{len(tensor.shape)}Q", *tensor.shape))
-        head.append(struct.pack("<IQ", _NUMBERS[tensor.type_name], offset))
+        head.append(struct.pack("<IQ", TYPE_NUMBERS[tensor.type_name], offset))
     return b"".join(head)
 
 

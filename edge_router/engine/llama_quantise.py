@@ -3,6 +3,7 @@
 It touches ctypes, as `llama`, `llama_model` and `library` do:
 
 - `run_quantise`: write a GGUF at another file type. `engine.quantise` makes it safe to use.
+- `dequantised`, `requantised`: the values of quantised blocks, and what quantising makes of values.
 - `ColumnSquares`: what an importance matrix is made of, read while a text is decoded.
   `engine.imatrix` makes the matrix of it.
 
@@ -16,17 +17,40 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_router.engine.gguf_file import GGML_TYPES, TYPE_NUMBERS
 from edge_router.engine.library import library, library_log
 from edge_router.engine.llama import EngineError
 from edge_router.errors import UserError
 
 _MATRIX_PRODUCT: Final = b"MUL_MAT"
+# Types that ggml quantises to without tables that take seconds to make, and without weights of
+# the columns; it ends the process at a type that it cannot quantise to.
+_QUICK: Final = frozenset(
+    [
+        "F16",
+        "BF16",
+        "Q4_0",
+        "Q4_1",
+        "Q5_0",
+        "Q5_1",
+        "Q8_0",
+        "Q2_K",
+        "Q3_K",
+        "Q4_K",
+        "Q5_K",
+        "Q6_K",
+        "IQ4_NL",
+        "IQ4_XS",
+        "MXFP4",
+    ]
+)
 _F32: Final = 0
 
 
@@ -61,6 +85,49 @@ def run_quantise(
     if code != 0:
         raise UserError(f"llama.cpp cannot quantise {source}: {library_log.reason()}")
     return lines
+
+
+class _Traits(ctypes.Structure):
+    """The beginning of ggml.h's `struct ggml_type_traits`."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("block", ctypes.c_int64),  # values in a block
+        ("interleave", ctypes.c_int64),
+        ("block_bytes", ctypes.c_size_t),
+        ("is_quantised", ctypes.c_bool),
+        ("to_float", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)),
+    )
+
+
+def dequantised(type_name: str, data: bytes, count: int) -> NDArray[np.float32]:
+    """The values (count,) of the blocks in `data`, which may be of any type ("Q4_K", "F16")."""
+    if type_name == "F32":
+        return np.frombuffer(data, np.float32, count)
+    number = TYPE_NUMBERS[type_name]
+    traits = _ggml().ggml_get_type_traits(number).contents
+    if (traits.block, traits.block_bytes) != GGML_TYPES[number][1:]:
+        raise EngineError(f"this llama.cpp stores {type_name} differently")
+    values = np.empty(count, np.float32)
+    traits.to_float(data, values.ctypes.data, count)
+    return values
+
+
+def requantised(type_name: str, values: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """`values` (rows, columns) as they are after quantising; None for types it is not done for.
+
+    All columns weigh the same.
+    """
+    if type_name == "F32":
+        return values
+    if type_name not in _QUICK:
+        return None
+    rows, columns = values.shape
+    number, values = TYPE_NUMBERS[type_name], np.ascontiguousarray(values, np.float32)
+    block, block_bytes = GGML_TYPES[number][1:]
+    out = np.empty(values.size // block * block_bytes, np.uint8)
+    _ggml().ggml_quantize_chunk(number, values.ctypes.data, out.ctypes.data, 0, rows, columns, None)
+    return dequantised(type_name, out.tobytes(), values.size).reshape(values.shape)
 
 
 class _Tensor(ctypes.Structure):
@@ -152,12 +219,20 @@ class ColumnSquares:
         raise EngineError("this llama.cpp names no matrix product")
 
 
+@cache
 def _ggml() -> Any:
-    """ggml's own functions, with the types of the two that are called."""
+    """ggml's own functions, with the types of those that are called."""
     from llama_cpp._ggml import libggml
 
     libggml.ggml_get_name.argtypes = [ctypes.c_void_p]
     libggml.ggml_get_name.restype = ctypes.c_void_p
     libggml.ggml_op_name.argtypes = [ctypes.c_int]
     libggml.ggml_op_name.restype = ctypes.c_char_p
+    libggml.ggml_get_type_traits.argtypes = [ctypes.c_int]
+    libggml.ggml_get_type_traits.restype = ctypes.POINTER(_Traits)
+    libggml.ggml_quantize_chunk.argtypes = [
+        *(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
+        *(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p),
+    ]
+    libggml.ggml_quantize_chunk.restype = ctypes.c_size_t
     return libggml
