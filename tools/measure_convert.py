@@ -182,13 +182,13 @@ def convert(checkpoint: Path, out: Path, tiers: str) -> dict[str, Any]:
     watch = Watch(process.pid)
     phases = {}
     assert process.stderr is not None
-    for line in process.stderr:  # "q4_k_m: done in 12.3 s"
+    for line in process.stderr:  # "q4_k_m: 1074.1/1074.1 MB, 0:12 gone"
         print(line, end="", file=sys.stderr)
-        found = re.match(r"(.+): done in ([\d.]+) s", line)
+        found = re.match(r"(.+): \S+(?: MB)?, (\d+):(\d\d) gone$", line)
         if found:
             peak = watch.by_phase.get(watch.phase, (0, 0))
             phases[found[1]] = {
-                "seconds": float(found[2]),
+                "seconds": 60.0 * int(found[2]) + int(found[3]),
                 "anonymous_bytes": peak[0],
                 "resident_bytes": peak[1],
             }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_router.cli.types import FETCHABLE, FILE, TEXT, THREADS
-from edge_router.screen.printable import say
+from edge_router.screen.printable import paragraphs, say
 from edge_router.work.progress import ShownProgress
 
 if TYPE_CHECKING:
@@ -206,6 +206,8 @@ def _is_here(name: str, tiers: Sequence[str]) -> bool:
 def report(made: Made, model: str) -> None:
     """The table of tiers on stdout, and how to play."""
     say(table(made.tiers))
+    told = [f"{what} {seconds:.1f} s" for what, seconds in made.phases.items()]
+    say("\n".join(paragraphs([f"time: {', '.join(told)}"])))
     say(f"\n{made.folder / 'ladder.toml'}\nedge-router play --model {model}")
 
 

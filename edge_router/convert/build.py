@@ -13,7 +13,9 @@ the journal knows it by its content.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -28,7 +30,7 @@ from edge_router.convert.importance import (
 from edge_router.convert.journal import DoneTier, Intermediate, Journal, only_one
 from edge_router.convert.source import Source
 from edge_router.convert.tiers import Quantised, quantise_tier
-from edge_router.convert.verify import Reference, is_absurd, scratch_bytes
+from edge_router.convert.verify import Reference, is_absurd, most_tokens, scratch_bytes
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.imatrix import write_imatrix
@@ -38,7 +40,7 @@ from edge_router.errors import UserError
 from edge_router.files.whole import Record, make_folder, require_space, temporary, whole
 from edge_router.tasks.registry import find_task
 from edge_router.tasks.styles import style_for
-from edge_router.work.progress import ShownProgress
+from edge_router.work.progress import Bar, ShownProgress
 
 DEFAULT_TIERS: Final = "q3_k_m,q4_k_m,q8_0"
 
@@ -64,6 +66,7 @@ class Made:
     folder: Path
     name: str
     tiers: list[DoneTier] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)  # what was done now -> seconds
 
 
 def parse_tiers(text: str) -> tuple[str, ...]:
@@ -89,6 +92,7 @@ class _Conversion:
     def __init__(self, source: Source, order: Order, progress: ShownProgress) -> None:
         self.source, self.order, self.progress = source, order, progress
         self.name = order.name or source.name
+        self.phases: dict[str, float] = {}
         self.journal = Journal.open(order.out, self._fingerprint())
         self.f16 = source.given or order.out / f"{self.name}-f16.gguf"
         self.key = importance_key(order.imatrix)
@@ -116,13 +120,20 @@ class _Conversion:
         )
         describe(self.journal, self.name, prompt.name, self.source, made)
         self._clear()
-        return Made(self.order.out, self.name, made)
+        return Made(self.order.out, self.name, made, self.phases)
+
+    @contextmanager
+    def _phase(self, what: str, total: int, unit: str = "") -> Iterator[Bar]:
+        """A phase with a bar, whose seconds are told at the end."""
+        started = time.monotonic()
+        bar = self.progress(what, total, unit=unit)
+        yield bar
+        bar.end()
+        self.phases[what] = time.monotonic() - started
 
     def _fingerprint(self) -> str:
-        bar = self.progress("reading the source", self.source.n_bytes, unit="B")
-        found = self.source.fingerprint(_counted(bar.short_of_end))
-        bar.end()
-        return found
+        with self._phase("reading the source", self.source.n_bytes, "B") as bar:
+            return self.source.fingerprint(_counted(bar.short_of_end))
 
     def _clear(self) -> None:
         """Remove what only the making needed."""
@@ -171,15 +182,13 @@ class _Conversion:
     def _make_f16(self) -> None:
         if not self._f16_is_missing():
             return
-        total = 2 * self.source.n_parameters
-        bar = self.progress("F16", total, unit="B")
-        remarks = self.source.write(
-            self.f16,
-            _counted(bar.short_of_end),
-            check=self.order.verify,
-            record=self._enter_intermediate(self.f16),
-        )
-        bar.end()
+        with self._phase("F16", 2 * self.source.n_parameters, "B") as bar:
+            remarks = self.source.write(
+                self.f16,
+                _counted(bar.short_of_end),
+                check=self.order.verify,
+                record=self._enter_intermediate(self.f16),
+            )
         for said in remarks:
             self.progress.note(said)
 
@@ -193,11 +202,11 @@ class _Conversion:
                 "--imatrix auto"
             )
         style = style_for(find_task(), read_header(self.f16).metadata, self.order.prompt)
-        bar = self.progress("importance matrix", 1)
-        matrix = make_importance(self.f16, self.order.imatrix, style, threads=self.order.threads)
-        with whole(self.imatrix, self._enter_intermediate(self.imatrix)) as partial:
-            write_imatrix(matrix, partial)
-        bar.end()
+        wanted, threads = self.order.imatrix, self.order.threads
+        with self._phase("importance matrix", 1):
+            matrix = make_importance(self.f16, wanted, style, threads=threads)
+            with whole(self.imatrix, self._enter_intermediate(self.imatrix)) as partial:
+                write_imatrix(matrix, partial)
         self.progress.note(f"the matrix was taken over {matrix.tokens} tokens")
 
     def _quantise(self, tier: str) -> None:
@@ -214,17 +223,16 @@ class _Conversion:
                 DoneTier(tier, target.name, size, sha256, made.seconds, key, fallbacks)
             )
 
-        bar = self.progress(tier, estimated_bytes(tier, self.source.n_parameters), unit="B")
-        made = quantise_tier(
-            self.f16,
-            target,
-            tier,
-            imatrix=self.imatrix if key else None,
-            threads=self.order.threads,
-            advance=bar.short_of_end,
-            record=enter,
-        )
-        bar.end()
+        with self._phase(tier, estimated_bytes(tier, self.source.n_parameters), "B") as bar:
+            made = quantise_tier(
+                self.f16,
+                target,
+                tier,
+                imatrix=self.imatrix if key else None,
+                threads=self.order.threads,
+                advance=bar.short_of_end,
+                record=enter,
+            )
         for fallback in made.fallbacks:
             self.progress.note(
                 f"{tier}: {fallback.tensor} is {fallback.got}, not {fallback.wanted}, because its "
@@ -237,22 +245,21 @@ class _Conversion:
         style = style_for(find_task(), read_header(self.f16).metadata, self.order.prompt)
         scratch = temporary(self.order.out / f"{self.name}-logits")
         try:
-            bar = self.progress("reading with F16", 1)
-            reference = Reference(self.f16, style, scratch, threads=self.order.threads)
-            bar.end()
+            with self._phase("reading with F16", most_tokens()) as bar:
+                advance, threads = _counted(bar.short_of_end), self.order.threads
+                reference = Reference(self.f16, style, scratch, threads=threads, advance=advance)
             for tier in tiers:
                 self._compare(reference, tier)
         finally:
             scratch.unlink(missing_ok=True)
 
     def _compare(self, reference: Reference, tier: DoneTier) -> None:
-        bar = self.progress(f"{tier.name} against F16", reference.tokens)
-        tier.fidelity = reference.compare(
-            self.order.out / tier.file,
-            threads=self.order.threads,
-            advance=_counted(bar.short_of_end),
-        )
-        bar.end()
+        with self._phase(f"{tier.name} against F16", reference.tokens) as bar:
+            tier.fidelity = reference.compare(
+                self.order.out / tier.file,
+                threads=self.order.threads,
+                advance=_counted(bar.short_of_end),
+            )
         self.journal.add(tier)
 
     def _require_sound(self, tiers: Sequence[DoneTier]) -> None:

@@ -9,7 +9,6 @@ from starlette.responses import JSONResponse
 
 from edge_router.agent.chat import ContextFullError
 from edge_router.errors import UserError
-from edge_router.server.bodies import ErrorBody
 
 INVALID = "invalid_request_error"
 
@@ -32,16 +31,10 @@ class ApiError(Exception):
         self.message, self.kind, self.code, self.param = message, kind, code, param
         self.headers = dict(headers or {})
 
-    def body(self) -> ErrorBody:
+    def body(self) -> dict[str, object]:
         """What is sent."""
-        return {
-            "error": {
-                "message": self.message,
-                "type": self.kind,
-                "param": self.param,
-                "code": self.code,
-            }
-        }
+        told = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return {"error": told}
 
     def response(self) -> JSONResponse:
         """As an HTTP response."""
@@ -74,12 +67,9 @@ def api_error(error: Exception) -> ApiError:
 
 def invalid(error: ValidationError) -> ApiError:
     """The first thing that is wrong with a request."""
-    found = error.errors(include_url=False, include_context=False)
-    place = _place(found[0]["loc"])
-    # Of a value that may be of several kinds: what is wrong with the kind that it is of.
-    there = [wrong for wrong in found if _place(wrong["loc"]).startswith(place)]
-    told = next((wrong for wrong in there if not wrong["type"].endswith("_type")), found[0])
-    place, said = _place(told["loc"]), told["msg"].removeprefix("Value error, ")
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = _place(first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
     return ApiError(400, f"{place}: {said}" if place else said, param=place or None)
 
 

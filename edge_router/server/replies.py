@@ -1,4 +1,8 @@
-"""Answers in OpenAI's form, whole or in pieces."""
+"""Answers in OpenAI's form, whole or in pieces.
+
+What OpenAI's form has no place for stands below `edge_router`: which tier wrote, why, and where
+the time went.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +10,14 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from typing import Any
 from uuid import uuid4
 
 from edge_router.agent.response import Response, TokenChance
 from edge_router.agent.tool_calls import may_begin
 from edge_router.server.answering import AnswerPlan
-from edge_router.server.bodies import (
-    ChatChoice,
-    ChatChunk,
-    ChatCompletion,
-    ChatLogprobs,
-    ChunkChoice,
-    CostsBody,
-    DeltaBody,
-    ErrorBody,
-    Finish,
-    HeadBody,
-    MessageBody,
-    TextChoice,
-    TextChunk,
-    TextCompletion,
-    TextLogprobs,
-    TokenBody,
-    ToolCallBody,
-)
 
-Chunk = ChatChunk | TextChunk
+Body = dict[str, Any]
 
 
 class ReplyForm:
@@ -40,33 +26,26 @@ class ReplyForm:
     def __init__(self, plan: AnswerPlan, model: str) -> None:
         self.plan = plan
         self._chat = bool(plan.messages)
+        kind = "chat.completion" if self._chat else "text_completion"
         prefix = "chatcmpl" if self._chat else "cmpl"
-        self._head: HeadBody = {
+        self._head: Body = {
             "id": f"{prefix}-{uuid4().hex}",
+            "object": kind,
             "created": int(time.time()),
             "model": model,
         }
 
-    def whole(self, response: Response, share: float) -> ChatCompletion | TextCompletion:
+    def whole(self, response: Response, share: float) -> Body:
         """The answer at once; `share` is the escalation rate so far."""
-        costs = _costs(response, share)
+        choice: Body = {"index": 0, "finish_reason": self._finish(response)}
         if self._chat:
-            chat: ChatChoice = {
-                "index": 0,
-                "message": _message(response),
-                "logprobs": self._chat_logprobs(response),
-                "finish_reason": self._finish(response),
-            }
-            return {**self._head, "object": "chat.completion", "choices": [chat], **costs}
-        text: TextChoice = {
-            "index": 0,
-            "text": response.text,
-            "logprobs": self._text_logprobs(response),
-            "finish_reason": self._finish(response),
-        }
-        return {**self._head, "object": "text_completion", "choices": [text], **costs}
+            choice["message"] = _message(response)
+            choice["logprobs"] = self._logprobs(response)
+        else:
+            choice |= {"text": response.text, "logprobs": self._logprobs(response)}
+        return {**self._head, "choices": [choice], **_costs(response, share)}
 
-    async def pieces(self, texts: AsyncIterator[str]) -> AsyncIterator[Chunk]:
+    async def pieces(self, texts: AsyncIterator[str]) -> AsyncIterator[Body]:
         """The chunks of the text, as it grows; what may become a call is held back."""
         if self._chat:
             yield self._chunk({"role": "assistant", "content": ""})
@@ -82,45 +61,35 @@ class ReplyForm:
                 shown = sure
         self._shown = shown
 
-    def endings(self, response: Response, share: float, *, usage: bool) -> list[Chunk]:
+    def endings(self, response: Response, share: float, *, usage: bool) -> list[Body]:
         """The last chunks: calls, the end, and what it took."""
         chunks = []
         rest = response.text[self._shown :] if self.plan.tools else ""
         if rest.strip():
             chunks.append(self._chunk({"content": rest}))
         if response.tool_calls:
-            calls: list[ToolCallBody] = [
-                {**call, "index": i} for i, call in enumerate(_calls(response))
-            ]
+            calls = [{"index": i, **call} for i, call in enumerate(_calls(response))]
             chunks.append(self._chunk({"tool_calls": calls}))
+        last = self._chunk({})
+        last["choices"][0] |= {
+            "finish_reason": self._finish(response),
+            "logprobs": self._logprobs(response),
+        }
         costs = _costs(response, share)
-        last = self._chunk({}, response)
-        last["edge_router"] = costs["edge_router"]
-        chunks.append(last)
+        chunks.append({**last, "edge_router": costs["edge_router"]})
         if usage:
-            told = self._chunk({})
-            told["choices"], told["usage"] = [], costs["usage"]
-            chunks.append(told)
+            chunks.append({**last, "choices": [], "usage": costs["usage"]})
         return chunks
 
-    def _chunk(self, delta: DeltaBody, end: Response | None = None) -> Chunk:
-        """A piece of the answer; `end` is the answer that ends with it."""
-        finish = None if end is None else self._finish(end)
+    def _chunk(self, delta: Body) -> Body:
+        choice: Body = {"index": 0, "finish_reason": None}
         if not self._chat:
-            text: TextChoice = {
-                "index": 0,
-                "text": delta.get("content", ""),
-                "finish_reason": finish,
-            }
-            if end is not None:
-                text["logprobs"] = self._text_logprobs(end)
-            return _text_chunk(self._head, text)
-        choice: ChunkChoice = {"index": 0, "delta": delta, "finish_reason": finish}
-        if end is not None:
-            choice["logprobs"] = self._chat_logprobs(end)
-        return _chat_chunk(self._head, choice)
+            choice["text"] = delta.get("content", "")
+            return {**self._head, "choices": [choice]}
+        choice["delta"] = delta
+        return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
 
-    def _finish(self, response: Response) -> Finish:
+    def _finish(self, response: Response) -> str:
         if response.tool_calls:
             return "tool_calls"
         # A grammar is cut short by the limit alone.
@@ -130,14 +99,11 @@ class ReplyForm:
         )
         return "length" if cut else "stop"
 
-    def _chat_logprobs(self, response: Response) -> ChatLogprobs | None:
+    def _logprobs(self, response: Response) -> Body | None:
         if self.plan.options.get("likely") is None:
             return None
-        return {"content": [_chance(chance) for chance in response.chances]}
-
-    def _text_logprobs(self, response: Response) -> TextLogprobs | None:
-        if self.plan.options.get("likely") is None:
-            return None
+        if self._chat:
+            return {"content": [_chance(chance) for chance in response.chances]}
         starts, at = [], len(self.plan.prompt)
         for chance in response.chances:
             starts.append(at)
@@ -150,27 +116,7 @@ class ReplyForm:
         }
 
 
-def _chat_chunk(head: HeadBody, choice: ChunkChoice) -> ChatChunk:
-    return {
-        "id": head["id"],
-        "object": "chat.completion.chunk",
-        "created": head["created"],
-        "model": head["model"],
-        "choices": [choice],
-    }
-
-
-def _text_chunk(head: HeadBody, choice: TextChoice) -> TextChunk:
-    return {
-        "id": head["id"],
-        "object": "text_completion",
-        "created": head["created"],
-        "model": head["model"],
-        "choices": [choice],
-    }
-
-
-def event(body: Chunk | ErrorBody) -> bytes:
+def event(body: Body) -> bytes:
     """A chunk as a server-sent event."""
     return f"data: {json.dumps(body)}\n\n".encode()
 
@@ -190,18 +136,14 @@ def headers(response: Response, share: float) -> dict[str, str]:
     return {f"x-edge-router-{key}": text for key, text in plain.items()}
 
 
-def _message(response: Response) -> MessageBody:
-    if not response.tool_calls:
-        return {"role": "assistant", "content": response.text, "refusal": None}
-    return {
-        "role": "assistant",
-        "content": response.text or None,
-        "refusal": None,
-        "tool_calls": _calls(response),
-    }
+def _message(response: Response) -> Body:
+    message: Body = {"role": "assistant", "content": response.text, "refusal": None}
+    if response.tool_calls:
+        message |= {"content": response.text or None, "tool_calls": _calls(response)}
+    return message
 
 
-def _calls(response: Response) -> list[ToolCallBody]:
+def _calls(response: Response) -> list[Body]:
     return [
         {
             "id": call.id,
@@ -212,7 +154,7 @@ def _calls(response: Response) -> list[ToolCallBody]:
     ]
 
 
-def _chance(chance: TokenChance) -> TokenBody:
+def _chance(chance: TokenChance) -> Body:
     return {
         "token": _text(chance.piece),
         "logprob": chance.logprob,
@@ -228,7 +170,7 @@ def _text(piece: bytes) -> str:
     return piece.decode("utf-8", "replace")
 
 
-def _costs(response: Response, share: float) -> CostsBody:
+def _costs(response: Response, share: float) -> Body:
     prompt, written = response.prompt_tokens, response.completion_tokens
     latency = {k: round(v, 3) for k, v in asdict(response.latency).items() if k != "env_ms"}
     return {

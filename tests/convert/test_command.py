@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,9 @@ def test_the_table_shows_what_was_measured(checkpoint: Path, tmp_path: Path) -> 
     rows = [line.split() for line in result.stdout.splitlines() if line.startswith("q")]
     assert [row[0] for row in rows] == ["q3_k_m", "q8_0"]
     assert float(rows[0][5]) > float(rows[1][5]) > 0  # KL
+    (told,) = [line for line in result.stdout.splitlines() if line.startswith("time: ")]
+    phases = ("reading the source", "F16", "q3_k_m", "q8_0", "reading with F16", "q8_0 against F16")
+    assert all(re.search(rf"\b{phase} [0-9.]+ s", told) for phase in phases)
 
 
 def test_what_a_gguf_cannot_say_is_reported(checkpoint: Path, tmp_path: Path) -> None:
