@@ -3,6 +3,8 @@
 run        load, listen, drain: what `edge-router serve` does
 app        the routes
 forms      what a request may hold, checked
+bodies     what answers hold
+openapi    the routes and the document that describes them
 names      which tier, dial or router a model's name asks for
 answering  from a request to what the ladder is asked, and to its answer
 worker     the one thread that owns the ladder, and the queue before it

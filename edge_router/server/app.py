@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
+from edge_router.server import openapi
 from edge_router.server.answering import AnswerPlan, Served, plan_chat, plan_completion
 from edge_router.server.errors import ApiError, GoneError, api_error, invalid
 from edge_router.server.forms import Asking, ChatForm, CompletionForm
@@ -53,13 +54,20 @@ class Api:
 
     def app(self) -> Starlette:
         """The application, for any ASGI server."""
+        handlers = {
+            openapi.CHAT: self._chat,
+            openapi.COMPLETE: self._completions,
+            openapi.MODELS: self._models,
+            openapi.MODEL: self._model,
+            openapi.METRICS: self._metrics,
+            openapi.HEALTH: self._health,
+            openapi.DOCUMENT: self._document,
+        }
         routes = [
-            Route("/v1/chat/completions", self._guarded(self._chat), methods=["POST"]),
-            Route("/v1/completions", self._guarded(self._completions), methods=["POST"]),
-            Route("/v1/models", self._guarded(self._models)),
-            Route("/v1/models/{name:path}", self._guarded(self._model)),
-            Route("/metrics", self._guarded(self._metrics)),
-            Route("/health", self._health),
+            Route(
+                one.path, self._guarded(handler) if one.guarded else handler, methods=[one.method]
+            )
+            for one, handler in handlers.items()
         ]
         return Starlette(
             routes=routes,
@@ -104,6 +112,11 @@ class Api:
 
     async def _metrics(self, _request: Request) -> HttpResponse:
         return HttpResponse(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def _document(self, _request: Request) -> HttpResponse:
+        listed = names(self._served.name, self._served.model.tiers)
+        needs_key = self._guard.needs_key
+        return JSONResponse(openapi.document(self._served.name, listed, needs_key=needs_key))
 
     async def _models(self, _request: Request) -> HttpResponse:
         listed = names(self._served.name, self._served.model.tiers)

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from edge_router.agent.chat import ContextFullError
 from edge_router.errors import UserError
+from edge_router.server.bodies import ErrorBody
 
 INVALID = "invalid_request_error"
 
@@ -31,10 +32,16 @@ class ApiError(Exception):
         self.message, self.kind, self.code, self.param = message, kind, code, param
         self.headers = dict(headers or {})
 
-    def body(self) -> dict[str, object]:
+    def body(self) -> ErrorBody:
         """What is sent."""
-        told = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
-        return {"error": told}
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.kind,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
 
     def response(self) -> JSONResponse:
         """As an HTTP response."""
@@ -67,9 +74,12 @@ def api_error(error: Exception) -> ApiError:
 
 def invalid(error: ValidationError) -> ApiError:
     """The first thing that is wrong with a request."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    place = _place(first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
+    found = error.errors(include_url=False, include_context=False)
+    place = _place(found[0]["loc"])
+    # Of a value that may be of several kinds: what is wrong with the kind that it is of.
+    there = [wrong for wrong in found if _place(wrong["loc"]).startswith(place)]
+    told = next((wrong for wrong in there if not wrong["type"].endswith("_type")), found[0])
+    place, said = _place(told["loc"]), told["msg"].removeprefix("Value error, ")
     return ApiError(400, f"{place}: {said}" if place else said, param=place or None)
 
 

@@ -4,7 +4,6 @@ change the answer and cannot be kept are refused.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -12,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 MOST_STOPS = 16
 MOST_TOOLS = 128
 MOST_LIKELY = 20
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -48,7 +46,7 @@ class MessageForm(Form):
 
     @model_validator(mode="after")
     def _says_something(self) -> MessageForm:
-        if self.content is None and not (self.role == "assistant" and self.tool_calls):
+        if self.content is None and self.role != "assistant":  # of an assistant: an empty answer
             raise ValueError("a message needs content")
         if self.tool_calls and self.role != "assistant":
             raise ValueError("only the assistant's messages have tool_calls")
@@ -56,16 +54,9 @@ class MessageForm(Form):
 
 
 class FunctionForm(Form):
-    name: str
+    name: str = Field(pattern="^[A-Za-z0-9_.-]{1,64}$")
     description: str | None = None
     parameters: dict[str, Any] | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError("a function's name has 1 to 64 letters, digits, _, . or -")
-        return name
 
 
 class ToolForm(Form):
@@ -111,20 +102,13 @@ class Asking(Form):
     top_p: float | None = Field(None, gt=0, le=1)
     min_p: Share | None = None
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
-
-    @field_validator("stop")
-    @classmethod
-    def _few_stops(cls, stop: str | list[str] | None) -> str | list[str] | None:
-        if isinstance(stop, list) and len(stop) > MOST_STOPS:
-            raise ValueError(f"at most {MOST_STOPS} stop strings are taken")
-        return stop
 
     @field_validator("frequency_penalty", "presence_penalty")
     @classmethod
@@ -175,18 +159,18 @@ class ChatForm(Asking):
 class CompletionForm(Asking):
     """The body of /v1/completions."""
 
-    prompt: str | list[str]
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
     logprobs: int | None = Field(None, ge=0, le=5)
-    echo: Literal[False] | None = None
+    echo: bool | None = Field(None, json_schema_extra={"enum": [False, None]})
     best_of: Literal[1] | None = None
     suffix: None = None
 
-    @field_validator("prompt")
+    @field_validator("echo")
     @classmethod
-    def _one_prompt(cls, prompt: str | list[str]) -> str | list[str]:
-        if isinstance(prompt, list) and len(prompt) != 1:
-            raise ValueError("one prompt a request, please")
-        return prompt
+    def _no_echo(cls, echo: bool | None) -> bool | None:
+        if echo:
+            raise ValueError("the prompt is not echoed; leave it out")
+        return echo
 
     @property
     def text(self) -> str:

@@ -35,6 +35,11 @@ class Guard:
         self._key = key
         self._local_only = is_loopback(host) and not key
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether requests have to carry a key."""
+        return self._key is not None
+
     def check(self, request: Request) -> None:
         """Raises `ApiError` for a request from somebody who may not ask."""
         if self._local_only and not is_loopback(_name_of(request.headers.get("host", ""))):

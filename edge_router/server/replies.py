@@ -1,8 +1,4 @@
-"""Answers in OpenAI's form, whole or in pieces.
-
-What OpenAI's form has no place for stands below `edge_router`: which tier wrote, why, and where
-the time went.
-"""
+"""Answers in OpenAI's form, whole or in pieces."""
 
 from __future__ import annotations
 
@@ -10,14 +6,32 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any
 from uuid import uuid4
 
 from edge_router.agent.response import Response, TokenChance
 from edge_router.agent.tool_calls import may_begin
 from edge_router.server.answering import AnswerPlan
+from edge_router.server.bodies import (
+    ChatChoice,
+    ChatChunk,
+    ChatCompletion,
+    ChatLogprobs,
+    ChunkChoice,
+    CostsBody,
+    DeltaBody,
+    ErrorBody,
+    Finish,
+    HeadBody,
+    MessageBody,
+    TextChoice,
+    TextChunk,
+    TextCompletion,
+    TextLogprobs,
+    TokenBody,
+    ToolCallBody,
+)
 
-Body = dict[str, Any]
+Chunk = ChatChunk | TextChunk
 
 
 class ReplyForm:
@@ -26,26 +40,33 @@ class ReplyForm:
     def __init__(self, plan: AnswerPlan, model: str) -> None:
         self.plan = plan
         self._chat = bool(plan.messages)
-        kind = "chat.completion" if self._chat else "text_completion"
         prefix = "chatcmpl" if self._chat else "cmpl"
-        self._head: Body = {
+        self._head: HeadBody = {
             "id": f"{prefix}-{uuid4().hex}",
-            "object": kind,
             "created": int(time.time()),
             "model": model,
         }
 
-    def whole(self, response: Response, share: float) -> Body:
+    def whole(self, response: Response, share: float) -> ChatCompletion | TextCompletion:
         """The answer at once; `share` is the escalation rate so far."""
-        choice: Body = {"index": 0, "finish_reason": self._finish(response)}
+        costs = _costs(response, share)
         if self._chat:
-            choice["message"] = _message(response)
-            choice["logprobs"] = self._logprobs(response)
-        else:
-            choice |= {"text": response.text, "logprobs": self._logprobs(response)}
-        return {**self._head, "choices": [choice], **_costs(response, share)}
+            chat: ChatChoice = {
+                "index": 0,
+                "message": _message(response),
+                "logprobs": self._chat_logprobs(response),
+                "finish_reason": self._finish(response),
+            }
+            return {**self._head, "object": "chat.completion", "choices": [chat], **costs}
+        text: TextChoice = {
+            "index": 0,
+            "text": response.text,
+            "logprobs": self._text_logprobs(response),
+            "finish_reason": self._finish(response),
+        }
+        return {**self._head, "object": "text_completion", "choices": [text], **costs}
 
-    async def pieces(self, texts: AsyncIterator[str]) -> AsyncIterator[Body]:
+    async def pieces(self, texts: AsyncIterator[str]) -> AsyncIterator[Chunk]:
         """The chunks of the text, as it grows; what may become a call is held back."""
         if self._chat:
             yield self._chunk({"role": "assistant", "content": ""})
@@ -61,35 +82,45 @@ class ReplyForm:
                 shown = sure
         self._shown = shown
 
-    def endings(self, response: Response, share: float, *, usage: bool) -> list[Body]:
+    def endings(self, response: Response, share: float, *, usage: bool) -> list[Chunk]:
         """The last chunks: calls, the end, and what it took."""
         chunks = []
         rest = response.text[self._shown :] if self.plan.tools else ""
         if rest.strip():
             chunks.append(self._chunk({"content": rest}))
         if response.tool_calls:
-            calls = [{"index": i, **call} for i, call in enumerate(_calls(response))]
+            calls: list[ToolCallBody] = [
+                {**call, "index": i} for i, call in enumerate(_calls(response))
+            ]
             chunks.append(self._chunk({"tool_calls": calls}))
-        last = self._chunk({})
-        last["choices"][0] |= {
-            "finish_reason": self._finish(response),
-            "logprobs": self._logprobs(response),
-        }
         costs = _costs(response, share)
-        chunks.append({**last, "edge_router": costs["edge_router"]})
+        last = self._chunk({}, response)
+        last["edge_router"] = costs["edge_router"]
+        chunks.append(last)
         if usage:
-            chunks.append({**last, "choices": [], "usage": costs["usage"]})
+            told = self._chunk({})
+            told["choices"], told["usage"] = [], costs["usage"]
+            chunks.append(told)
         return chunks
 
-    def _chunk(self, delta: Body) -> Body:
-        choice: Body = {"index": 0, "finish_reason": None}
+    def _chunk(self, delta: DeltaBody, end: Response | None = None) -> Chunk:
+        """A piece of the answer; `end` is the answer that ends with it."""
+        finish = None if end is None else self._finish(end)
         if not self._chat:
-            choice["text"] = delta.get("content", "")
-            return {**self._head, "choices": [choice]}
-        choice["delta"] = delta
-        return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+            text: TextChoice = {
+                "index": 0,
+                "text": delta.get("content", ""),
+                "finish_reason": finish,
+            }
+            if end is not None:
+                text["logprobs"] = self._text_logprobs(end)
+            return _text_chunk(self._head, text)
+        choice: ChunkChoice = {"index": 0, "delta": delta, "finish_reason": finish}
+        if end is not None:
+            choice["logprobs"] = self._chat_logprobs(end)
+        return _chat_chunk(self._head, choice)
 
-    def _finish(self, response: Response) -> str:
+    def _finish(self, response: Response) -> Finish:
         if response.tool_calls:
             return "tool_calls"
         # A grammar is cut short by the limit alone.
@@ -99,11 +130,14 @@ class ReplyForm:
         )
         return "length" if cut else "stop"
 
-    def _logprobs(self, response: Response) -> Body | None:
+    def _chat_logprobs(self, response: Response) -> ChatLogprobs | None:
         if self.plan.options.get("likely") is None:
             return None
-        if self._chat:
-            return {"content": [_chance(chance) for chance in response.chances]}
+        return {"content": [_chance(chance) for chance in response.chances]}
+
+    def _text_logprobs(self, response: Response) -> TextLogprobs | None:
+        if self.plan.options.get("likely") is None:
+            return None
         starts, at = [], len(self.plan.prompt)
         for chance in response.chances:
             starts.append(at)
@@ -116,7 +150,27 @@ class ReplyForm:
         }
 
 
-def event(body: Body) -> bytes:
+def _chat_chunk(head: HeadBody, choice: ChunkChoice) -> ChatChunk:
+    return {
+        "id": head["id"],
+        "object": "chat.completion.chunk",
+        "created": head["created"],
+        "model": head["model"],
+        "choices": [choice],
+    }
+
+
+def _text_chunk(head: HeadBody, choice: TextChoice) -> TextChunk:
+    return {
+        "id": head["id"],
+        "object": "text_completion",
+        "created": head["created"],
+        "model": head["model"],
+        "choices": [choice],
+    }
+
+
+def event(body: Chunk | ErrorBody) -> bytes:
     """A chunk as a server-sent event."""
     return f"data: {json.dumps(body)}\n\n".encode()
 
@@ -136,14 +190,18 @@ def headers(response: Response, share: float) -> dict[str, str]:
     return {f"x-edge-router-{key}": text for key, text in plain.items()}
 
 
-def _message(response: Response) -> Body:
-    message: Body = {"role": "assistant", "content": response.text, "refusal": None}
-    if response.tool_calls:
-        message |= {"content": response.text or None, "tool_calls": _calls(response)}
-    return message
+def _message(response: Response) -> MessageBody:
+    if not response.tool_calls:
+        return {"role": "assistant", "content": response.text, "refusal": None}
+    return {
+        "role": "assistant",
+        "content": response.text or None,
+        "refusal": None,
+        "tool_calls": _calls(response),
+    }
 
 
-def _calls(response: Response) -> list[Body]:
+def _calls(response: Response) -> list[ToolCallBody]:
     return [
         {
             "id": call.id,
@@ -154,7 +212,7 @@ def _calls(response: Response) -> list[Body]:
     ]
 
 
-def _chance(chance: TokenChance) -> Body:
+def _chance(chance: TokenChance) -> TokenBody:
     return {
         "token": _text(chance.piece),
         "logprob": chance.logprob,
@@ -170,7 +228,7 @@ def _text(piece: bytes) -> str:
     return piece.decode("utf-8", "replace")
 
 
-def _costs(response: Response, share: float) -> Body:
+def _costs(response: Response, share: float) -> CostsBody:
     prompt, written = response.prompt_tokens, response.completion_tokens
     latency = {k: round(v, 3) for k, v in asdict(response.latency).items() if k != "env_ms"}
     return {

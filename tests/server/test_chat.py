@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 import edge_router
@@ -219,6 +220,55 @@ def test_a_completion_goes_on_after_a_text(server: RunningServer) -> None:
         model="household", prompt="task: put a", stream=True
     )
     assert "".join(chunk.choices[0].text for chunk in streamed) == choice.text
+
+
+CALLED: Any = {
+    "role": "assistant",
+    "content": None,
+    "refusal": None,
+    "audio": None,
+    "function_call": None,
+    "tool_calls": [
+        {"id": "1", "type": "function", "index": 0, "function": {"name": "go", "arguments": ""}}
+    ],
+}
+PARTS: Any = [{"type": "text", "text": "task: put a "}, {"type": "text", "text": "mug in bed 1."}]
+SENT: list[dict[str, Any]] = [
+    {"messages": [{"role": "user", "content": PARTS}]},
+    {"messages": [{"role": "developer", "content": "be brief."}, user("hi")]},
+    {"messages": [{"role": "system", "content": PARTS}, {**user("hi"), "name": "ann"}]},
+    {"messages": [user("hi"), CALLED, {"role": "tool", "tool_call_id": "1", "content": PARTS}]},
+    {"messages": [user("hi"), {"role": "assistant", "content": None}, user("and?")]},
+    {"messages": [user("hi"), {"role": "assistant", "content": ""}, user("and?")]},
+    {"stream_options": None, "stream": False, "stop": None, "seed": None, "temperature": 1},
+    {"stop": [], "logit_bias": {}, "frequency_penalty": 0, "presence_penalty": 0.0, "n": 1},
+    {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
+    {"tools": TOOLS, "parallel_tool_calls": False, "response_format": {"type": "text"}},
+    {"tools": [{"type": "function", "function": {**TOOLS[0]["function"], "strict": True}}]},
+    {"reasoning_effort": "low", "verbosity": "low", "store": False, "metadata": {"a": "b"}},
+    {"user": "ann", "service_tier": "auto", "modalities": ["text"], "prediction": None},
+    {"top_k": 40, "repetition_penalty": 1.0, "chat_template_kwargs": {"enable_thinking": False}},
+    {"logprobs": False, "top_logprobs": None, "max_completion_tokens": 2},
+]
+
+
+@pytest.mark.parametrize("sent", SENT, ids=lambda sent: "-".join(sent))
+def test_what_clients_send_is_let_through(server: RunningServer, sent: dict[str, Any]) -> None:
+    body = {"model": "household", "messages": [user("hi")], "max_tokens": 2, **sent}
+    answer = httpx.post(f"{server.root}/v1/chat/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["prompt_tokens"] > 1
+
+
+def test_parts_of_a_message_are_read_as_one_text(server: RunningServer) -> None:
+    def tokens(content: Any) -> int:
+        answer = server.client.chat.completions.create(
+            model="household", messages=[{"role": "user", "content": content}], max_tokens=1
+        )
+        assert answer.usage is not None
+        return answer.usage.prompt_tokens
+
+    assert tokens(PARTS) == tokens("task: put a mug in bed 1.")
 
 
 def test_a_stop_string_ends_an_answer(server: RunningServer) -> None:
