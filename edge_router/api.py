@@ -34,6 +34,7 @@ from edge_router.router.base import Router
 from edge_router.router.budget import BudgetRouter
 from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import AUTO
+from edge_router.tasks.find import chosen_games
 from edge_router.tasks.games import pick
 from edge_router.tasks.protocol import Task
 from edge_router.tasks.registry import DEFAULT, add, find_task
@@ -184,7 +185,7 @@ class RoutedModel:
         seed: int = 0,
         listeners: Sequence[Listener] = (),
     ) -> EpisodeFinished:
-        """Play one game of a task (a name or an object): an index, an id, or "random".
+        """Play one game of a task (a name or an object): an index, an id, a file, or "random".
 
         What is random follows from `seed`.
 
@@ -192,8 +193,8 @@ class RoutedModel:
         Raises `UserError`.
         """
         family = find_task(task) if isinstance(task, str) else add(task)
-        found = family.games(split, games).games
-        chosen = pick(found, family.first_game(found) if game is None else game, seed)
+        found, asked = chosen_games(family, game, split, games)
+        chosen = pick(found.games, asked, seed)
         options = Options(max_steps, seed, dial=dial, prompt=self._described.prompt)
         with self._alone(), closing(family.open(chosen)) as environment:
             return play_episode(

@@ -105,6 +105,7 @@ class _Episode:
             escalate=options.escalate,
         )
         self.steps: list[StepFinished] = []
+        self.max_score: int | None = None
 
     def play(self) -> EpisodeFinished:
         self.router.reset(self.ladder.names, self.options.seed)
@@ -156,6 +157,7 @@ class _Episode:
             won=reply.won,
             latency=latency,
             draft_action=None if draft is None else self.style.parse(draft.text).action,
+            score=reply.score,
         )
         with interrupts_held():
             self._remember(finished, prompt, generation, written.features["entropy"])
@@ -192,6 +194,7 @@ class _Episode:
         prompt = Prompt(template, self.ladder.vocab, first, shared=shared)
         self._require_room(prompt)
         self.history.begin(opening.goal)
+        self.max_score = opening.max_score
         self._emit(
             EpisodeStarted(
                 task=self.task.name,
@@ -216,6 +219,7 @@ class _Episode:
                 temperature=options.temperature,
                 constrained=options.constrain,
                 max_steps=options.max_steps,
+                max_score=opening.max_score,
             )
         )
         self._pass_on_notes()
@@ -254,6 +258,8 @@ class _Episode:
             refused=sum(s.refused for s in self.steps),
             latency=Latency(**total),
             escalations=count(self.steps),
+            score=self.steps[-1].score if self.steps else None,
+            max_score=self.max_score,
         )
 
     def _pass_on_notes(self) -> None:

@@ -45,6 +45,7 @@ class EpisodeStarted:
     temperature: float
     constrained: bool  # actions limited to the admissible commands
     max_steps: int
+    max_score: int | None = None  # as in `tasks.protocol.Opening`
 
 
 @dataclass(frozen=True)
@@ -150,11 +151,12 @@ class StepFinished:
     thought: str
     action: str
     observation: str  # the environment's reply
-    refused: bool  # the reply was "Nothing happens."
+    refused: bool  # the reply said that the command was not possible
     done: bool
     won: bool
     latency: Latency
     draft_action: str | None = None  # the command of the low tier's draft; None: it wrote none
+    score: int | None = None  # so far; None: the game counts none
 
     @property
     def changed(self) -> bool | None:
@@ -182,6 +184,15 @@ class EpisodeFinished:
     refused: int = 0
     latency: Latency = field(default_factory=Latency)  # summed over the steps
     escalations: Escalations = field(default_factory=Escalations)
+    score: int | None = None  # in the end, where the game counts one
+    max_score: int | None = None
+
+
+def score_text(score: int | None, most: int | None) -> str:
+    """ "score 3 of 8", "score 3" where there is no highest one, "" where none is counted."""
+    if score is None:
+        return ""
+    return f"score {score}" if most is None else f"score {score} of {most}"
 
 
 Event = (

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_router.cli.types import COUNT, FILE, SEED, SPLIT, TASK
+from edge_router.cli.types import COUNT, FILE, SEED, SPLIT, TASK, TEXT
 
 if TYPE_CHECKING:
-    from edge_router.tasks.alfworld.generate import Drawn
+    from edge_router.tasks.drawn import Drawn
 
 
 @click.group()
@@ -47,24 +47,34 @@ def list_games(task: str, split: str | None, folder: Path | None, as_json: bool)
 
 
 @games.command()
+@click.option("--task", type=TASK, default="alfworld", show_default=True, help="The task.")
+@click.option(
+    "--challenge",
+    type=TEXT,
+    metavar="NAME",
+    help="Only this type: simple, coin_collector, treasure_hunter or cooking for textworld, one of "
+    "the six task types for alfworld.  [all in turn]",
+)
 @click.option("--count", type=COUNT, default=60, show_default=True, help="How many games.")
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="The same seed, the same games."
 )
 @click.option("--out", type=FILE, required=True, help="A new or empty folder.")
-def generate(count: int, seed: int, out: Path) -> None:
-    """Generate ALFWorld games, each proven solvable on the real engine.
+def generate(task: str, challenge: str | None, count: int, seed: int, out: Path) -> None:
+    """Generate games, each proven solvable on its task's real engine.
 
-    All six task types in turn; about 3 seconds a game. Play them with --games.
+    All types of games in turn; about 3 seconds an ALFWorld game, 5 a TextWorld
+    game. Play them with --games.
 
     \b
     edge-router games generate --count 100 --seed 7 --out my-games
+    edge-router games generate --task textworld --challenge cooking --out meals
     edge-router play --games my-games --game random
     """
-    from edge_router.tasks.alfworld.generate import generate_games
+    from edge_router.tasks.registry import find_task
 
     def tell(drawn: Drawn) -> None:
         click.echo(f"{drawn.done}/{drawn.count}  {drawn.game.id}  ({drawn.steps} steps)", err=True)
 
-    made = generate_games(count, seed, out, tell)
+    made = find_task(task).generate(count, seed, out, challenge, tell)
     click.echo(f"{len(made)} games in {out}")

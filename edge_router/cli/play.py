@@ -34,6 +34,7 @@ from edge_router.cli.types import (
     STEPS,
     TASK,
 )
+from edge_router.tasks.find import chosen_games
 from edge_router.tasks.games import pick
 from edge_router.tasks.registry import find_task
 
@@ -77,12 +78,13 @@ game_options = group(
         "--games",
         type=FILE,
         callback=yields_to("split"),
-        help="A folder of games instead of a split.",
+        help="A folder of games, or one game's file, instead of a split.",
     ),
     click.option(
         "--game",
         type=GAME,
-        help="INDEX, ID (or its start), or random.  [a game that shows routing, else 0]",
+        help="INDEX, ID (or its start), random, or a game's FILE.  [a game that shows routing, "
+        "else 0]",
     ),
 )
 sampling_options = group(
@@ -169,9 +171,8 @@ def run(
         prompt=found.prompt,
         fingerprints=trace is not None or in_app,
     )
-    looked = task.games(chosen.split, chosen.games)
+    looked, asked = chosen_games(task, chosen.game, chosen.split, chosen.games)
     games = looked.games
-    asked = task.first_game(games) if chosen.game is None else chosen.game
     first = pick(games, asked, sampling.seed)
     if chosen.games is not None and looked.note and not in_app:
         click.echo(f"edge-router: {looked.note}", err=True)

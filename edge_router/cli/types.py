@@ -186,7 +186,7 @@ def _routers() -> Iterable[str]:
 def _splits() -> Iterable[str]:
     from edge_router.tasks.registry import tasks
 
-    return [split for task in tasks() for split in task.splits]
+    return dict.fromkeys(split for task in tasks() for split in task.splits)
 
 
 def _games() -> Iterable[str]:
@@ -225,7 +225,7 @@ MODEL = Spelled(_models, files=True)
 FETCHABLE = Spelled(_fetchable, files=True)
 ROUTER = Spelled(_routers)
 SPLIT = Spelled(_splits)
-GAME = Spelled(_games)
+GAME = Spelled(_games, files=True)
 KV = Spelled(_kv_modes)
 TASK = TaskName(_tasks)
 THREADS = UpToProcessors()

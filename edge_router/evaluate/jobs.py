@@ -28,7 +28,7 @@ from edge_router.engine.offload import AUTO, GpuLayers
 from edge_router.engine.openings import usual_store
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
-from edge_router.evaluate.records import GameRecord, Recorder, StepRecord
+from edge_router.evaluate.records import LOST, GameRecord, Recorder, StepRecord
 from edge_router.evaluate.routers import PLAN
 from edge_router.router.registry import find_kind, make_router
 from edge_router.router.spec import RouterSpec
@@ -211,17 +211,22 @@ def _play_expert(job: GameJob) -> GameRecord:
     """The scripted expert, which shows what the games allow."""
     task = find_task(job.game.task)
     with closing(task.open(job.game)) as game:
-        player = task.player(game.reset())
+        opening = game.reset()
+        player = task.player(opening, job.game)
         if player is None:
             raise StopRunError(f"nobody has written an expert for {task.name}; leave that row out")
         played = list(scripted_steps(game.step, player, job.options.max_steps))
     steps = tuple(
         StepRecord(EXPERT, task.refused(p.reply.observation), 0.0, 0, 0, 0, 0, 0) for p in played
     )
-    won = bool(played) and played[-1].reply.won
-    reason = "won" if won else "out of steps"
-    failure = "" if won else "out of steps"
-    return GameRecord(job.game.id, job.game.kind, won, reason, failure, "", steps)
+    end = played[-1].reply if played else None
+    won = end is not None and end.won
+    reason = "won" if won else LOST if end is not None and end.done else "out of steps"
+    return GameRecord(
+        *(job.game.id, job.game.kind, won, reason, "" if won else reason, "", steps),
+        score=None if end is None else end.score,
+        max_score=opening.max_score,
+    )
 
 
 def _folder_name(job: GameJob) -> str:

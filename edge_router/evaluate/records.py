@@ -70,6 +70,15 @@ class GameRecord:
     jobs: int = 1  # games that were played at once, for reading the measured seconds
     threads: int = 0
     cpu: str = ""
+    score: int | None = None  # in the end; None where the game counts none, or in older records
+    max_score: int | None = None
+
+    @property
+    def share_of_score(self) -> float | None:
+        """The score as a share of the highest one, 0 to 1; None where there is none."""
+        if self.score is None or not self.max_score:
+            return None
+        return min(1.0, max(0.0, self.score / self.max_score))
 
     @cached_property
     def measured_seconds(self) -> float:
@@ -105,10 +114,14 @@ class Recorder:
         end = self.events[-1] if self.events else None
         if not isinstance(end, EpisodeFinished):
             raise ValueError("the episode has not ended")
-        failure = "" if end.won else classify(self.events)
+        failure = "" if end.won else classify(self.events, end)
         stages = {stage: round(getattr(end.latency, f"{stage}_ms"), 3) for stage in STAGES}
         steps = tuple(self._steps())
-        return GameRecord(game, kind, end.won, end.reason, failure, reader, steps, seed, stages)
+        return GameRecord(
+            *(game, kind, end.won, end.reason, failure, reader, steps, seed, stages),
+            score=end.score,
+            max_score=end.max_score,
+        )
 
     def _steps(self) -> list[StepRecord]:
         prompts = {e.step: e.prompt_tokens for e in self.events if isinstance(e, StepStarted)}
@@ -140,11 +153,14 @@ def _step(event: StepFinished, prompt: int) -> StepRecord:
 
 # -- why a game was lost -------------------------------------------------------------------------
 
+LOST: Final = "lost"  # the game ended without being won
 _LOOP: Final = 5  # the last steps of a refused loop are this many times the same
 
 
-def classify(events: Iterable[Event]) -> str:
+def classify(events: Iterable[Event], end: EpisodeFinished) -> str:
     """The class of a lost episode: what any game can be lost by, else what its task says."""
+    if end.reason == "lost":
+        return LOST
     task, goal, steps, dropped = "", "", list[tuple[str, bool]](), False
     for event in events:
         if isinstance(event, EpisodeStarted):

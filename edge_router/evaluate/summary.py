@@ -69,6 +69,7 @@ def _summary(
         "success": asdict(share(sum(won), len(won))),
         "against_high": _compared(played, reference),
         "share": _shares(outcomes, tiers),
+        "score": _score(outcomes),
         "steps": _mean(outcomes, lambda a: len(a.steps)),
         "refused": _refused(outcomes),
         **_costs(row, outcomes, profile),
@@ -117,6 +118,13 @@ def _beside(played: PlayedRow, reference: PlayedRow | None) -> dict[str, Any]:
         else None,
         "same_actions": asdict(share(sum(same), len(same))) if acted else None,
     }
+
+
+def _score(outcomes: Sequence[Outcome]) -> Any:
+    """Mean share of the highest score; None where a game counts none."""
+    shares = [o.last.share_of_score for o in outcomes]
+    known = [share for share in shares if share is not None]
+    return _plain(mean(known)) if known and len(known) == len(shares) else None
 
 
 def _refused(outcomes: Sequence[Outcome]) -> Any:

@@ -22,14 +22,18 @@ def policy_summary(data: Mapping[str, Any]) -> list[Sheet]:
     of = next((k for k in ("estimated_s", "measured_s") if all(r[k] for r in played)), "steps")
     against = _against(data)
     heading = {"estimated_s": "estimated seconds", "measured_s": "measured seconds"}.get(of, of)
-    columns = [*("router", "won", "95 %", "escalated %", heading, against)]
+    scored = any(r.get("score") for r in rows)
+    columns = ["router", "won", "95 %", *(["score %"] if scored else [])]
+    columns += ["escalated %", heading, against]
     if _held_against(rows):
         columns.append("against the router")
     names = names_of(rows)
     cells = [
         (
-            *(name, f"{r['won']}/{r['games']}", _percent(r["success"]), _escalated(r)),
-            *(_value(r[of], ".1f" if of == "steps" else ".2f"), _games_against(r["against_high"])),
+            *(name, f"{r['won']}/{r['games']}", _percent(r["success"])),
+            *([_value(r.get("score"), ".0%").rstrip("%")] if scored else []),
+            *(_escalated(r), _value(r[of], ".1f" if of == "steps" else ".2f")),
+            _games_against(r["against_high"]),
             *([_games_against(r["against_router"])] if _held_against(rows) else []),
         )
         for name, r in zip(names, rows, strict=True)

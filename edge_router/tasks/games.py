@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -79,3 +80,30 @@ def nearest(wanted: str, names: Iterable[str]) -> str:
 
 def _last_part(game: GameRef) -> str:
     return game.id.rsplit("/", 1)[-1]
+
+
+# -- folders of games ----------------------------------------------------------------------------
+
+
+def folder_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below `folder`, itself among them, with its files' names; links are followed.
+
+    Dot folders, where a generator may be at work, are not looked into, nor is a folder into which
+    a link leads from within itself.
+    """
+    for where, folders, files in os.walk(folder, followlinks=True):
+        here = os.path.realpath(where)
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not _leads_up(os.path.join(where, name), here)
+        ]
+        yield Path(where), files
+
+
+def _leads_up(path: str, here: str) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    if not os.path.islink(path):
+        return False
+    real = os.path.realpath(path)
+    return os.path.commonpath((real, here)) == real

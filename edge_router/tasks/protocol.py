@@ -14,8 +14,11 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Protocol
 
+from edge_router.errors import UserError
+from edge_router.tasks.drawn import Progress
 from edge_router.tasks.games import Found, GameRef
 from edge_router.tasks.parse import Parsed
 
@@ -28,6 +31,7 @@ class Opening:
 
     observation: str  # "You are in the middle of a room. ..." without the goal
     goal: str  # "put a clean apple in fridge." without "Your task is to: "
+    max_score: int | None = None  # None: the game counts no score, or knows no highest one
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Reply:
     observation: str
     done: bool
     won: bool
+    score: int | None = None  # so far; None: the game counts none
 
 
 class Game(Protocol):
@@ -131,13 +136,15 @@ class Task(Protocol):
     """A family of games. It holds no state: everything of one game is in its `Game`.
 
     `splits` are the names that `--split` takes. `styles` are the prompt styles that models may
-    ask for, by name; `default_style` is that of a model which asks for none.
+    ask for, by name; `default_style` is that of a model which asks for none. `drawn_kinds` are the
+    types of the games that `draw` makes.
     """
 
     name: str
     splits: tuple[str, ...]
     styles: Mapping[str, PromptStyle]
     default_style: str
+    drawn_kinds: tuple[str, ...] = ()
 
     @abstractmethod
     def games(self, split: str | None = None, folder: str | Path | None = None) -> Found:
@@ -168,12 +175,26 @@ class Task(Protocol):
         """Begin to load in a thread what the first `reset` needs; never raises."""
         return
 
-    def player(self, opening: Opening) -> ScriptedPlayer | None:
-        """The scripted player of a game that opens like this; None where there is none.
+    def player(self, opening: Opening, game: GameRef) -> ScriptedPlayer | None:
+        """The scripted player of a game, which has just been opened; None where there is none.
 
         Raises ValueError for a goal that it does not understand.
         """
         return None
+
+    def simulated(self, game: GameRef) -> Game:
+        """The game for rollouts, which play it thousands of times: quicker, with the same replies.
+
+        Without a simulator it is the game itself. Raises what `open` raises.
+        """
+        return self.open(game)
+
+    def draw(self, kind: str, game_id: str, rng: Random) -> Game:
+        """A new game of one of `drawn_kinds`, in memory alone; rollouts take as many as they like.
+
+        The same state of `rng` gives the same game.
+        """
+        raise LookupError(f"{self.name} draws no games")
 
     def why_lost(self, goal: str, actions: Sequence[str]) -> str:
         """The class of a lost game, by the actions that were not refused: a few words to count."""
@@ -186,6 +207,21 @@ class Task(Protocol):
     def verification(self, style: PromptStyle) -> Iterator[list[Message]]:
         """A few whole games as chats, on which a tier is compared with F16; none of calibration."""
         yield from ()
+
+    def generate(
+        self,
+        count: int,
+        seed: int,
+        out: Path,
+        challenge: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[GameRef]:
+        """Write new games into a new or empty folder, each proven that it can be won.
+
+        The same seed and index give the same game. `challenge` is their type, and None all types
+        in turn. Raises UserError.
+        """
+        raise UserError(f"there is no generator of games for {self.name}")
 
     def examine(self) -> Iterator[Finding]:
         """What stands in the way of playing here. May load the engine; changes nothing."""

@@ -21,10 +21,11 @@ from edge_router.errors import UserError
 from edge_router.tasks.alfworld.task import Alfworld
 from edge_router.tasks.games import nearest
 from edge_router.tasks.protocol import Task
+from edge_router.tasks.textworld.task import Textworld
 
 GROUP: Final = "edge_router.tasks"
 _NAMED: Final = "EDGE_ROUTER_TASKS"  # what `add_task` was given, for the processes started here
-_tasks: dict[str, Task] = {task.name: task for task in (Alfworld(),)}
+_tasks: dict[str, Task] = {task.name: task for task in (Alfworld(), Textworld())}
 DEFAULT: Final = Alfworld.name
 _PARTS: Final = ("name", "splits", "styles", "default_style", "games", "open", "refused")
 

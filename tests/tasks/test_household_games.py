@@ -15,7 +15,8 @@ import pytest
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import SHIPPED, find_games
-from edge_router.tasks.alfworld.generate import Drawn, expert_plan, generate_games, prove
+from edge_router.tasks.alfworld.generate import expert_plan, generate_games, prove
+from edge_router.tasks.drawn import Drawn
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.pddl import load_game, read_world, write_game
 from edge_router.tasks.household.rules import KIND_NAMES

@@ -103,7 +103,7 @@ class CountingTask(Task):
     def refused(self, observation: str) -> bool:
         return observation == REFUSED
 
-    def player(self, opening: Opening) -> ScriptedPlayer:
+    def player(self, opening: Opening, game: GameRef) -> ScriptedPlayer:
         return OneByOne()
 
     def why_lost(self, goal: str, actions: Sequence[str]) -> str:

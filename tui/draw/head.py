@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from edge_router.agent.events import score_text
 from tui.draw import time as draw_time
 from tui.draw.lines import badge, block, both_ends, line, wrapped
 from tui.draw.look import word
@@ -55,8 +56,9 @@ def _status(s: Screenful) -> Text:
     started = s.episode.started
     if started is None:
         return line((shown, style))
-    step = len(s.episode.steps)
-    return line((f"step {step} of {started.max_steps}  ", s.look.soft), (shown, style))
+    score = score_text(s.episode.score, started.max_score)
+    step = f"step {len(s.episode.steps)} of {started.max_steps}  "
+    return line((score and f"{score}  ", s.look.soft), (step, s.look.soft), (shown, style))
 
 
 def about(s: Screenful, width: int) -> Text:

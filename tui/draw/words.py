@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_router.agent.escalation import summary, tokens_summary
-from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Routed
+from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Routed, score_text
 from edge_router.router.feature_table import feature
 from edge_router.router.spec import RouterSpec
 from tui.state.episode import Episode, StepView
@@ -161,6 +161,8 @@ def outcome(finished: EpisodeFinished, episode: Episode) -> str:
         said = f"Lost after {steps}"
     else:
         said = f"Stopped after {steps}"
+    if scored := score_text(finished.score, finished.max_score):
+        said += f", {scored}"
     low = sum(s.tier_index == 0 for s in episode.done_steps)
     if finished.steps and len(episode.tiers) > 1:
         if low == finished.steps:

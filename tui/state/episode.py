@@ -96,6 +96,12 @@ class Episode:
         """The finished steps, in order."""
         return [s.finished for s in self.steps if s.finished is not None]
 
+    @property
+    def score(self) -> int | None:
+        """The score so far, where the game counts one."""
+        done = self.done_steps
+        return done[-1].score if done else None
+
 
 def cut_after(episode: Episode, step: int) -> Episode:
     """The episode as it was when step `step` (0-based) was over."""

@@ -15,6 +15,7 @@ from edge_router.agent.events import (
     StepFinished,
     TextDecoded,
     TurnsDropped,
+    score_text,
 )
 from edge_router.agent.listeners.screen import IndentedStream, Screen
 from edge_router.agent.listeners.slowness import SpeedWatch
@@ -130,11 +131,13 @@ def outcome(event: EpisodeFinished) -> str:
     """How the episode ended, in one line."""
     steps = "1 step" if event.steps == 1 else f"{event.steps} steps"
     refused = f", {event.refused} refused" if event.refused else ""
+    score = score_text(event.score, event.max_score)
+    beside = refused + (f", {score}" if score else "")
     if event.won:
-        return f"won in {steps}{refused}"
+        return f"won in {steps}{beside}"
     if event.reason == "out of steps":
-        return f"not won in {steps}{refused}"
-    return f"{event.reason} after {steps}{refused}"
+        return f"not won in {steps}{beside}"
+    return f"{event.reason} after {steps}{beside}"
 
 
 def costs(latency: Latency) -> str:

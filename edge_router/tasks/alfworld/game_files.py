@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
-from edge_router.tasks.games import Found, GameRef, left_out, nearest
+from edge_router.tasks.games import Found, GameRef, folder_files, left_out, nearest
 from edge_router.tasks.household.pddl_write import DATA_FILE, GAME_FILE
 from edge_router.tasks.household.rules import KIND_NAMES
 
@@ -70,6 +70,8 @@ def look_for_games(root: str | Path, split: str | None = None) -> Found:
     nothing is left.
     """
     folder = Path(root).expanduser()
+    if folder.name == GAME_FILE and folder.is_file():
+        folder = folder.parent
     if split is not None:
         below = (folder / "json_2.1.1" / split, folder / split)
         folder = next((f for f in below if f.is_dir()), below[0])
@@ -117,33 +119,15 @@ def default_game(games: Sequence[GameRef]) -> str:
 
 
 def _game_files(folder: Path) -> Iterator[Path]:
-    """Every game file below a folder, there or not, and every link that leads nowhere.
-
-    Dot folders, where a generator may be at work, are not looked into, nor is a folder into which
-    a link leads from within itself.
-    """
-    for where, folders, files in os.walk(folder, followlinks=True):
-        here = os.path.realpath(where)
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and not _leads_up(os.path.join(where, name), here)
-        ]
+    """Every game file below a folder, there or not, and every link that leads nowhere."""
+    for where, files in folder_files(folder):
         if not {GAME_FILE, DATA_FILE}.isdisjoint(files):
-            yield Path(where, GAME_FILE)
-        yield from (path for name in files if _leads_nowhere(path := Path(where, name)))
+            yield where / GAME_FILE
+        yield from (path for name in files if _leads_nowhere(path := where / name))
 
 
 def _leads_nowhere(path: Path) -> bool:
     return path.name not in (GAME_FILE, DATA_FILE) and path.is_symlink() and not path.exists()
-
-
-def _leads_up(path: str, here: str) -> bool:
-    """Whether a folder is a link to one that it lies in."""
-    if not os.path.islink(path):
-        return False
-    real = os.path.realpath(path)
-    return os.path.commonpath((real, here)) == real
 
 
 def _game(file: Path) -> GameRef | str:

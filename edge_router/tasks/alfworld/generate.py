@@ -7,16 +7,13 @@ Game i of a seed is the same whatever the count, and the six task types take tur
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.game_files import NAME
+from edge_router.tasks.drawn import Draw, Drawn, Progress, one_of, write_games
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
@@ -27,75 +24,41 @@ from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
 from edge_router.tasks.scripted import scripted_steps
 
-MAX_REDRAWS = 20
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Told after every game: `done` of `count`; `dropped` draws the engine did not let win."""
-
-    game: GameRef
-    steps: int  # length of the plan that won it
-    done: int
-    count: int
-    dropped: int
-
 
 def generate_games(
     count: int,
     seed: int,
     out: str | Path,
-    progress: Callable[[Drawn], None] | None = None,
+    progress: Progress | None = None,
+    kind: str | None = None,
 ) -> list[GameRef]:
     """Write `count` games into the folder `out` and return them in the order drawn.
 
     Each game comes as `<out>/<task folder>/<trial folder>` with a plan under "walkthrough",
-    and appears there only after that plan has won it on the real engine; an interrupted run
-    leaves whole games. About 3 s a game. Raises UserError when `count` is below 1 or `out` is
-    no new or empty folder.
+    and appears there only after that plan has won it on the real engine. About 3 s a game.
+    `kind` is the type of all of them. Raises what `write_games` raises, and UserError when there
+    is no such type.
     """
-    if count < 1:
-        raise UserError(f"The number of games must be at least 1, not {count}.")
-    target = _empty_folder(out)
-    games = []
-    with tempfile.TemporaryDirectory(dir=target, prefix=".drawing-") as desk:
-        for index in range(count):
-            drawn = _draw_proven(seed, index, count, Path(desk))
-            path = target / drawn.game.id
-            path.parent.mkdir(exist_ok=True)
-            os.rename(drawn.game.path.parent, path)
-            game = replace(drawn.game, path=path / drawn.game.path.name)
-            games.append(game)
-            if progress:
-                progress(replace(drawn, game=game))
-    return games
+    kinds = KIND_NAMES if kind is None else (one_of(kind, KIND_NAMES),)
+    return write_games(count, out, _draw(seed, kinds), progress)
 
 
-def _empty_folder(out: str | Path) -> Path:
-    target = Path(out)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        taken = any(target.iterdir())
-    except OSError as error:
-        raise UserError(f"Cannot make the folder {target}: {error.strerror}.") from None
-    if taken:
-        raise UserError(f"{target} already holds files; name a new or an empty folder.")
-    return target
+def _draw(seed: int, kinds: tuple[str, ...]) -> Draw:
+    rngs: dict[int, Random] = {}
 
-
-def _draw_proven(seed: int, index: int, count: int, desk: Path) -> Drawn:
-    """Draw and write games into `desk` until one is won on the real engine."""
-    rng = Random(f"games {seed} {index}")
-    kind = KIND_NAMES[index % len(KIND_NAMES)]
-    for dropped in range(MAX_REDRAWS):
+    def draw(index: int, desk: Path) -> Drawn | None:
+        """Draw and write a game; asked again for the same index, it draws on."""
+        rng = rngs.setdefault(index, Random(f"games {seed} {index}"))
+        kind = kinds[index % len(kinds)]
         world = draw_world(rng, kind)
         world = replace(world, id=_game_id(world, seed, index))
         plan = expert_plan(world)
         file = write_game(world, desk / world.id, plan)
-        if prove(file):
-            ref = GameRef(world.id, file, kind, NAME)
-            return Drawn(ref, len(plan), index + 1, count, dropped)
-    raise RuntimeError(f"the engine wins none of {MAX_REDRAWS} draws of {kind}")
+        if not prove(file):
+            return None
+        return Drawn(GameRef(world.id, file, kind, NAME), len(plan), parts=(world.id,))
+
+    return draw
 
 
 def _game_id(world: World, seed: int, index: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 from types import MappingProxyType
 from typing import Final
 
@@ -13,10 +14,14 @@ from edge_router.tasks.alfworld import calibration, engine, game_files
 from edge_router.tasks.alfworld.game import AlfworldGame
 from edge_router.tasks.alfworld.household_prompt import HouseholdStyle
 from edge_router.tasks.alfworld.react_prompt import ReactStyle
+from edge_router.tasks.alfworld.simulated import SimulatedGame
 from edge_router.tasks.alfworld.tuned_prompt import TunedStyle
+from edge_router.tasks.drawn import Progress
 from edge_router.tasks.games import Found, GameRef
 from edge_router.tasks.household.expert import Expert, understand
-from edge_router.tasks.household.rules import REFUSED
+from edge_router.tasks.household.generator import draw_world
+from edge_router.tasks.household.pddl import read_world
+from edge_router.tasks.household.rules import KIND_NAMES, REFUSED
 from edge_router.tasks.protocol import Finding, Message, Opening, PromptStyle, Task
 
 STYLES: Final[tuple[PromptStyle, ...]] = (HouseholdStyle(), ReactStyle(), TunedStyle())
@@ -29,6 +34,7 @@ class Alfworld(Task):
     splits = game_files.SPLITS
     styles = MappingProxyType({style.name: style for style in STYLES})
     default_style = ReactStyle.name
+    drawn_kinds = KIND_NAMES
 
     def games(self, split: str | None = None, folder: str | Path | None = None) -> Found:
         return game_files.games_of(folder, split)
@@ -45,8 +51,14 @@ class Alfworld(Task):
     def load_ahead(self) -> None:
         engine.load_ahead()
 
-    def player(self, opening: Opening) -> Expert:
+    def player(self, opening: Opening, game: GameRef) -> Expert:
         return Expert(opening)
+
+    def simulated(self, game: GameRef) -> SimulatedGame:
+        return SimulatedGame(read_world(game.path), game.id)
+
+    def draw(self, kind: str, game_id: str, rng: Random) -> SimulatedGame:
+        return SimulatedGame(draw_world(rng, kind), game_id)
 
     def why_lost(self, goal: str, actions: Sequence[str]) -> str:
         """By the object: never found, another one taken, or the right one and no time left."""
@@ -65,6 +77,18 @@ class Alfworld(Task):
 
     def verification(self, style: PromptStyle) -> Iterator[list[Message]]:
         return calibration.verification(style)
+
+    def generate(
+        self,
+        count: int,
+        seed: int,
+        out: Path,
+        challenge: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[GameRef]:
+        from edge_router.tasks.alfworld.generate import generate_games
+
+        return generate_games(count, seed, out, progress, challenge)
 
     def examine(self) -> Iterator[Finding]:
         for split in self.splits:

@@ -1,0 +1,66 @@
+"""TextWorld as a `Task`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType
+
+from edge_router.errors import UserError
+from edge_router.tasks.drawn import Progress
+from edge_router.tasks.games import Found, GameRef
+from edge_router.tasks.protocol import Finding, Opening, ScriptedPlayer, Task
+from edge_router.tasks.textworld import engine, game_files
+from edge_router.tasks.textworld.commands import REFUSED
+from edge_router.tasks.textworld.game import TextworldGame
+from edge_router.tasks.textworld.prompts import STYLES, AdventureStyle
+from edge_router.tasks.textworld.walkthrough import Walkthrough
+
+
+class Textworld(Task):
+    """Games made by tw-make; `Task` has the contract of every method."""
+
+    name = game_files.NAME
+    splits = game_files.SPLITS
+    styles = MappingProxyType({style.name: style for style in STYLES})
+    default_style = AdventureStyle.name
+
+    def games(self, split: str | None = None, folder: str | Path | None = None) -> Found:
+        return game_files.games_of(folder, split)
+
+    def open(self, game: GameRef) -> TextworldGame:
+        return TextworldGame(game.path, game.id)
+
+    def refused(self, observation: str) -> bool:
+        return REFUSED.match(observation) is not None
+
+    def load_ahead(self) -> None:
+        engine.load_ahead()
+
+    def player(self, opening: Opening, game: GameRef) -> ScriptedPlayer | None:
+        commands = game_files.read_about(game.path).walkthrough
+        return Walkthrough(commands) if commands else None
+
+    def generate(
+        self,
+        count: int,
+        seed: int,
+        out: Path,
+        challenge: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[GameRef]:
+        from edge_router.tasks.textworld.generate import generate_games
+
+        return generate_games(count, seed, out, progress, challenge)
+
+    def examine(self) -> Iterator[Finding]:
+        what = f"games {self.name}"
+        try:
+            games = self.games().games
+            game = self.open(games[0])
+            game.reset()
+            game.close()
+        except UserError as error:
+            yield Finding(what, str(error), "other tasks can be played")
+            return
+        yield Finding(what, f"{len(games)} in {game_files.SHIPPED}; the engine loads")
