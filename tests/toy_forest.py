@@ -29,6 +29,7 @@ class ToyGame:
     key: str
     sensitive: tuple[bool, ...]
     kind: str = "toy"
+    task: str = "alfworld"
 
     def open(self) -> Game:
         raise NotImplementedError("toy games are known from end to end")

@@ -354,6 +354,7 @@ def _read_network(folder: Path) -> None:
 class _Game:
     """A game that nobody plays."""
 
+    task: str = "alfworld"
     key: str = "game"
     kind: str = "kind"
 

@@ -322,6 +322,7 @@ class HeldGame:
     until: Path
     key: str = "held"
     kind: str = GAME.kind
+    task: str = GAME.task
 
     def open(self) -> Game:
         ending = time.monotonic() + PATIENCE

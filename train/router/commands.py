@@ -33,12 +33,11 @@ from edge_router.work.pool import Backend
 from edge_router.work.progress import ShownProgress
 from train.router.options import RunOptions
 from train.router.prompts import commands as prompts
+from train.router.prompts.lines import PROMPTS
 from train.router.run import Run
 from train.router.setting import LadderSetting
 from train.router.stages import collect, evaluate, export, grpo, sft
 from train.router.stages.evaluate import Comparison
-
-PROMPTS = "prompts"  # the task that is a file of chats
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def _setting(options: TrainOptions) -> LadderSetting:
     find_task(options.task)
     ladder = resolve(options.model, options.tiers)
     kv = str(KvMode.parse(options.kv))
-    setting = LadderSetting(ladder.tiers, kv=kv, prompt=ladder.prompt)
+    setting = LadderSetting(ladder.tiers, kv=kv, task=options.task, prompt=ladder.prompt)
     if len(setting.tiers) < 2:
         raise UserError("a ladder of one tier has nothing to route; give two tiers or more")
     for tier in setting.tiers:

@@ -26,7 +26,7 @@ from edge_router.engine.sampling import Draw, Sampler, kl_divergence, log_softma
 from edge_router.engine.tier import Generation, Tier, common_prefix
 from edge_router.router.features import extract, with_draft
 from edge_router.tasks.protocol import Opening, PromptStyle
-from edge_router.tasks.registry import find_task
+from edge_router.tasks.registry import DEFAULT, find_task
 from edge_router.tasks.styles import style_for
 from train.router.node import Writing
 
@@ -52,12 +52,12 @@ class Reading:
 class Decoder:
     """Reads histories with a ladder, one after the other."""
 
-    def __init__(self, ladder: Ladder, prompt: str = "") -> None:
-        """`prompt` names the style; "" is what the GGUF says. Raises UserError if unknown."""
+    def __init__(self, ladder: Ladder, prompt: str = "", task: str = DEFAULT) -> None:
+        """`prompt` is one of the task's styles; "" is the GGUF's own. Raises UserError."""
         if not ladder.reread:
             raise ValueError("histories need Ladder.load(reread=True)")
         self.ladder = ladder
-        self.style: PromptStyle = style_for(find_task(), ladder.vocab.metadata, prompt)
+        self.style: PromptStyle = style_for(find_task(task), ladder.vocab.metadata, prompt)
         self.form: Answer = self.style
         self.template = ChatTemplate.of(ladder.vocab)
         self._eog = ladder.vocab.eog_ids[0]

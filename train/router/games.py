@@ -1,10 +1,10 @@
 """The games a router learns from and is judged on.
 
-Generated games are named by a set and an index and drawn again whenever they
-are needed. Games in files are official ones, or a folder of generated ones. Both are
-explored in the simulator, which answers with the engine's own sentences in
-microseconds; every episode on a file that a table reports is then played once
-more, step by step, on the real engine (`verify`).
+Drawn games are named by a set and an index and made again whenever they are needed, by tasks that
+can. Games in files are a folder's. Both are explored in the task's simulator where it has one
+(ALFWorld's answers with the engine's own sentences in microseconds), else on its engine, where a
+history is played again from its beginning. Every episode on a file that a table reports is then
+played once more, step by step, on the real engine (`verify`).
 
     train   labels, SFT and GRPO        select  what is chosen is chosen on these
     test    comparisons that settle something; nothing is chosen on them
@@ -16,16 +16,11 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from edge_router.tasks.alfworld.game import AlfworldGame
-from edge_router.tasks.alfworld.simulated import SimulatedGame
 from edge_router.tasks.games import GameRef
-from edge_router.tasks.household.generator import draw_world
-from edge_router.tasks.household.pddl import read_world
-from edge_router.tasks.household.rules import KIND_NAMES
 from edge_router.tasks.protocol import Game
+from edge_router.tasks.registry import DEFAULT, find_task
 
 SETS = ("train", "select", "test")
 
@@ -34,13 +29,18 @@ class KeyedGame(Protocol):
     """A game that rollouts are kept of."""
 
     @property
+    def task(self) -> str:
+        """Its task's name."""
+        ...
+
+    @property
     def key(self) -> str:
         """Names the game for good, also in another run."""
         ...
 
     @property
     def kind(self) -> str:
-        """Its task type."""
+        """Its type within its task."""
         ...
 
     def open(self) -> Game:
@@ -50,10 +50,11 @@ class KeyedGame(Protocol):
 
 @dataclass(frozen=True)
 class DrawnGame:
-    """A generated household; the six task types take turns."""
+    """A game that its task draws; the task's types take turns."""
 
     set: str
     index: int
+    task: str = DEFAULT
 
     @property
     def key(self) -> str:
@@ -61,43 +62,53 @@ class DrawnGame:
 
     @property
     def kind(self) -> str:
-        return KIND_NAMES[self.index % len(KIND_NAMES)]
+        kinds = find_task(self.task).drawn_kinds
+        return kinds[self.index % len(kinds)]
 
-    def open(self) -> SimulatedGame:
-        """The world of a key is the same in every run."""
+    def open(self) -> Game:
+        """The game of a key is the same in every run."""
         rng = random.Random(f"router {self.set} {self.index}")
-        return SimulatedGame(draw_world(rng, self.kind), self.key)
+        return find_task(self.task).draw(self.kind, self.key, rng)
 
 
 @dataclass(frozen=True)
 class FileGame:
     """A game file; its content is part of its name."""
 
-    id: str
-    path: Path
-    kind: str
+    ref: GameRef
     digest: str
 
     @classmethod
     def of(cls, ref: GameRef) -> FileGame:
-        digest = hashlib.sha256(ref.path.read_bytes()).hexdigest()[:16]
-        return cls(ref.id, ref.path, ref.kind, digest)
+        return cls(ref, hashlib.sha256(ref.path.read_bytes()).hexdigest()[:16])
+
+    @property
+    def task(self) -> str:
+        return self.ref.task
+
+    @property
+    def id(self) -> str:
+        return self.ref.id
+
+    @property
+    def kind(self) -> str:
+        return self.ref.kind
 
     @property
     def key(self) -> str:
         return f"file/{self.id}#{self.digest}"
 
-    def open(self) -> SimulatedGame:
-        return SimulatedGame(read_world(self.path), self.id)
+    def open(self) -> Game:
+        return find_task(self.task).simulated(self.ref)
 
-    def engine(self) -> AlfworldGame:
+    def engine(self) -> Game:
         """The same game on the real engine."""
-        return AlfworldGame(self.path)
+        return find_task(self.task).open(self.ref)
 
 
-def drawn(set_name: str, count: int) -> list[DrawnGame]:
+def drawn(set_name: str, count: int, task: str = DEFAULT) -> list[DrawnGame]:
     """The first `count` games of a set: "train", "select" or "test"."""
-    return [DrawnGame(set_name, index) for index in range(count)]
+    return [DrawnGame(set_name, index, task) for index in range(count)]
 
 
 def from_files(refs: Sequence[GameRef]) -> list[FileGame]:

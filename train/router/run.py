@@ -20,7 +20,7 @@ from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
 from edge_router.results.file import write_json
 from edge_router.router.feature_table import column
-from edge_router.tasks.alfworld.game_files import find_games
+from edge_router.tasks.registry import DEFAULT, find_task
 from edge_router.work.progress import Progress, silent
 from train import saved
 from train.router.forest import Floats, Ints, walk
@@ -59,7 +59,7 @@ class Run:
         torch.set_num_threads(1)  # networks of a few thousand weights gain nothing from more
         self.folder, self.setting, self.options = folder, setting, options
         self.progress, self.say = progress, say
-        self.sets = game_sets(options) if sets is None else sets
+        self.sets = game_sets(options, setting.task) if sets is None else sets
         folder.mkdir(parents=True, exist_ok=True)
         self._rollouts: Rollouts | None = None
 
@@ -156,15 +156,22 @@ def name_of(shape: NetworkShape) -> str:
     return f"{shape.decide_at}-{f'gru{shape.state}' if shape.state else 'mlp'}"
 
 
-def game_sets(options: RunOptions) -> Sets:
-    """Generated games, or those of a folder, dealt out in turn. Raises UserError."""
+def game_sets(options: RunOptions, name: str = DEFAULT) -> Sets:
+    """Games that the task draws, or those of a folder, dealt out in turn. Raises UserError."""
+    task = find_task(name)
     if options.folder is None:
+        if not task.drawn_kinds:
+            raise UserError(
+                f"{name} cannot draw games as they are needed; give a folder of them with --games"
+                f" (edge-router games generate --task {name} may write one)"
+            )
         return Sets(
-            drawn("train", options.train_games),
-            drawn("select", options.select_games),
-            drawn("test", options.test_games),
+            drawn("train", options.train_games, name),
+            drawn("select", options.select_games, name),
+            drawn("test", options.test_games, name),
         )
-    return dealt(from_files(find_games(options.folder)), f"{options.folder} holds", "games")
+    found = from_files(task.games(folder=options.folder).games)
+    return dealt(found, f"{options.folder} holds", "games")
 
 
 def dealt(found: Sequence[KeyedGame], holds: str, what: str) -> Sets:

@@ -13,7 +13,7 @@ from edge_router.engine.ladder import Ladder
 from edge_router.engine.openings import usual_store
 from edge_router.engine.tier import TierSpec
 from edge_router.router.feature_table import ALL_NAMES, SAME_NUMBERS_SINCE
-from edge_router.tasks.registry import find_task
+from edge_router.tasks.registry import DEFAULT, find_task
 from edge_router.tasks.styles import prompt_override
 from train.router.decoder import Decoder
 from train.router.tree import Explorer, GameTree
@@ -33,6 +33,7 @@ class LadderSetting:
     kv: str = "handoff"
     max_steps: int = 50
     threads: int = 1
+    task: str = DEFAULT
     prompt: str = ""  # the prompt style, as ladder.toml names it; "" is what the GGUF says
 
     @property
@@ -54,7 +55,9 @@ class LadderSetting:
     def conditions(self) -> dict[str, object]:
         """All that a step's outcome depends on besides its history."""
         style = prompt_override(
-            find_task(), self.prompt, [read_header(tier.path).metadata for tier in self.tiers]
+            find_task(self.task),
+            self.prompt,
+            [read_header(tier.path).metadata for tier in self.tiers],
         )
         return {
             "tiers": [list(pair) for pair in zip(self.names, self.fingerprints, strict=True)],
@@ -63,6 +66,7 @@ class LadderSetting:
             "max_steps": self.max_steps,
             "features": [SAME_NUMBERS_SINCE, len(ALL_NAMES)],
             **({"prompt": style} if style else {}),  # only where it is not the model's own
+            **({"task": self.task} if self.task != DEFAULT else {}),
         }
 
     def identity(self) -> str:
@@ -81,7 +85,7 @@ class LadderSetting:
 
     def decoder(self) -> Decoder:
         """What reads histories, with the ladder loaded."""
-        return Decoder(self.load(), self.prompt)
+        return Decoder(self.load(), self.prompt, self.task)
 
     def explorer(self, tree: GameTree, decoder: Decoder) -> Explorer:
         """What adds histories to a tree; `decoder` is one of this setting."""

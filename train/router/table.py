@@ -14,11 +14,10 @@ from typing import Any
 
 from edge_router.engine.tier import KvMode, common_prefix
 from edge_router.evaluate.policies import Outcome, PlayedRow
-from edge_router.evaluate.records import GameRecord, StepRecord, classify_steps
+from edge_router.evaluate.records import LOST, GameRecord, StepRecord, classify_steps
 from edge_router.evaluate.rows import Row
 from edge_router.router.registry import make_router
 from edge_router.router.spec import RouterSpec
-from edge_router.tasks.registry import DEFAULT
 from train.router.forest import Expand, Forest, Ints, walk
 from train.router.games import FileGame, KeyedGame
 from train.router.node import Node
@@ -135,18 +134,27 @@ def _outcome(
     """
     steps = tuple(_steps(setting, nodes, tiers, drafts=drafts))
     won, actions = nodes[-1].won, _actions(nodes, tiers)
+    over = nodes[-1].done and len(steps) < setting.max_steps
+    reason = "won" if won else LOST if over else "out of steps"
     heard = [(action, step.refused) for action, step in zip(actions, steps, strict=True)]
     return Outcome(
         (
             GameRecord(
-                *(game_id(game), game.kind, won, "won" if won else "out of steps"),
-                failure="" if won else classify_steps(DEFAULT, nodes[0].reply, heard),
+                *(game_id(game), game.kind, won, reason),
+                failure=_failure(game.task, reason, nodes[0].reply, heard),
                 reader=setting.names[0],
                 steps=steps,
                 threads=setting.threads,
             ),
         )
     )
+
+
+def _failure(task: str, reason: str, goal: str, heard: Sequence[tuple[str, bool]]) -> str:
+    """The class of a lost game, "" of one that was won."""
+    if reason == "out of steps":
+        return classify_steps(task, goal, heard)
+    return LOST if reason == LOST else ""
 
 
 def _steps(

@@ -16,8 +16,8 @@ import numpy as np
 
 from edge_router.agent.history import History, Past
 from edge_router.router.feature_table import ALL_NAMES, column
-from edge_router.tasks.household.rules import REFUSED
 from edge_router.tasks.protocol import Game, Opening, Reply
+from edge_router.tasks.registry import find_task
 from train.router.decoder import Decoder, Turn
 from train.router.games import KeyedGame
 from train.router.node import Node, Writing, child_key, root_key
@@ -91,6 +91,9 @@ class Explorer:
             self._replies = Replies(self.tree.game.open())
         return self._replies
 
+    def _refused(self, reply: str) -> bool:
+        return find_task(self.tree.game.task).refused(reply)
+
     def _add(self, node: Node) -> Node:
         self.tree.nodes[node.key] = node
         self._new.append(node)
@@ -120,7 +123,7 @@ class Explorer:
                     text=w.text,
                     action=w.action,
                     reply=said,
-                    refused=said == REFUSED,
+                    refused=self._refused(said),
                     tier=0,
                     prompt_tokens=node.prompt_tokens,
                     entropy=float(node.features[ENTROPY]),
@@ -136,7 +139,7 @@ class Explorer:
             tier=writer or 0,
             step=len(path),
             reply=reply,
-            refused=reply == REFUSED,
+            refused=bool(path) and self._refused(reply),
             done=done,
             won=won,
             prompt_tokens=reading.prompt_tokens if reading else 0,

@@ -1,13 +1,10 @@
-"""Play reported episodes once more on the real engine: its replies have to be the simulator's."""
+"""Play reported episodes once more on the real engine: its replies have to be the rollouts'."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import closing
 
-from edge_router.tasks.alfworld.game import AlfworldGame
-from edge_router.tasks.alfworld.simulated import SimulatedGame
-from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.protocol import Reply
 from edge_router.work.progress import Progress
 from train.router.games import FileGame
@@ -20,26 +17,23 @@ def verify(games: Sequence[FileGame], rows: Sequence[WalkedRow], progress: Progr
     wrong: list[str] = []
     for index, game in enumerate(games):
         episodes = sorted({row.actions[index] for row in rows})
-        wrong += differences(game.path, game.id, episodes)
+        wrong += differences(game, episodes)
         step()
     return wrong
 
 
-def differences(path: Path, name: str, episodes: Sequence[tuple[str, ...]]) -> list[str]:
-    """Steps of these episodes at which the engine answers otherwise than the simulator."""
-    engine, simulator = AlfworldGame(path), SimulatedGame(read_world(path))
+def differences(game: FileGame, episodes: Sequence[tuple[str, ...]]) -> list[str]:
+    """Steps of these episodes at which the engine answers otherwise than what rollouts play on."""
     found = []
-    try:
+    with closing(game.engine()) as engine, closing(game.open()) as simulator:
         for actions in episodes:
             if engine.reset() != simulator.reset():
-                found.append(f"{name}: the openings differ")
+                found.append(f"{game.id}: the openings differ")
             for number, action in enumerate(actions):
                 theirs, ours = engine.step(action), simulator.step(action)
                 if not _same(theirs, ours):
-                    found.append(f"{name}, step {number}, {action!r}: {theirs} is not {ours}")
+                    found.append(f"{game.id}, step {number}, {action!r}: {theirs} is not {ours}")
                     break
-    finally:
-        engine.close()
     return found
 
 

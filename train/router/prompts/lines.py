@@ -26,6 +26,7 @@ from edge_router.tasks.protocol import Game
 
 MAX_BYTES: Final = 256 << 20
 FORM: Final = '{"messages": [{"role": "user", "content": "..."}]}'
+PROMPTS: Final = "prompts"  # the task that is a file of chats
 _ROLES: Final = ("system", "user", "assistant", "tool")
 
 
@@ -35,6 +36,10 @@ class PromptGame:
 
     text: str
     line: int
+
+    @property
+    def task(self) -> str:
+        return PROMPTS
 
     @property
     def key(self) -> str:

@@ -28,7 +28,7 @@ from edge_router.router.feature_table import ALL_NAMES, feature
 from edge_router.router.registry import RouterKind, kinds, make_router
 from edge_router.router.spec import RouterSpec
 from edge_router.screen.printable import paragraphs, say
-from edge_router.tasks.alfworld.game_files import split_games
+from edge_router.tasks.registry import find_task
 from train.router import figures, front
 from train.router.explore import ExplorePlan
 from train.router.games import FileGame, KeyedGame, from_files
@@ -87,8 +87,11 @@ def _say_differences(table: dict[str, Any]) -> None:
 
 
 def _official(run: Run) -> list[tuple[str, Sequence[KeyedGame]]]:
+    task = find_task(run.setting.task)
+    if OFFICIAL not in task.splits:
+        return []
     try:
-        return [(OFFICIAL, from_files(split_games(OFFICIAL)))]
+        return [(OFFICIAL, from_files(task.games(OFFICIAL).games))]
     except UserError as error:
         run.say(f"without {OFFICIAL}: {error}")
         return []
