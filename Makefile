@@ -38,7 +38,7 @@ test: $(VENV)/.test-stamp ## set up and run the fast tests
 	@$(PYTEST) $(ARGS)
 
 test-all: $(VENV)/.test-stamp ## run the slow tests as well
-	@$(PYTEST) -m "slow or not slow" $(ARGS)
+	@$(PYTEST) -m "slow or not slow" --hypothesis-profile explore $(ARGS)
 
 check: $(VENV)/.test-stamp $(VENV)/.docs-stamp ## style, types, import rules, documentation, fast tests
 	$(BIN)/ruff check .

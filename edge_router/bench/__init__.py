@@ -15,5 +15,7 @@ doctor     `doctor`: what stands in the way of playing, with advice
 shapes     the ladder that is measured
 grow       a ladder with a small model's decisions at a large one's cost
 growth     how a model is made larger without changing what it says
+sizes      how large it is and becomes, and where its parts then lie
+codings    a weight in another type, nearly exactly
 synthetic  random weights of a real model's shape
 """

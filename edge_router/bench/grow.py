@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge_router.bench.growth import BLOCK, Sizes, grown_metadata, grown_tensors
+from edge_router.bench.growth import grown_metadata, grown_tensors
+from edge_router.bench.sizes import BLOCK, Placement, Sizes
 from edge_router.bench.synthetic import SHAPES, Shape
 from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import read_header
@@ -30,8 +31,8 @@ from edge_router.ladders.resolve import models_folder
 from edge_router.router.spec import RouterSpec
 from edge_router.work.progress import Progress, silent
 
-MAKING: Final = 1  # another number makes grown ladders anew
-DEFAULT_TYPES: Final = ("q4_k_m", "q8_0")  # of the low tier's added layers, and the high one's
+MAKING: Final = 2  # another number makes grown ladders anew
+DEFAULT_TYPES: Final = ("q4_k_m", "q8_0")  # of the low tier's layers, and the high one's
 GROWABLE: Final = tuple(
     name for name, shape in SHAPES.items() if shape.width % BLOCK == 0 and name != "tiny"
 )
@@ -39,7 +40,7 @@ GROWABLE: Final = tuple(
 
 @dataclass(frozen=True)
 class Growth:
-    """What a ladder is to become: its source, the shape, each tier's precision when added."""
+    """What a ladder is to become: its source, the shape, each tier's precision."""
 
     source: LadderFile
     shape: Shape
@@ -68,7 +69,7 @@ class Growth:
         added = ", ".join(f"{spec.name} has {kind}" for spec, kind in pairs)
         return (
             f"{self.source.name} grown to the shape of {self.shape.name}, so the decisions are its"
-            f" own and the seconds the shape's; in the added layers {added}"
+            f" own and the seconds the shape's; {added}"
         )
 
 
@@ -143,10 +144,9 @@ def _file_of(growth: Growth, tier: int) -> tuple[dict[str, bytes], list[NewTenso
     spec: TierSpec = growth.source.tiers[tier]
     header = read_header(spec.path)
     small = Sizes.of(header)
-    large = small.grown(growth.shape)
-    types = weight_types(growth.types[tier], large.columns)
-    metadata = grown_metadata(header, small, large, growth.name)
-    return metadata, grown_tensors(header, small, large, types)
+    placement = Placement(small, small.grown(growth.shape))
+    types = weight_types(growth.types[tier], placement.large.columns)
+    return grown_metadata(header, placement, growth.name), grown_tensors(header, placement, types)
 
 
 def _router_beside(router: RouterSpec, place: Path) -> RouterSpec:

@@ -105,7 +105,7 @@ grown_options = group(
         "--as-types",
         "types",
         metavar="TIER=PRECISION,...",
-        help="Precisions of the layers that --as adds.  [low=q4_k_m,high=q8_0]",
+        help="Precisions of the grown layers.  [low=q4_k_m,high=q8_0]",
     ),
 )
 

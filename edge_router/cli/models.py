@@ -302,7 +302,7 @@ def _make(model: str, base: Path | None, options: dict[str, Any]) -> None:
     "--as-types",
     "types",
     metavar="TIER=PRECISION,...",
-    help="Precisions of the layers that are added.  [low=q4_k_m,high=q8_0]",
+    help="Precisions of the grown layers.  [low=q4_k_m,high=q8_0]",
 )
 def grow_ladder(shape: str, ladder: LadderChoice, types: str | None) -> None:
     """Make a ladder with a small one's decisions at a large model's cost.

@@ -57,10 +57,6 @@ def row_bytes(type_name: str, columns: int) -> int:
     return columns // block * size
 
 
-def block_bytes(type_name: str) -> int:
-    return GGML_TYPES[TYPE_NUMBERS[type_name]][2]
-
-
 def write_gguf(path: Path, metadata: Mapping[str, bytes], tensors: Sequence[NewTensor]) -> None:
     """Write the file, whole or not at all. Raises `UserError` when the system refuses."""
     with whole(path) as partial, partial.open("wb") as file:

@@ -3,7 +3,7 @@
 It touches ctypes, as `llama`, `llama_model` and `library` do:
 
 - `run_quantise`: write a GGUF at another file type. `engine.quantise` makes it safe to use.
-- `dequantised`, `requantised`: the values of quantised blocks, and what quantising makes of values.
+- `quantised`, `dequantised`, `requantised`: values to blocks, back, and both.
 - `ColumnSquares`: what an importance matrix is made of, read while a text is decoded.
   `engine.imatrix` makes the matrix of it.
 
@@ -113,6 +113,20 @@ def dequantised(type_name: str, data: bytes, count: int) -> NDArray[np.float32]:
     return values
 
 
+def quantised(type_name: str, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(rows, columns) -> (rows, bytes) in blocks of a type, all columns weighing the same.
+
+    Columns must fill whole blocks. Types that need an importance matrix are not for it: ggml would
+    end the process.
+    """
+    rows, columns = values.shape
+    number, values = TYPE_NUMBERS[type_name], np.ascontiguousarray(values, np.float32)
+    block, block_bytes = GGML_TYPES[number][1:]
+    out = np.empty((rows, columns // block * block_bytes), np.uint8)
+    _ggml().ggml_quantize_chunk(number, values.ctypes.data, out.ctypes.data, 0, rows, columns, None)
+    return out
+
+
 def requantised(type_name: str, values: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """`values` (rows, columns) as they are after quantising; None for types it is not done for.
 
@@ -122,12 +136,8 @@ def requantised(type_name: str, values: NDArray[np.float32]) -> NDArray[np.float
         return values
     if type_name not in _QUICK:
         return None
-    rows, columns = values.shape
-    number, values = TYPE_NUMBERS[type_name], np.ascontiguousarray(values, np.float32)
-    block, block_bytes = GGML_TYPES[number][1:]
-    out = np.empty(values.size // block * block_bytes, np.uint8)
-    _ggml().ggml_quantize_chunk(number, values.ctypes.data, out.ctypes.data, 0, rows, columns, None)
-    return dequantised(type_name, out.tobytes(), values.size).reshape(values.shape)
+    blocks = quantised(type_name, values)
+    return dequantised(type_name, blocks.tobytes(), values.size).reshape(values.shape)
 
 
 class _Tensor(ctypes.Structure):
