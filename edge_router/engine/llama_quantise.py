@@ -232,6 +232,7 @@ class ColumnSquares:
 @cache
 def _ggml() -> Any:
     """ggml's own functions, with the types of those that are called."""
+    library()  # first: where llama.cpp cannot be loaded it says so in one sentence
     from llama_cpp._ggml import libggml
 
     libggml.ggml_get_name.argtypes = [ctypes.c_void_p]
