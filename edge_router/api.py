@@ -106,7 +106,7 @@ class RoutedModel:
         self.name = described.name
         self.ladder = ladder
         self._described = described
-        self._slots = slots
+        self.slots = slots  # conversations that are kept in memory
         self._routers: dict[tuple[str | Router, float | None], Router] = {}
         self._conversations = Conversations(ladder, slots, prompt=described.prompt)
         self._alones: dict[str, RoutedModel] = {}
@@ -125,7 +125,7 @@ class RoutedModel:
         if self.tiers == (tier,):
             return self
         if tier not in self._alones:
-            self._alones[tier] = RoutedModel(self._described, self.ladder.alone(tier), self._slots)
+            self._alones[tier] = RoutedModel(self._described, self.ladder.alone(tier), self.slots)
         return self._alones[tier]
 
     def chat(
@@ -136,6 +136,7 @@ class RoutedModel:
         budget: float | None = None,
         tools: Sequence[Tool] = (),
         on_text: Callable[[str], None] | None = None,
+        listeners: Sequence[Listener] = (),
         **options: Unpack[AnswerOptions],
     ) -> Response:
         """Answer a conversation: `[{"role": "user", "content": "..."}, ...]`.
@@ -143,13 +144,14 @@ class RoutedModel:
         `router` is what `--router` takes, or a `Router`; `budget` is the share of all answers
         that it may escalate, `dial` goes from cost (0) to quality (1). `tools` are functions
         that the answer may call, in OpenAI's form. `on_text` gets the text in pieces as it grows,
-        and the rest is as in `AnswerOptions`. Messages that go on where the last ones ended are
+        `listeners` the events of the step (`edge_router.agent.events`), and the rest is as in
+        `AnswerOptions`. Messages that go on where the last ones ended are
         not read again. Raises `UserError` for bad input, and while another text is being written.
         """
         asked = replace(_asked(options), tools=tuple(tools))
         chosen = self._router(router, budget)
         with self._alone():
-            return self._conversations.answer(messages, chosen, asked, on_text)
+            return self._conversations.answer(messages, chosen, asked, on_text, listeners)
 
     def complete(
         self,
@@ -157,6 +159,7 @@ class RoutedModel:
         *,
         router: str | Router = AUTO,
         on_text: Callable[[str], None] | None = None,
+        listeners: Sequence[Listener] = (),
         **options: Unpack[AnswerOptions],
     ) -> Response:
         """How the model goes on after `text`, without a chat template.
@@ -165,7 +168,7 @@ class RoutedModel:
         """
         asked, chosen = _asked(options), self._router(router)
         with self._alone():
-            return self._conversations.complete(text, chosen, asked, on_text)
+            return self._conversations.complete(text, chosen, asked, on_text, listeners)
 
     def stream(self, messages: Sequence[ChatMessage], **options: Any) -> Stream:
         """The answer of `chat` piece by piece; `options` are those of `chat`."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from edge_router.agent.events import Event, TextDecoded
+from edge_router.agent.events import Event, Listener, StepFinished, TextDecoded
 from edge_router.agent.history import History, Past
 from edge_router.agent.messages import (
     USUAL_STEPS,
@@ -108,12 +108,13 @@ class Conversation:
         router: Router,
         asked: Asked,
         on_text: Callable[[str], None] | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> Response:
         """The answer to `messages`, with `on_text` called for each piece of it.
 
-        It ends at the model's own end, before a stop string, after `max_tokens`, or where the
-        context is full. Raises `UserError` for messages that are none, or leave the context no
-        room.
+        `listeners` hear the events of one step. It ends at the model's own end, before a stop
+        string, after `max_tokens`, or where the context is full. Raises `UserError` for messages
+        that are none, or leave the context no room.
         """
         _check(messages)
         known = common_messages(self.messages, messages)
@@ -123,8 +124,8 @@ class Conversation:
         self._router = router
         read = self._prompt(messages, asked.tools)
         history = history_of(messages, asked.dial, self._style.parse, self._past)
-        emit = _pieces(on_text, trimmed=True)
-        written, response = self._write(_answers(messages), read, history, router, asked, emit)
+        heard = [_pieces(on_text, trimmed=True), *listeners]
+        written, response = self._write(_answers(messages), read, history, router, asked, heard)
         if asked.tools:
             said, calls = parse(response.text, names_of(asked.tools))
             response = replace(response, text=said, tool_calls=calls)
@@ -138,6 +139,7 @@ class Conversation:
         router: Router,
         asked: Asked,
         on_text: Callable[[str], None] | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> Response:
         """How a model goes on after `text`, without a chat template; nothing is remembered."""
         vocab = self._ladder.vocab
@@ -147,9 +149,8 @@ class Conversation:
         self._router, self.messages, self._past = None, [], {}
         history = History(USUAL_STEPS, asked.dial)
         history.begin(text)
-        written, response = self._write(
-            0, read, history, router, asked, _pieces(on_text, trimmed=False)
-        )
+        heard = [_pieces(on_text, trimmed=False), *listeners]
+        written, response = self._write(0, read, history, router, asked, heard)
         return replace(response, text=written.generation.text)
 
     def _prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> _Read:
@@ -168,8 +169,12 @@ class Conversation:
         history: History,
         router: Router,
         asked: Asked,
-        emit: Callable[[Event], None],
+        listeners: Sequence[Listener],
     ) -> tuple[Written, Response]:
+        def emit(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
         tokens = read.tokens
         room = self._ladder.n_ctx - len(tokens)
         if room < 1:
@@ -183,10 +188,29 @@ class Conversation:
         form = _Form(self._style.parse, min(asked.max_tokens, room), tuple(asked.stop))
         written = writer.write(step, tokens, form, asked.constraint, opening=read.opening)
         response = Response.of(self._ladder.names, written, len(tokens), writer.sampler)
+        emit(self._finished(step, written, response))
         if asked.likely is not None:
             told = chances(self._ladder.vocab, written.generation, writer.sampler)
             response = replace(response, chances=told)
         return written, response
+
+    def _finished(self, step: int, written: Written, response: Response) -> StepFinished:
+        text, draft = written.generation.text, written.draft
+        parsed = self._style.parse(text)
+        return StepFinished(
+            step=step,
+            tier=response.tier,
+            tier_index=response.tier_index,
+            text=text,
+            thought=parsed.thought,
+            action=parsed.action,
+            observation="",
+            refused=False,
+            done=False,
+            won=False,
+            latency=response.latency,
+            draft_action=None if draft is None else self._style.parse(draft.text).action,
+        )
 
     def _remember(
         self, messages: Sequence[ChatMessage], response: Response, written: Written
@@ -207,7 +231,7 @@ class ContextFullError(UserError):
     """The messages leave no room for an answer."""
 
 
-def _pieces(on_text: Callable[[str], None] | None, *, trimmed: bool) -> Callable[[Event], None]:
+def _pieces(on_text: Callable[[str], None] | None, *, trimmed: bool) -> Listener:
     """A listener that hands the text on, where it is trimmed from its first letter on."""
     begun = not trimmed
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edge_router.agent.chat import Asked, ChatMessage, Conversation, common_messages
+from edge_router.agent.events import Listener
 from edge_router.agent.response import Response
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.slots import Slots
@@ -49,10 +50,11 @@ class Conversations:
         router: Router,
         asked: Asked,
         on_text: Callable[[str], None] | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> Response:
         """As `Conversation.answer`, in the conversation that these messages go on with."""
         held = self._find(messages)
-        return held.conversation.answer(messages, held.own(router), asked, on_text)
+        return held.conversation.answer(messages, held.own(router), asked, on_text, listeners)
 
     def complete(
         self,
@@ -60,10 +62,11 @@ class Conversations:
         router: Router,
         asked: Asked,
         on_text: Callable[[str], None] | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> Response:
         """As `Conversation.complete`."""
         held = self._new()
-        return held.conversation.complete(text, held.own(router), asked, on_text)
+        return held.conversation.complete(text, held.own(router), asked, on_text, listeners)
 
     def _new(self) -> _Held:
         return _Held(Conversation(self._ladder, prompt=self._prompt, slots=self._slots))

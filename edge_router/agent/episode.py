@@ -202,16 +202,7 @@ class _Episode:
                 kind=self.game.kind,
                 goal=opening.goal,
                 observation=opening.observation,
-                tiers=tuple(
-                    TierInfo(
-                        name=tier.name,
-                        file=tier.path.name,
-                        fingerprint=tier.fingerprint if options.fingerprints else "",
-                        size_bytes=tier.size_bytes,
-                        kv_bytes=tier.kv_bytes,
-                    )
-                    for tier in self.ladder.tiers
-                ),
+                tiers=tier_infos(self.ladder, fingerprints=options.fingerprints),
                 router=str(self.router.spec),
                 kv=str(self.ladder.kv),
                 prompt=self.style.name,
@@ -269,6 +260,20 @@ class _Episode:
     def _emit(self, event: Event) -> None:
         for listener in self.listeners:
             listener(event)
+
+
+def tier_infos(ladder: Ladder, *, fingerprints: bool) -> tuple[TierInfo, ...]:
+    """The tiers as listeners know them; a fingerprint takes a second per gigabyte."""
+    return tuple(
+        TierInfo(
+            name=tier.name,
+            file=tier.path.name,
+            fingerprint=tier.fingerprint if fingerprints else "",
+            size_bytes=tier.size_bytes,
+            kv_bytes=tier.kv_bytes,
+        )
+        for tier in ladder.tiers
+    )
 
 
 def _value(dial: float | Callable[[], float]) -> float:

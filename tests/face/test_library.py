@@ -9,7 +9,14 @@ import pytest
 
 import edge_router
 from edge_router import Response, RoutedModel, UserError
-from edge_router.agent.events import EpisodeStarted, Event
+from edge_router.agent.events import (
+    EpisodeStarted,
+    Event,
+    Routed,
+    StepFinished,
+    StepStarted,
+    TextDecoded,
+)
 from edge_router.ladders.resolve import resolve, router_for
 from tests.engine_fixtures import tiny_paths
 from tests.project.test_imports import HEAVY, modules_after
@@ -109,6 +116,18 @@ def test_the_same_conversation_gets_the_same_answer(model: RoutedModel) -> None:
         return model.chat([user(OPENING)], temperature=0.8, seed=3)
 
     assert respond().text == respond().text
+
+
+def test_listeners_hear_how_an_answer_is_written(model: RoutedModel) -> None:
+    heard: list[Event] = []
+    answer = model.chat([user(OPENING)], router="verify", listeners=[heard.append])
+    assert [type(event) for event in heard[:2]] == [StepStarted, Routed]
+    pieces = [event.text for event in heard if isinstance(event, TextDecoded)]
+    assert "".join(pieces).strip() == answer.text
+    finished = heard[-1]
+    assert isinstance(finished, StepFinished)
+    assert (finished.tier, finished.latency) == (answer.tier, answer.latency)
+    assert finished.draft_action, "the low tier's draft was there to be compared with"
 
 
 def test_a_stream_is_the_reply_in_pieces(model: RoutedModel) -> None:
