@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,8 +15,8 @@ from edge_router import RoutedModel
 from edge_router.ladders.resolve import resolve, router_for
 from edge_router.server.answering import Served
 from edge_router.server.app import Api, RequestLimits
+from edge_router.server.events import ServerListener
 from edge_router.server.guard import Guard
-from edge_router.server.log import RequestLog
 
 OPENING = "task: put a clean mug in cabinet.\nroom: cabinet 2 cabinet 1 countertop 1 sinkbasin 1"
 
@@ -49,10 +49,11 @@ def running(
     router: str = "low",
     key: str | None = None,
     limits: RequestLimits | None = None,
+    listeners: Sequence[ServerListener] = (),
 ) -> Iterator[RunningServer]:
     """A server on a free port until the block ends."""
     served = Served(name, model, router_for(resolve("household", []), router), 0.5)
-    api = Api(served, Guard(key, "127.0.0.1"), RequestLog(), limits or RequestLimits())
+    api = Api(served, Guard(key, "127.0.0.1"), limits or RequestLimits(), listeners)
     settings: dict[str, Any] = {"port": 0, "log_config": None, "access_log": False}
     server = uvicorn.Server(uvicorn.Config(api.app(), lifespan="on", **settings))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -7,13 +7,24 @@ what it would have done.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
+from dataclasses import dataclass, replace
 
 from edge_router.router.base import Decision, Features, Router
 
 
+@dataclass
+class _Steering:
+    """What was asked for, the same in all copies of a router."""
+
+    forced: int | None = None
+
+
 class SteeredRouter(Router):
-    """`inner`, unless somebody says otherwise; may be steered from another thread."""
+    """`inner`, unless somebody says otherwise; may be steered from another thread.
+
+    A copy, as each conversation of a server has one, has a copy of `inner` and is steered alike.
+    """
 
     def __init__(self, inner: Router) -> None:
         self.inner = inner
@@ -22,8 +33,22 @@ class SteeredRouter(Router):
         self.chunk = inner.chunk
         self.score = inner.score
         self.heeds_dial = inner.heeds_dial
-        self.forced: int | None = None  # the tier that writes the next step, whatever `inner` says
+        self._steering = _Steering()
         self._tiers: tuple[str, ...] = ()
+
+    def __copy__(self) -> SteeredRouter:
+        made = SteeredRouter(copy.copy(self.inner))
+        made._steering, made._tiers = self._steering, self._tiers
+        return made
+
+    @property
+    def forced(self) -> int | None:
+        """The tier that writes the next step, whatever `inner` says."""
+        return self._steering.forced
+
+    @forced.setter
+    def forced(self, tier: int | None) -> None:
+        self._steering.forced = tier
 
     def reset(self, tiers: tuple[str, ...], seed: int) -> None:
         """Begin an episode; a tier that is forced already stays forced for its first step."""

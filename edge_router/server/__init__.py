@@ -12,5 +12,6 @@ replies    answers in OpenAI's form, whole or in pieces
 errors     what goes wrong, in OpenAI's form
 guard      who may ask: key, host, form and size of a body
 metrics    counters for Prometheus
+events     the one stream of what happens, to which the next and the app listen
 log        a line a request on the terminal
 """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_router.agent.events import Listener
 from edge_router.agent.json_grammar import ANY_OBJECT, call_grammar, grammar_of
 from edge_router.agent.response import Response
 from edge_router.agent.tool_calls import way_of
@@ -20,14 +21,14 @@ from edge_router.server.forms import Asking, ChatForm, CompletionForm, MessageFo
 from edge_router.server.names import parse_name
 
 
-@dataclass(frozen=True)
+@dataclass
 class Served:
     """A model as it is served: its name, and what routes it where a request says nothing."""
 
     name: str
     model: RoutedModel
     router: Router
-    dial: float
+    dial: float  # may be turned while the server runs
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,26 @@ class AnswerPlan:
     forced: bool = False  # a call has to come
     tier: str | None = None  # alone
 
-    def write(self, on_text: Callable[[str], None]) -> Response:
+    @property
+    def spec(self) -> str:
+        """The router that decides, in words that `--router` takes."""
+        if self.tier is not None:
+            return f"tier:{self.tier}"
+        return self.router if isinstance(self.router, str) else str(self.router.spec)
+
+    @property
+    def said(self) -> Sequence[Mapping[str, Any]]:
+        """The messages; a completion's text as the only one."""
+        return self.messages or [{"role": "user", "content": self.prompt}]
+
+    def write(self, on_text: Callable[[str], None], listeners: Sequence[Listener] = ()) -> Response:
         """The answer; in the thread that owns the ladder. Raises `UserError`."""
         model = self.model if self.tier is None else self.model.alone(self.tier)
-        router = self.router if self.tier is None else f"tier:{self.tier}"
+        router = self.router if self.tier is None else self.spec
+        heard: Any = {"router": router, "on_text": on_text, "listeners": listeners}
         if not self.messages:
-            return model.complete(self.prompt, router=router, on_text=on_text, **self.options)
-        return model.chat(
-            self.messages, router=router, tools=self.tools, on_text=on_text, **self.options
-        )
+            return model.complete(self.prompt, **heard, **self.options)
+        return model.chat(self.messages, tools=self.tools, **heard, **self.options)
 
 
 def plan_chat(form: ChatForm, served: Served) -> AnswerPlan:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -18,12 +20,20 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
+from edge_router.agent.events import Event
 from edge_router.server import openapi
 from edge_router.server.answering import AnswerPlan, Served, plan_chat, plan_completion
 from edge_router.server.errors import ApiError, GoneError, api_error, invalid
+from edge_router.server.events import (
+    RequestAnswered,
+    RequestAsked,
+    RequestEvent,
+    RequestFailed,
+    ServerEvent,
+    ServerListener,
+)
 from edge_router.server.forms import Asking, ChatForm, CompletionForm
 from edge_router.server.guard import Guard, read_body
-from edge_router.server.log import RequestLog
 from edge_router.server.metrics import Metrics
 from edge_router.server.names import names
 from edge_router.server.replies import DONE, ReplyForm, event, headers
@@ -45,9 +55,15 @@ class Api:
     """The handlers, and what they share."""
 
     def __init__(
-        self, served: Served, guard: Guard, log: RequestLog, limits: RequestLimits
+        self,
+        served: Served,
+        guard: Guard,
+        limits: RequestLimits,
+        listeners: Sequence[ServerListener] = (),
     ) -> None:
-        self._served, self._guard, self._log, self._limits = served, guard, log, limits
+        self._served, self._guard, self._limits = served, guard, limits
+        self._listeners = listeners
+        self._numbers = itertools.count(1)
         self._started = int(time.time())
         self.worker = Worker(limits.waiting)
         self.metrics = Metrics(self.worker)
@@ -84,24 +100,28 @@ class Api:
         """A handler whose errors are answered in OpenAI's form, and counted."""
 
         async def guarded(request: Request) -> HttpResponse:
-            started, path = time.monotonic(), request.url.path
+            started = time.monotonic()
             try:
                 self._guard.check(request)
                 response = await handler(request)
             except Exception as error:
-                told = self._failed(path, error)
-                response = told.response()
+                response = self._failed(request, error).response()
             if not isinstance(response, StreamingResponse):  # counted at its end
                 self._ended(request, response.status_code, started)
             return response
 
         return guarded
 
-    def _failed(self, path: str, error: Exception) -> ApiError:
+    def _failed(self, request: Request, error: Exception) -> ApiError:
         told = api_error(error)
         said = f"{type(error).__name__}: {error}" if told.status == 500 else told.message
-        self._log.failed(path, told.status, said)
+        number = getattr(request.state, "number", None)
+        self._tell(RequestFailed(number, request.url.path, told.status, said))
         return told
+
+    def _tell(self, event: ServerEvent) -> None:
+        for listener in self._listeners:
+            listener(event)
 
     def _ended(self, request: Request, status: int, started: float) -> None:
         route = request.scope["route"].path
@@ -143,10 +163,14 @@ class Api:
         return await self._answer(request, form, plan_completion(form, self._served))
 
     async def _answer(self, request: Request, form: Asking, plan: AnswerPlan) -> HttpResponse:
-        writing, reply = (
-            AnswerWriting(plan.write, self._limits.seconds),
-            ReplyForm(plan, form.model),
-        )
+        number = request.state.number = next(self._numbers)
+
+        def hear(event: Event) -> None:
+            self._tell(RequestEvent(number, event))
+
+        write = partial(plan.write, listeners=[hear] if self._listeners else [])
+        writing, reply = AnswerWriting(write, self._limits.seconds), ReplyForm(plan, form.model)
+        self._tell(RequestAsked(number, form.model, plan.spec, plan.said))
         self.worker.submit(writing)
         watch = asyncio.create_task(_until_gone(request, writing))
         if form.stream:
@@ -158,7 +182,7 @@ class Api:
         finally:
             writing.give_up()
             watch.cancel()
-        self._answered(form, plan, writing, started)
+        self._answered(request, reply, writing, started)
         share = self.metrics.escalation_rate
         return JSONResponse(reply.whole(response, share), headers=headers(response, share))
 
@@ -175,7 +199,7 @@ class Api:
             async for chunk in reply.pieces(writing.pieces()):
                 yield event(chunk)
             assert writing.response is not None
-            self._answered(form, reply.plan, writing, started)
+            self._answered(request, reply, writing, started)
             usage = form.stream_options is not None and form.stream_options.include_usage
             share = self.metrics.escalation_rate
             for chunk in reply.endings(writing.response, share, usage=usage):
@@ -183,23 +207,27 @@ class Api:
             yield DONE
             status = 200
         except Exception as error:
-            told = self._failed(request.url.path, error)
+            told = self._failed(request, error)
             status = told.status
             if not isinstance(error, GoneError):
                 yield event(told.body())
+        except BaseException:  # it is cancelled, or closed: nobody reads any longer
+            self._failed(request, GoneError())
+            raise
         finally:
             writing.give_up()
             watch.cancel()
             self._ended(request, status, started)
 
     def _answered(
-        self, form: Asking, plan: AnswerPlan, writing: AnswerWriting, started: float
+        self, request: Request, reply: ReplyForm, writing: AnswerWriting, started: float
     ) -> None:
         response = writing.response
         assert response is not None
-        self.metrics.answered(response, plan.tier is not None)
-        asked = plan.messages[-1]["content"] if plan.messages else plan.prompt
-        self._log.answered(form.model, response, time.monotonic() - started, asked)
+        self.metrics.answered(response, reply.plan.tier is not None)
+        asked, seconds = reply.plan.said[-1]["content"], time.monotonic() - started
+        number = request.state.number
+        self._tell(RequestAnswered(number, reply.model, asked, response, seconds))
 
 
 async def _form(request: Request, kind: type[FormT]) -> FormT:

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 from edge_router.agent.chat import ContextFullError
 from edge_router.errors import UserError
 from edge_router.server.bodies import ErrorBody
+from edge_router.server.events import GONE
 
 INVALID = "invalid_request_error"
 
@@ -67,7 +68,7 @@ def api_error(error: Exception) -> ApiError:
     if isinstance(error, LateError):
         return ApiError(504, str(error), kind="timeout_error", code="timeout")
     if isinstance(error, GoneError):
-        return ApiError(499, "the client went away", kind="server_error")
+        return ApiError(499, GONE, kind="server_error")
     what = "the server hit an error it did not expect; its terminal says which"
     return ApiError(500, what, kind="server_error")
 

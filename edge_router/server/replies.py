@@ -38,7 +38,7 @@ class ReplyForm:
     """How one request is answered."""
 
     def __init__(self, plan: AnswerPlan, model: str) -> None:
-        self.plan = plan
+        self.plan, self.model = plan, model
         self._chat = bool(plan.messages)
         prefix = "chatcmpl" if self._chat else "cmpl"
         self._head: HeadBody = {

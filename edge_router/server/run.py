@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import uvicorn
 
+from edge_router.agent.episode import tier_infos
 from edge_router.errors import UserError
-from edge_router.screen.printable import say
+from edge_router.router.steered import SteeredRouter
 from edge_router.server.answering import Served
 from edge_router.server.app import Api, RequestLimits
+from edge_router.server.events import ServerListener, ServerOpened
 from edge_router.server.guard import Guard, is_loopback
 from edge_router.server.log import RequestLog
 
@@ -53,24 +57,116 @@ class Listening:
         return opened
 
 
+class HttpServer:
+    """A ladder behind HTTP, before and while it runs; in any thread."""
+
+    def __init__(
+        self,
+        served: Served,
+        listening: Listening,
+        opened: socket.socket,
+        listeners: Sequence[ServerListener] = (),
+    ) -> None:
+        """`opened` is what `listening.open` returned; `listeners` as in `server.events`."""
+        self._served, self._listening, self._opened = served, listening, opened
+        self._listeners = listeners
+        guard = Guard(listening.key, listening.host)
+        self.api = Api(served, guard, listening.limits, listeners)
+        config = uvicorn.Config(
+            self.api.app(),
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            server_header=False,
+            h11_max_incomplete_event_size=64 << 10,
+        )
+        self._uvicorn = uvicorn.Server(config)
+
+    @property
+    def started(self) -> bool:
+        """Whether requests are taken."""
+        return self._uvicorn.started
+
+    @property
+    def url(self) -> str:
+        """What clients take as their base URL."""
+        host, port = self._listening.host, self._opened.getsockname()[1]
+        return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+
+    def run(self) -> None:
+        """Answer until `stop`, in the main thread also until SIGTERM or Ctrl-C."""
+        model, router = self._served.model, self._served.router
+        told = ServerOpened(
+            name=self._served.name,
+            url=self.url,
+            tiers=tier_infos(model.ladder, fingerprints=False),
+            router=str(router.spec),
+            kv=str(model.ladder.kv),
+            slots=model.slots,
+        )
+        for listener in self._listeners:
+            listener(told)
+        try:
+            self._uvicorn.run(sockets=[self._opened])
+        except KeyboardInterrupt:
+            pass  # uvicorn has drained, and passes the signal on
+        finally:
+            self.api.worker.close()
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Take no further requests; those in hand finish, unless `at_once`."""
+        self._uvicorn.should_exit = True
+        self._uvicorn.force_exit = self._uvicorn.force_exit or at_once
+
+
+class WatchedServer:
+    """A server in a thread of its own, beside an app that shows it and may steer its router."""
+
+    def __init__(self, http: HttpServer, served: Served, router: SteeredRouter) -> None:
+        """`served` is what `http` serves, under this `router`."""
+        self._http, self._served, self.router = http, served, router
+        self.error: BaseException | None = None  # that ended it
+        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """As `HttpServer.stop`."""
+        self._http.stop(at_once=at_once)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end after `stop`; False when the time was too short."""
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def dial(self) -> float:
+        """For requests that say nothing of it."""
+        return self._served.dial
+
+    @dial.setter
+    def dial(self, value: float) -> None:
+        self._served.dial = value
+
+    def _run(self) -> None:
+        try:
+            self._http.run()
+        except BaseException as error:
+            self.error = error
+
+
 def serve(served: Served, listening: Listening, opened: socket.socket) -> None:
     """Answer until SIGTERM or Ctrl-C; a second Ctrl-C does not wait for requests in hand."""
-    log = RequestLog(texts=listening.log_texts)
-    api = Api(served, Guard(listening.key, listening.host), log, listening.limits)
-    config = uvicorn.Config(
-        api.app(),
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        server_header=False,
-        h11_max_incomplete_event_size=64 << 10,
-    )
-    port = opened.getsockname()[1]
-    host = f"[{listening.host}]" if ":" in listening.host else listening.host
-    say(f"{served.name} on http://{host}:{port}/v1  (Ctrl-C ends)", err=True)
-    try:
-        uvicorn.Server(config).run(sockets=[opened])
-    except KeyboardInterrupt:
-        pass  # uvicorn has drained, and passes the signal on
-    finally:
-        api.worker.close()
+    HttpServer(served, listening, opened, [RequestLog(texts=listening.log_texts)]).run()
+
+
+def watched(
+    served: Served, listening: Listening, opened: socket.socket, hear: ServerListener
+) -> WatchedServer:
+    """A server that has not started yet, with one listener and a router that may be steered."""
+    router = SteeredRouter(served.router)
+    steered = replace(served, router=router)
+    return WatchedServer(HttpServer(steered, listening, opened, [hear]), steered, router)

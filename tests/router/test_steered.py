@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -54,6 +56,16 @@ def test_a_forced_step_does_not_hide_the_episode_from_a_router_with_a_state() ->
     router.reset(TIERS, 0)
     router.forced = 1
     assert [router.decide(features()).tier for _ in range(3)] == [1, 0, 2]
+
+
+def test_copies_count_for_themselves_and_are_steered_together() -> None:
+    router = SteeredRouter(Counting())
+    router.reset(TIERS, 0)
+    one, other = copy.copy(router), copy.copy(router)
+    assert [one.decide(features()).tier for _ in range(3)] == [0, 0, 2]
+    router.forced = 1
+    assert [other.decide(features()).tier for _ in range(3)] == [1, 0, 2]
+    assert router.forced is None
 
 
 def test_a_tier_that_is_given_back_is_not_forced() -> None:
