@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
 from pathlib import Path
 from typing import ClassVar
 
-from textual import on
 from textual.binding import Binding, BindingType
 
 from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event, Noted, TextDecoded
@@ -18,47 +15,32 @@ from edge_router.errors import UserError
 from edge_router.ladders.costs import CostProfile
 from edge_router.screen.printable import one_line
 from edge_router.tasks.games import GameRef
-from tui.apps.frame import Frame, Key, stamp
+from tui.apps.frame import Key, stamp
+from tui.apps.listening import ListeningApp
 from tui.apps.picker import GamePicker
 from tui.apps.player import Failed, Happening, Playable, Player
 from tui.apps.replay import ReplayScreen
 from tui.apps.sentences import FASTER, SLOWER, change_of, farewell, next_pace, why_not
-from tui.draw.panels import PrecisionStrip, SoFar
 from tui.state.episode import Episode, cut_after
 from tui.state.screenful import Ahead, Screenful, Status
 
-# How often it is looked whether something has happened, and the seconds between two frames at
-# least. More often would take processor time from a model that decodes on the same cores: a frame
-# with a line of new text costs 2 ms, one with all panels 6 to 8.
-LOOKS_PER_SECOND = 8
-FRAME_SECONDS = 0.24
-DIAL_STEP = 0.05
 PATIENCE = 0.5  # seconds that quitting waits for the step in hand before the screen is given back
 
 
-class LiveApp(Frame):
+class LiveApp(ListeningApp):
     """Plays `first`, then what is picked. `failure` is the error that ended the last game."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "pause", "Pause or go on"),
         Binding("n", "one_step", "One step"),
-        Binding("l", "force(0)", "Next step by the low tier"),
-        Binding("h", "force(-1)", "Next step by the high tier"),
-        *(Binding(str(i), f"force({i - 1})", f"Next step by tier {i}", show=False)
-          for i in range(1, 10)),
-        Binding("a", "auto", "The router decides again"),
-        Binding("left", "dial(-1)", "Dial: towards cost"),
-        Binding("right", "dial(1)", "Dial: towards quality"),
         Binding("minus", f"pace({SLOWER})", "Slower"),
         Binding("plus,equals_sign", f"pace({FASTER})", "Faster"),
-        Binding("left_square_bracket", "look(-1)", "Look a step back"),
-        Binding("right_square_bracket", "look(1)", "Look a step on"),
         Binding("v", "view", "Show the ended game again"),
         Binding("g", "pick", "Pick a game"),
         Binding("enter", "next_game", "Next game"),
         Binding("r", "restart", "Play the game again"),
         Binding("t", "save_trace", "Save the trace"),
-    ]  # fmt: skip
+    ]
     KEYS: ClassVar[list[Key]] = [
         ("space", "pause", "app.pause"),
         ("n", "step", "app.one_step"),
@@ -95,7 +77,6 @@ class LiveApp(Frame):
         self.session = session
         self.game = first
         self.failure: Exception | None = None
-        self._happened: deque[Happening] = deque()
         self._events: list[Event] = []  # of the episode on screen, for saving it
         self.episode = Episode()
         self.looked_at: int | None = None  # index of the earlier step on screen
@@ -106,39 +87,34 @@ class LiveApp(Frame):
         self._phase = ""  # of the session, as it is on screen
         self._leaving = False
         self._won = self._played = 0
-        self._drawn = 0.0  # when the last frame was
-        self._looking: asyncio.TimerHandle | None = None
-        self.player = Player(session, self._happened.append, pace=pace)
+        self.player = Player(session, self.happened.append, pace=pace)
 
     def on_unmount(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
         self.player.close()
 
-    def on_mount(self) -> None:  # Textual calls that of `Frame` by itself
-        self._look_again()
+    def on_mount(self) -> None:  # Textual calls those of the classes above by itself
         self.player.start(self.game)
         self.show()
 
-    def _look_again(self) -> None:
-        """Textual's own timer takes 0.3 ms a tick, this 0.05."""
-        self._looking = asyncio.get_running_loop().call_later(
-            1 / LOOKS_PER_SECOND, self._look_again
-        )
-        is_news = self._happened or self._phase != self.session.phase
-        if is_news and time.monotonic() >= self._drawn + FRAME_SECONDS:
-            self.call_next(self.catch_up)
+    @property
+    def steered(self) -> Playable:
+        return self.session
+
+    @property
+    def now(self) -> Episode:
+        return self.episode
+
+    def has_news(self) -> bool:
+        return bool(self.happened) or self._phase != self.session.phase
+
+    def is_text(self, event: Happening) -> bool:
+        return isinstance(event, TextDecoded)
 
     def catch_up(self) -> None:
-        """Take in what has happened since the last frame, and draw it at once."""
-        self._drawn, self._phase = time.monotonic(), self.session.phase
-        count = len(self._happened)  # the player may add to them meanwhile
-        text_only = all(isinstance(self._happened[i], TextDecoded) for i in range(count))
-        for _ in range(count):
-            self._take_in(self._happened.popleft())
-        self.show(text_only=text_only)
+        self._phase = self.session.phase
+        super().catch_up()
 
-    def _take_in(self, event: Happening) -> None:
+    def take_in(self, event: Happening) -> None:
         if isinstance(event, Failed):
             self.failure, self._starting = event.error, False
             return
@@ -153,11 +129,6 @@ class LiveApp(Frame):
         self._events.append(event)
         self._watch(event)
         self.episode.apply(event)
-
-    def hear_the_rest(self) -> None:
-        """Take in what has happened since the last frame, when there is no screen any more."""
-        while self._happened:
-            self._take_in(self._happened.popleft())
 
     @property
     def result(self) -> list[str]:
@@ -196,15 +167,14 @@ class LiveApp(Frame):
 
     # -- actions ----------------------------------------------------------------
 
-    def _may(self, action: str) -> bool:
-        """Whether the action has an effect now; says why where it has none."""
+    def may(self, action: str) -> bool:
         refusal = why_not(action, self.status)
         if refusal:
             self.say(refusal)
         return not refusal
 
     def action_pause(self) -> None:
-        if self._back_to_newest() or not self._may("pause"):
+        if self.back_to_newest() or not self.may("pause"):
             return
         self.player.paused = not self.player.paused
         if self.status is Status.LOADING:
@@ -212,7 +182,7 @@ class LiveApp(Frame):
         self.show()
 
     def action_one_step(self) -> None:
-        if not self._may("one_step"):
+        if not self.may("one_step"):
             return
         self.looked_at = None
         self.player.one_step()
@@ -220,47 +190,17 @@ class LiveApp(Frame):
             self.say("The game will take one step and pause.")
         self.show()
 
-    def action_force(self, tier: int) -> None:
-        if not self._may("force"):
-            return
-        count = len(self.episode.tiers)
-        if not -count <= tier < count:
-            tiers = "tier" if count == 1 else "tiers"
-            self.say(f"There is no tier {tier + 1}: this model has {count} {tiers}.")
-            return
-        self.looked_at = None
-        if self.session.router.forced == tier % count:
-            self.say(f"The next step is {self.episode.tiers[tier]}'s already.")
-        self.session.router.forced = tier % count
-        self.show()
-
-    def action_auto(self) -> None:
-        if not self._may("auto"):
-            return
-        if self.session.router.forced is None:
-            self.say("The router decides already; no step is forced.")
-        self.session.router.forced = None
-        self.show()
-
-    def action_dial(self, direction: int) -> None:
-        self._set_dial(self.session.dial + direction * DIAL_STEP)
-
     def action_look(self, direction: int) -> None:
         """Show the step before (-1) or after (1) the one on screen."""
-        if self._may("look"):
+        if self.may("look"):
             newest = len(self.episode.done_steps)
-            self._look_at((newest if self.looked_at is None else self.looked_at) + direction)
+            self.look_at((newest if self.looked_at is None else self.looked_at) + direction)
 
-    @on(PrecisionStrip.Picked)
-    def _step_clicked(self, event: PrecisionStrip.Picked) -> None:
-        if self._may("look"):
-            self._look_at(event.step)
-
-    def _look_at(self, step: int) -> None:
+    def look_at(self, step: int) -> None:
         """Stop, and show a finished step as it was; beyond the last, the newest."""
         done = len(self.episode.done_steps)
         if step >= done:
-            if not self._back_to_newest():
+            if not self.back_to_newest():
                 self.say("This is the newest step; [ goes back.")
         elif step < 0:
             self.say("This is the first step." if done else "There is no step yet.")
@@ -271,7 +211,7 @@ class LiveApp(Frame):
             self.looked_at = step
             self.show()
 
-    def _back_to_newest(self) -> bool:
+    def back_to_newest(self) -> bool:
         """Leave the earlier step; False when none was looked at."""
         if self.looked_at is None:
             return False
@@ -281,28 +221,12 @@ class LiveApp(Frame):
 
     def action_view(self) -> None:
         """Open the game that has ended as a replay."""
-        if self._may("view"):
+        if self.may("view"):
             self.push_screen(ReplayScreen(trace_of(self._events), pace=self.player.pace))
-
-    @on(SoFar.DialSet)
-    def _dial_clicked(self, event: SoFar.DialSet) -> None:
-        self._set_dial(event.value)
-
-    def _set_dial(self, value: float) -> None:
-        if not self._may("dial"):
-            return
-        before, self.session.dial = self.session.dial, round(min(1.0, max(0.0, value)), 2)
-        if not self.session.router.heeds_dial:
-            self.say("This router has no dial.")
-        elif before == self.session.dial:
-            self.say(f"The dial is at its end, {before:.2f}.")
-        else:
-            self.say(f"Dial {self.session.dial:.2f}, from cost (0) to quality (1).")
-        self.show()
 
     def action_pace(self, direction: int) -> None:
         """One notch faster (1) or slower (-1)."""
-        if not self._may("pace"):
+        if not self.may("pace"):
             return
         before = self.player.pace
         self.player.pace = next_pace(before, direction)
@@ -310,7 +234,7 @@ class LiveApp(Frame):
         self.show()
 
     def action_pick(self) -> None:
-        if not self._may("pick"):
+        if not self.may("pick"):
             return
 
         def picked(game: GameRef | None) -> None:
@@ -321,13 +245,13 @@ class LiveApp(Frame):
 
     def action_next_game(self) -> None:
         """The game after this one, when this one is over."""
-        if self._may("next_game"):
+        if self.may("next_game"):
             games = self.session.games
             at = games.index(self.game) if self.game in games else -1
             self._play(games[(at + 1) % len(games)])
 
     def action_restart(self) -> None:
-        if self._may("restart"):
+        if self.may("restart"):
             self._play(self.game)
 
     def _play(self, game: GameRef) -> None:
