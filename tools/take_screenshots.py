@@ -4,8 +4,9 @@
 
 plays the game on the embedded model with the router that comes with it (`--router auto`),
 stops after the step and writes docs/tui-running.svg; then plays it with `--router low` as
-well and writes docs/tui-compare.svg, both runs at the step where they part. Times are those
-of this machine at this moment: take them while nothing else runs. Look at them afterwards.
+well and writes docs/tui-compare.svg, both runs at the step where they part; then has three
+conversations with a server on port 8080 and writes docs/server-watch.svg. Times are those of
+this machine at this moment: take them while nothing else runs. Look at them afterwards.
 """
 
 from __future__ import annotations
@@ -19,24 +20,31 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import httpx
 from textual.pilot import Pilot
 
 from edge_router.agent.episode import Options
 from edge_router.agent.session import Session
 from edge_router.agent.trace import TraceWriter, read_trace
+from edge_router.api import load
 from edge_router.engine.ladder import Ladder, default_context
-from edge_router.ladders.resolve import find_ladder
+from edge_router.ladders.resolve import find_ladder, router_for
 from edge_router.router.registry import make_router
+from edge_router.server.answering import Served
+from edge_router.server.run import Listening, watched
 from edge_router.tasks.alfworld.game_files import GENERATED, split_games
 from tui.apps.commands import DEFAULT_PACE
 from tui.apps.compare import CompareApp, complete
 from tui.apps.frame import Frame
 from tui.apps.live import LiveApp
+from tui.apps.server import ServerApp
 from tui.state.episode import first_difference
 from tui.state.screenful import Status
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 SIZE: Final = (120, 40)
+_TURNS: Final = 4  # of each conversation with a server
+_REPLY: Final = {"role": "user", "content": "Nothing happens."}
 _LONG: Final = 1000.0  # seconds a step: the app then waits for the key for one
 
 
@@ -98,6 +106,32 @@ async def picture_of_comparing(game: int) -> None:
         save(app, "tui-compare.svg", "edge-router replay low.jsonl routed.jsonl")
 
 
+async def picture_of_serving() -> None:
+    """A server's app after three conversations."""
+    described = find_ladder("household")
+    listening = Listening(port=8080)
+    with load(described, slots=3) as model, listening.open() as opened:
+        served = Served("household", model, router_for(described, "auto"), 0.5)
+        app = ServerApp(partial(watched, served, listening, opened))
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: app.traffic.opened is not None)
+            async with httpx.AsyncClient(base_url="http://127.0.0.1:8080/v1", timeout=60) as client:
+                await asyncio.gather(*(_talk(client, thing) for thing in ("mug", "pan", "egg")))
+            await until(pilot, lambda: app.traffic.answered == 3 * _TURNS and not app.happened)
+            save(app, "server-watch.svg", "edge-router serve --watch")
+        app.finish_work()
+
+
+async def _talk(client: httpx.AsyncClient, thing: str) -> None:
+    """A conversation about a household that refuses everything."""
+    goal = f"task: put a clean {thing} in cabinet.\nroom: cabinet 2 cabinet 1 countertop 1 fridge 1"
+    messages = [{"role": "user", "content": goal}]
+    for _ in range(_TURNS):
+        asked = {"model": "household", "messages": messages}
+        reply = await client.post("/chat/completions", json=asked)
+        messages += [reply.json()["choices"][0]["message"], _REPLY]
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -106,6 +140,7 @@ def main() -> None:
     options = parser.parse_args()
     asyncio.run(picture_of_running(options.game, options.step))
     asyncio.run(picture_of_comparing(options.game))
+    asyncio.run(picture_of_serving())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import click
 
@@ -41,6 +42,7 @@ from edge_router.errors import UserError
     help="What a request may take.",
 )
 @click.option("--log-texts", is_flag=True, help="Print requests and answers as well.")
+@click.option("--watch", is_flag=True, help="Open the app on it: who answers, why, what it costs.")
 @machine_options
 def serve(
     ladder: LadderChoice,
@@ -52,6 +54,7 @@ def serve(
     queue: int,
     timeout: float,
     log_texts: bool,
+    watch: bool,
     machine: ModelRuntime,
 ) -> None:
     """Serve a ladder to other programs, as OpenAI's API does.
@@ -64,11 +67,18 @@ def serve(
     \b
     edge-router serve
     edge-router serve --model qwen3-0.6b --budget 0.2 --port 8081
+    edge-router serve --watch
     """
+    from edge_router.agent.listeners.output import app_lacks
+
+    if watch and (lacking := app_lacks()):
+        raise UserError(
+            f"--watch opens the app, which needs {lacking}; without it each request is a line"
+        )
     try:
         from edge_router.server.answering import Served
         from edge_router.server.app import RequestLimits
-        from edge_router.server.run import Listening
+        from edge_router.server.run import Listening, watched
         from edge_router.server.run import serve as run
     except ModuleNotFoundError as error:
         raise UserError(
@@ -76,6 +86,7 @@ def serve(
         ) from error
     from edge_router.api import load
     from edge_router.ladders.resolve import resolve
+    from edge_router.parts import load_part
 
     limits = RequestLimits(queue, timeout)
     listening = Listening(host, port, api_key, log_texts, limits)
@@ -95,5 +106,9 @@ def serve(
             opening_store=not machine.no_opening_store,
         ) as model,
     ):
-        run(Served(described.name or "ladder", model, router, routing.setting), listening, opened)
+        served = Served(described.name or "ladder", model, router, routing.setting)
+        if watch:
+            app = load_part("tui.apps.commands", extra="tui")
+            sys.exit(app.watch(partial(watched, served, listening, opened)))
+        run(served, listening, opened)
     sys.exit(0)

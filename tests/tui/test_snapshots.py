@@ -20,6 +20,7 @@ from edge_router.engine.tier import TierSpec
 from edge_router.router.registry import make_router
 from edge_router.tasks.games import GameRef
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, not_won, until, won
+from tests.watched import answered, busy, recorded
 from tui.apps.compare import CompareApp
 from tui.apps.live import LiveApp
 from tui.apps.replay import ReplayApp
@@ -142,6 +143,25 @@ def test_side_by_side(snap_compare: SnapCompare, size: tuple[int, int]) -> None:
             await pilot.press("right")
 
     assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_server(snap_compare: SnapCompare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[int]) -> None:
+        await answered(pilot, 6)
+
+    assert snap_compare(recorded(busy()), terminal_size=size, run_before=before)
+
+
+def test_server_with_one_conversation_held(
+    snap_compare: SnapCompare, size: tuple[int, int]
+) -> None:
+    async def before(pilot: Pilot[int]) -> None:
+        await answered(pilot, 6)
+        await pilot.press("c", "c", "c", "left_square_bracket")
+        pilot.app.clear_notifications()  # the key's answer goes after some seconds
+        await pilot.pause()
+
+    assert snap_compare(recorded(busy()), terminal_size=size, run_before=before)
 
 
 @pytest.mark.parametrize("keys", [["question_mark"], ["g"]], ids=["help", "picker"])

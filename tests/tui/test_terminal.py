@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from edge_router.agent.trace import Trace, read_trace
@@ -143,6 +146,34 @@ def test_two_traces_need_a_terminal_and_three_are_too_many(tmp_path: Path) -> No
     with terminal("replay", trace, trace, trace, cwd=tmp_path) as used:
         assert used.wait() == 2
         assert b"not 3" in used.output
+
+
+def test_a_server_is_watched_until_q_and_leaves_its_result_on_the_terminal(tmp_path: Path) -> None:
+    with terminal("serve", "--watch", "--port=0", "--threads=1", cwd=tmp_path) as used:
+        used.read_until(lambda: b"No request yet" in used.output)
+        found = re.search(rb"http://127\.0\.0\.1:\d+/v1", used.output)
+        assert found is not None
+        body = {"model": "household", "prompt": "task: put", "max_tokens": 3}
+        with ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(
+                httpx.post, f"{found[0].decode()}/completions", json=body, timeout=60
+            )
+            used.read_until(asked.done)
+        assert asked.result().status_code == 200
+        used.read_until(lambda: b"1 answered" in used.output)
+        used.press("q")
+        assert used.wait() == 0
+        assert_sane(used)
+        assert b"household: 1 request answered" in used.output[used.output.rindex(LEAVES) :]
+
+
+def test_watching_a_server_needs_a_terminal(tmp_path: Path) -> None:
+    with terminal("serve", "--watch", "--port=0", cwd=tmp_path, stderr=subprocess.PIPE) as used:
+        assert used.wait() == 2
+        assert used.process.stderr is not None
+        said = used.process.stderr.read()
+        assert b"--watch opens the app, which needs a terminal" in said
+        assert said.count(b"\n") == 1
 
 
 def test_where_any_stream_goes_elsewhere_the_run_is_printed(tmp_path: Path) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge_router.agent.session import Session
 from edge_router.agent.trace import Trace
 from edge_router.errors import UserError
 from edge_router.ladders.costs import CostProfile
 from edge_router.screen.printable import say
+from edge_router.server.events import ServerListener
 from edge_router.tasks.games import GameRef
 from tui.apps.compare import CompareApp
 from tui.apps.live import LiveApp
 from tui.apps.replay import ReplayApp
+from tui.apps.server import ServerApp, Watched
 
 DEFAULT_PACE = 1.5
 
@@ -30,12 +32,7 @@ def play(
 
     An error that is a bug of ours is raised again when the terminal is itself again.
     """
-    # While the screen is drawn, the player waits for the interpreter's lock between two tokens:
-    # for 5 ms unless this is set.
-    sys.setswitchinterval(0.0005)
-    # Looking through all modules for garbage takes 60 ms and holds that lock as well.
-    gc.collect()
-    gc.freeze()
+    _leave_the_model_its_time()
     app = LiveApp(session, first, pace=pace, profile=profile)
     try:
         code = app.run()
@@ -47,6 +44,35 @@ def play(
     if app.failure is not None and not isinstance(app.failure, UserError):
         raise app.failure
     return app.return_code or code or 0
+
+
+def watch(serve: Callable[[ServerListener], Watched]) -> int:
+    """Open the app on a server, which `serve` makes for a listener; returns the exit code.
+
+    The server answers from the first frame on until the app ends. An error that ended it is
+    raised again when the terminal is itself again.
+    """
+    _leave_the_model_its_time()
+    app = ServerApp(serve)
+    try:
+        code = app.run()
+    finally:
+        app.finish_work()  # the ladder must not be freed under an answer that is being written
+    app.hear_the_rest()
+    for sentence in app.result:
+        say(sentence)
+    if app.server.error is not None:
+        raise app.server.error
+    return app.return_code or code or 0
+
+
+def _leave_the_model_its_time() -> None:
+    # While the screen is drawn, who writes waits for the interpreter's lock between two tokens:
+    # for 5 ms unless this is set.
+    sys.setswitchinterval(0.0005)
+    # Looking through all modules for garbage takes 60 ms and holds that lock as well.
+    gc.collect()
+    gc.freeze()
 
 
 def replay(

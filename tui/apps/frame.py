@@ -23,7 +23,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen, Screen
 
 from edge_router.screen.printable import clean
-from tui.apps.help import HelpScreen
+from tui.apps.help import GAME, HelpScreen
 from tui.draw.look import Look
 from tui.draw.panels import Head, KeyBar, Note, Panel, PrecisionStrip, SoFar, Times, Why
 from tui.draw.transcript_view import Transcript
@@ -66,6 +66,7 @@ class Frame(App[int]):
         ("d", "dark or light", "app.toggle_dark"),
     ]
     HELP = ""
+    ABOUT = GAME
     PLACE = "here"  # where a key that means nothing was pressed
 
     def __init__(self) -> None:
@@ -199,7 +200,7 @@ class Frame(App[int]):
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
             keys = [*self.KEYS, *self.COMMON_KEYS, *self.RARE_KEYS]
-            self.push_screen(HelpScreen(self.HELP, keys))
+            self.push_screen(HelpScreen(self.HELP, self.ABOUT, keys))
 
 
 def panels(keys: list[Key]) -> ComposeResult:

@@ -12,7 +12,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-WORDS = """\
+GAME = """\
 A language model plays a game of finding and carrying things in a household. The model lies on \
 disk at several precisions, its tiers (quantisation): fewer bits a number make a tier smaller and \
 often faster, and a little less reliable. Most steps are easy, and the low tier writes them as \
@@ -22,8 +22,21 @@ the step there or escalates it to a higher tier.
 One step: the low tier reads what is new (prefill); the router decides (route); a higher tier is \
 handed what the low tier has read (handoff: a copy of the KV cache, instead of reading it all \
 again) and reads the last words itself (catch-up); then the chosen tier writes a thought and a \
-command (decode), and the game replies with an observation.
+command (decode), and the game replies with an observation."""
 
+SERVER = """\
+A language model answers the requests of other programs. The model lies on disk at several \
+precisions, its tiers (quantisation): fewer bits a number make a tier smaller and often faster, \
+and a little less reliable. So for every request a small router looks at how much doubt the low \
+tier has, and keeps the request there or escalates it to a higher tier. One answer is written at a \
+time; the other requests wait.
+
+One request is one step: the low tier reads what is new of the conversation (prefill); the router \
+decides (route); a higher tier is handed what the low tier has read (handoff: a copy of the KV \
+cache, instead of reading it all again) and reads the last words itself (catch-up); then the \
+chosen tier writes the answer (decode)."""
+
+WORDS = """\
 Some routers, also the one that comes with the model, decide later: the low tier drafts the whole \
 step, and the router reads how sure it was of every token (a word or a piece of one) of this \
 draft. A draft that it trusts is the step; else the chosen tier checks it in one go (verify), \
@@ -58,9 +71,10 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,question_mark,enter,space", "dismiss", "Close"),
     ]
 
-    def __init__(self, extra: str, keys: list[tuple[str, str, str]]) -> None:
+    def __init__(self, extra: str, about: str, keys: list[tuple[str, str, str]]) -> None:
+        """`extra` is said of this app's keys, `about` of what is shown."""
         super().__init__()
-        self._extra = extra
+        self._texts = (extra, about, WORDS)
         self._keys = keys
 
     def compose(self) -> ComposeResult:
@@ -73,4 +87,4 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll() as box:
             box.border_title = "What you see   (Esc closes)"
             yield Static(table)
-            yield Static("\n" + "\n\n".join(filter(None, (self._extra, WORDS))), markup=False)
+            yield Static("\n" + "\n\n".join(filter(None, self._texts)), markup=False)

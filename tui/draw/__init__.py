@@ -9,7 +9,10 @@ strip            the precision strip, a column a step
 why              the router panel
 time             where the time goes
 sofar            meters: shares, memory, KV, games
-transcript       the transcript as blocks of lines
+served           what is said of a server: where it is, how many asked, what it does now
+requests         requests and answers as blocks of the transcript
+blocks           what a transcript is made of
+transcript       a game's transcript as blocks of lines
 transcript_view  the widget that scrolls it
 panels           the other widgets, which redraw only what changed
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from edge_router.agent.events import score_text
+from tui.draw import served
 from tui.draw import time as draw_time
 from tui.draw.lines import badge, block, both_ends, line, wrapped
 from tui.draw.look import word
@@ -16,7 +17,7 @@ def draw_head(s: Screenful, width: int, height: int) -> Text:
     """Goal and status, the tiers, the headline; with room, also what it is all about."""
     top = both_ends(_goal(s), _status(s), width)
     intro = [about(s, width)] if height >= 5 else []
-    begins = s.episode.started is not None and not s.episode.steps
+    begins = s.episode.started is not None and not s.episode.steps and not s.service
     story = [about(s, width)] if begins and not intro else wrapped(headline(s), width)
     tiers = [] if s.shares_legend else [legend(s, width)]
     room = max(1, height - 1 - len(tiers) - len(intro))
@@ -38,6 +39,8 @@ def _goal(s: Screenful) -> Text:
     started = s.episode.started
     if s.title:
         return line((s.title, "bold"))
+    if s.service:
+        return served.place(s, s.service)
     if started is None:
         return line(("edge-router", "bold"))
     return line(("Goal: ", s.look.soft), (started.goal, f"bold {s.look.strong}"))
@@ -54,6 +57,9 @@ def _status(s: Screenful) -> Text:
     if s.status is Status.LOADING and s.phase:
         shown = f"◌ {s.phase.lower()}"
     started = s.episode.started
+    if s.service:
+        shown = shown.replace("running", "serving")
+        return line((f"{served.brief(s.service)}  ", s.look.soft), (shown, style))
     if started is None:
         return line((shown, style))
     score = score_text(s.episode.score, started.max_score)
@@ -64,20 +70,23 @@ def _status(s: Screenful) -> Text:
 def about(s: Screenful, width: int) -> Text:
     """For the first ten seconds of somebody who knows nothing of all this."""
     count = s.count
+    if count < 2 and s.service:
+        return line(("A language model answers other programs.", s.look.soft))
     if count < 2:
         return line(
             ("A language model plays a game in which it must find and carry things.", s.look.soft)
         )
     tiers = {2: "two", 3: "three", 4: "four", 5: "five"}.get(count, str(count))
+    does = "answers" if s.service else "plays"
     longest = (
-        f"One language model plays, stored at {tiers} precisions (tiers): a low one is smaller and"
-        " rougher, a high one larger and better. For every step a router picks the tier."
+        f"One language model {does}, stored at {tiers} precisions (tiers): a low one is smaller and"
+        f" rougher, a high one larger and better. For every {s.unit} a router picks the tier."
     )
     long = (
         f"One model at {tiers} precisions (tiers), from small and rough to large and precise;"
-        " a router picks one for each step."
+        f" a router picks one for each {s.unit}."
     )
-    short = f"One model, {tiers} tiers, small to precise; a router picks one for each step."
+    short = f"One model, {tiers} tiers, small to precise; a router picks one for each {s.unit}."
     fits = [text for text in (longest, long, short) if len(text) <= width]
     return line((fits[0] if fits else short, s.look.soft))
 
@@ -105,6 +114,8 @@ def headline(s: Screenful) -> Text:
     started, step = s.episode.started, s.episode.current
     if s.status is Status.FAILED:
         return line((s.problem, f"bold {s.look.bad}"))
+    if s.service:
+        return served.headline(s, s.service)
     if started is None:
         return line(("Loading the model ...", s.look.soft))
     if s.episode.finished is not None:

@@ -9,6 +9,7 @@ from rich.text import Text
 from tui.apps.sentences import in_words
 from tui.draw.lines import badge, block, line, pad
 from tui.draw.look import sign
+from tui.draw.served import counts
 from tui.draw.words import megabytes, milliseconds
 from tui.state.estimate import handed_over
 from tui.state.screenful import Screenful
@@ -28,12 +29,18 @@ def draw_sofar(s: Screenful, width: int, height: int) -> Text:
     if any(step.latency.drafted for step in s.episode.done_steps):
         lines.append(_drafts(s, width))
     lines.append(_saved(s, width))
+    if s.service:
+        lines.append(_meter(s, "requests", counts(s.service, width - LABEL)))
     if s.played:
         games = "game" if s.played == 1 else "games"
         lines.append(_meter(s, "success", f"{s.won} of {s.played} {games} won"))
     lines.append(_memory(s, width))
     if s.dial is not None:
         lines.append(_next(s))
+    if s.service:
+        run = f"kv {started.kv}, KV of {s.service.slots} conversations kept"
+        return block([*lines, _meter(s, "server", run)], width, height)
+    if s.dial is not None:
         lines.append(_meter(s, "pace", in_words(s.pace)))
     lines.append(_meter(s, "run", f"kv {started.kv}, prompt {started.prompt}, seed {started.seed}"))
     return block(lines, width, height)
@@ -138,6 +145,7 @@ def separated(parts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _next(s: Screenful) -> Text:
+    name = "next" if s.service else "next step"
     if s.forced is None:
-        return _meter(s, "next step", "the router decides")
-    return _meter(s, "next step", badge(s, s.forced), " forced")
+        return _meter(s, name, "the router decides")
+    return _meter(s, name, badge(s, s.forced), " forced")

@@ -149,7 +149,7 @@ def _writers(s: Screenful, shape: Columns) -> Text:
 
 
 def _numbers(s: Screenful, shape: Columns) -> Text:
-    """Step numbers where there is room, the newest always; marks of a replay over them."""
+    """Step numbers where there is room; marks of a replay over them."""
     cells = [" "] * (shape.shown * shape.width + 4)
 
     def put(number: int, text: str) -> None:
@@ -160,14 +160,21 @@ def _numbers(s: Screenful, shape: Columns) -> Text:
     every = 5 if shape.width > 1 else 10
     for number in range(shape.first, shape.first + shape.shown):
         if number == 0 or (number + 1) % every == 0:
-            put(number, str(number + 1))
-    for step in s.episode.steps:
+            put(number, _name(s, number))
+    for number, step in enumerate(s.episode.steps):
         if step.routed is not None and step.routed.forced:
-            put(step.number, "!")
+            put(number, "!")
     newest = len(s.episode.steps) - 1
     if newest >= 0 and s.ahead is not None:
         put(newest, "▲")
     if s.ahead is not None and s.ahead.marked is not None:
         put(s.ahead.marked, "≠")
     text = "".join(cells)
-    return line((pad("step", LABEL) + text, s.look.soft))
+    return line((pad("number" if s.service else "step", LABEL) + text, s.look.soft))
+
+
+def _name(s: Screenful, number: int) -> str:
+    """What a column is called: of a server's requests, some may be left out or forgotten."""
+    if s.service is None:
+        return str(number + 1)
+    return str(s.episode.steps[number].number + 1) if number < len(s.episode.steps) else ""

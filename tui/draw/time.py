@@ -23,7 +23,7 @@ def draw_time(s: Screenful, width: int, height: int) -> Text:
     """Legend, the newest steps' bars, speed and totals; few rows: the totals and one bar."""
     steps = s.episode.done_steps
     if not steps:
-        return block([line(("no step has been timed yet", s.look.soft))], width, height)
+        return block([line((f"no {s.unit} has been timed yet", s.look.soft))], width, height)
     below = [speed(s, steps, width), *totals(s, steps, width)]
     head = [legend(s, width)] if height >= 4 and s.beside is None else []
     room = max(1, height - len(head) - len(below))
@@ -100,7 +100,7 @@ def speed(s: Screenful, steps: list[StepFinished], width: int) -> Text:
 def totals(s: Screenful, steps: list[StepFinished], width: int) -> list[Text]:
     """The model's time up to now, and what the high tier alone would have taken."""
     spent = sum(x.latency.model_ms for x in steps)
-    if s.count < 2:
+    if s.count < 2 or s.service:  # no estimate of what others would have read of each conversation
         return [line((f"total  {milliseconds(spent)}", "bold"))]
     high = s.episode.tiers[-1]
     guess = always_high(steps, s.count - 1)

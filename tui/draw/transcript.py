@@ -1,38 +1,26 @@
-"""The transcript as blocks of lines: the opening, every step, the end.
-
-Each block has a key that changes exactly when its lines would, so that whoever
-draws can leave the other blocks alone.
-"""
+"""The transcript as blocks of lines: the opening, every step, the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from rich.text import Text
 
 from edge_router.agent.escalation import step_sentence
+from tui.draw.blocks import CURSOR, TranscriptBlock, spoken
 from tui.draw.lines import both_ends, line, wrapped
 from tui.draw.look import sign
+from tui.draw.requests import request_blocks
 from tui.draw.words import milliseconds, outcome
 from tui.state.episode import StepView
 from tui.state.screenful import Screenful, Status
-
-_LABEL = 7
-CURSOR = "▌"
-
-
-@dataclass(frozen=True)
-class TranscriptBlock:
-    """`draw` gives the lines for a width."""
-
-    key: Hashable
-    draw: Callable[[int], list[Text]]
 
 
 def blocks(s: Screenful) -> list[TranscriptBlock]:
     """The transcript of what `s` shows, from the top."""
     started = s.episode.started
+    if s.service:
+        return request_blocks(s)
     problem = _problem(s)
     if started is None:
         return problem
@@ -69,8 +57,8 @@ def _opening(s: Screenful, width: int) -> list[Text]:
     assert s.episode.started is not None
     started = s.episode.started
     return [
-        *_spoken(s, "goal", Text(started.goal, "bold"), width, ""),
-        *_spoken(s, "game", Text(started.observation, s.look.soft), width, ""),
+        *spoken(s, "goal", Text(started.goal, "bold"), width, ""),
+        *spoken(s, "game", Text(started.observation, s.look.soft), width, ""),
         line(),
     ]
 
@@ -101,15 +89,15 @@ def _step(s: Screenful, step: StepView, marked: bool, width: int) -> list[Text]:
     if step.routed.draft and step.routed.tier_index > 0:
         draft = " / ".join(step.routed.draft.split("\n")).strip()
         drafted = Text(f"{s.episode.tiers[0]} drafted: {draft}", s.look.soft)
-        lines += _spoken(s, "draft", drafted, width, colour)
+        lines += spoken(s, "draft", drafted, width, colour)
     lines += _said(s, step, colour, width)
     if step.finished is not None and (compared := step_sentence(step.finished)):
-        lines += _spoken(s, "", Text(compared, s.look.strong), width, colour)
+        lines += spoken(s, "", Text(compared, s.look.strong), width, colour)
     if step.finished is not None:
         reply = step.finished.observation
         style = s.look.bad if step.finished.refused else s.look.soft
         shown = f"✗ {reply}" if step.finished.refused else reply
-        lines += _spoken(s, "game", Text(shown, style), width, colour)
+        lines += spoken(s, "game", Text(shown, style), width, colour)
     return [*lines, line()]
 
 
@@ -123,24 +111,13 @@ def _said(s: Screenful, step: StepView, colour: str, width: int) -> list[Text]:
         shown = Text(raw.strip(), f"bold {s.look.strong}" if is_action else "italic")
         if step.finished is None and number == len(written) - 1:
             shown.append(CURSOR, colour)
-        lines += _spoken(s, "does" if is_action else "thinks", shown, width, colour)
+        lines += spoken(s, "does" if is_action else "thinks", shown, width, colour)
     if step.finished is None and not written:
-        lines += _spoken(s, "thinks", Text(CURSOR, colour), width, colour)
+        lines += spoken(s, "thinks", Text(CURSOR, colour), width, colour)
     action = step.finished.action if step.finished else None
     if action is not None and (not action or action not in text.rpartition("\n")[2]):
         given = Text(f"(command: {action or 'none'})", s.look.soft)
-        lines += _spoken(s, "does", given, width, colour)
-    return lines
-
-
-def _spoken(s: Screenful, label: str, text: Text, width: int, colour: str) -> list[Text]:
-    """A text under a label, with the step's colour down the left side."""
-    edge = ("  ▎", colour) if colour else ("   ", "")
-    lines = []
-    for number, part in enumerate(wrapped(text, max(8, width - 3 - _LABEL))):
-        name = (label if number == 0 else "").ljust(_LABEL)
-        part.rstrip()
-        lines.append(Text.assemble(edge, (name, s.look.soft), part))
+        lines += spoken(s, "does", given, width, colour)
     return lines
 
 

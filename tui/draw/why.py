@@ -29,7 +29,7 @@ def draw_why(s: Screenful, width: int, height: int) -> Text:
     routed = step.routed
     lines: list[Text] = []
     if height >= 7:  # with fewer lines the headline has to do
-        lines.append(line(badge(s, routed.tier_index), f" for step {step.number + 1}"))
+        lines.append(line(badge(s, routed.tier_index), f" for {s.unit} {step.number + 1}"))
         lines += wrapped(Text(because(routed, started) + "."), width)
     lines += gauge(s, routed, width)
     if routed.features:
@@ -97,10 +97,12 @@ def _chances(s: Screenful, routed: Routed, width: int) -> list[Text]:
 def _numbers(s: Screenful, routed: Routed) -> list[Text]:
     """The rest of what the router knows, for those who want it."""
     features = routed.features
+    of = "conversation" if s.service else "steps"
+    used = f"{100 * features.get('step', 0.0):.0f} %"
     rows = [
         *(_of_the_draft(features) if routed.decide_at == "draft" else _of_the_prompt(features)),
-        ("escalated up to now", f"{100 * features.get('escalated_share', 0.0):.0f} % of the steps"),
-        ("steps used of the limit", f"{100 * features.get('step', 0.0):.0f} %"),
+        ("escalated up to now", f"{100 * features.get('escalated_share', 0.0):.0f} % of the {of}"),
+        *([] if s.service else [("steps used of the limit", used)]),
         ("dial", f"{features.get('dial', 0.0):.2f}"),
     ]
     return [line((f"{name}: {value}", s.look.soft)) for name, value in rows]

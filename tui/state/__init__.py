@@ -1,6 +1,8 @@
 """What the screen shows, as plain data.
 
 episode    events -> what has happened so far
+traffic    a server's events -> its requests as steps
+talks      which conversation a request goes on with
 estimate   what the high tier alone would have cost
 screenful  everything that the screen shows
 timeline   a trace as a line of time

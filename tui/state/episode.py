@@ -17,6 +17,8 @@ from edge_router.agent.events import (
 )
 from tui.draw.cleaning import cleaned
 
+StepOnly = TurnsDropped | StepStarted | Routed | TextDecoded | StepFinished
+
 
 @dataclass
 class StepView:
@@ -33,6 +35,21 @@ class StepView:
     def tier(self) -> int | None:
         """Index of the tier that writes the step, None before the decision."""
         return None if self.routed is None else self.routed.tier_index
+
+    def apply(self, event: StepOnly) -> None:
+        """Take in the next event of this step."""
+        if isinstance(event, TextDecoded):
+            self.text += event.text
+        elif isinstance(event, Routed):
+            self.routed = event
+            self.text = ""
+        elif isinstance(event, StepFinished):
+            self.finished = event
+            self.text = event.text
+        elif isinstance(event, StepStarted):
+            self.started = event
+        else:
+            self.dropped = event
 
 
 @dataclass
@@ -51,25 +68,7 @@ class Episode:
         elif isinstance(event, EpisodeFinished):
             self.finished = event
         elif not isinstance(event, Noted):
-            self._apply_to_step(self._step(event.step), event)
-
-    def _apply_to_step(
-        self,
-        step: StepView,
-        event: TurnsDropped | StepStarted | Routed | TextDecoded | StepFinished,
-    ) -> None:
-        if isinstance(event, TextDecoded):
-            step.text += event.text
-        elif isinstance(event, Routed):
-            step.routed = event
-            step.text = ""
-        elif isinstance(event, StepFinished):
-            step.finished = event
-            step.text = event.text
-        elif isinstance(event, StepStarted):
-            step.started = event
-        else:
-            step.dropped = event
+            self._step(event.step).apply(event)
 
     def _step(self, number: int) -> StepView:
         while len(self.steps) <= number:

@@ -30,6 +30,20 @@ class Ahead:
     marked: int | None = None  # index of the step where two runs part
 
 
+@dataclass(frozen=True)
+class Service:
+    """What is to be said of a server beside its requests, which are the episode's steps."""
+
+    name: str  # of the model that is served
+    url: str
+    slots: int
+    answered: int = 0
+    failed: int = 0
+    waiting: int = 0
+    talks: int = 0  # conversations so far
+    talk: int | None = None  # the one that is shown alone
+
+
 @dataclass
 class Screenful:
     """`dial` None: there is none to turn (a replay)."""
@@ -49,12 +63,18 @@ class Screenful:
     beside: Episode | None = None  # another run, drawn on the same scales and with one legend
     note: str = ""  # that the machine is not ours alone
     title: str = ""  # in place of the goal, for a trace beside another
+    service: Service | None = None  # a server is watched, and no game is played
 
     @property
     def shares_legend(self) -> bool:
         """Whether one legend of the tiers serves this run and the one beside it."""
         mine, other = self.episode.started, self.beside.started if self.beside else None
         return mine is not None and other is not None and _kinds(mine) == _kinds(other)
+
+    @property
+    def unit(self) -> str:
+        """What a column of the strip is."""
+        return "request" if self.service else "step"
 
     @property
     def count(self) -> int:

@@ -19,18 +19,27 @@ def opens_app(*, as_json: bool, plain: bool) -> bool:
 
     The app draws on stderr and reads keys from stdin, so all three must be the terminal.
     """
-    if as_json or plain or os.environ.get("TERM") in ("dumb", "", None):
+    if as_json or plain or not _on_terminal():
         return False
-    streams = (sys.stdin, sys.stdout, sys.stderr)
-    if not all(stream.isatty() for stream in streams):
-        return False
+    if lacking := app_lacks():
+        sys.stderr.write(f"the app needs {lacking}; the run is printed instead\n")
+    return not lacking
+
+
+def app_lacks() -> str:
+    """What the app would need to be opened here; "" where it can be."""
+    if not _on_terminal():
+        return "a terminal that it may draw on and read keys from"
     if shows(sys.stderr, _DRAWN_WITH):
-        return True
-    sys.stderr.write(
-        f"the app needs a terminal that shows UTF-8, and this one is set to {sys.stderr.encoding}:"
-        " the run is printed instead (for the app set LC_ALL=C.UTF-8)\n"
-    )
-    return False
+        return ""
+    is_set = f"this one is set to {sys.stderr.encoding}"
+    return f"a terminal that shows UTF-8, and {is_set} (set LC_ALL=C.UTF-8)"
+
+
+def _on_terminal() -> bool:
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    drawable = os.environ.get("TERM") not in ("dumb", "", None)
+    return drawable and all(stream.isatty() for stream in streams)
 
 
 def stdout_printer(*, as_json: bool, profile: CostProfile | None = None) -> Listener:
