@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from edge_router.agent.chat import ContextFullError
@@ -67,7 +68,7 @@ def api_error(error: Exception) -> ApiError:
         return ApiError(400, str(error))
     if isinstance(error, LateError):
         return ApiError(504, str(error), kind="timeout_error", code="timeout")
-    if isinstance(error, GoneError):
+    if isinstance(error, GoneError | ClientDisconnect):
         return ApiError(499, GONE, kind="server_error")
     what = "the server hit an error it did not expect; its terminal says which"
     return ApiError(500, what, kind="server_error")

@@ -43,6 +43,8 @@ class AnswerWriting:
         """The text as it grows; then `response` is there. Raises what went wrong."""
         while isinstance(news := await self._news.get(), str):
             yield news
+            # Of several pieces that wait, none would let the loop notice that the client has gone.
+            await asyncio.sleep(0)
         if isinstance(news, Exception):
             raise news
         self.response = news

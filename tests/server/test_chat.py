@@ -306,6 +306,30 @@ def test_only_what_is_new_of_a_conversation_is_read(server: RunningServer) -> No
             talk += [{"role": "assistant", "content": said}, user("Nothing happens.")]
 
 
+@pytest.mark.parametrize("router", ["low", "high", "verify"])
+def test_turn_ten_reads_only_what_is_new(server: RunningServer, router: str) -> None:
+    """What the low tier wrote it need not read; what a higher tier wrote it reads once."""
+    talk, before = [user(f"task: {router}.\n{OPENING}" + " shelf 1" * 100)], None
+    for _ in range(10):
+        answer = server.client.chat.completions.create(
+            model=f"household#{router}", messages=talk, max_tokens=24
+        )
+        usage = answer.usage
+        assert usage is not None
+        assert usage.prompt_tokens_details is not None
+        new = usage.prompt_tokens - (usage.prompt_tokens_details.cached_tokens or 0)
+        if before is not None:
+            grown = usage.prompt_tokens - before.prompt_tokens
+            known = before.completion_tokens - 1 if router == "low" else 0  # its last is not fed
+            assert new <= grown - known + 1  # a prompt's last token is computed for its logits
+        talk.append({"role": "assistant", "content": answer.choices[0].message.content})
+        talk.append(user("Nothing happens."))
+        before = usage
+    assert before is not None
+    print(f"{router}: turn 10 read {new} of {before.prompt_tokens} tokens")
+    assert new < before.prompt_tokens / 8
+
+
 def test_metrics_count_what_was_asked(server: RunningServer) -> None:
     import urllib.request
 
