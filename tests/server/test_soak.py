@@ -107,7 +107,8 @@ async def _streamed(
     text, count = "", 0
     async with client.stream("POST", "/chat/completions", json={**body, "stream": True}) as reply:
         assert reply.status_code == 200
-        async with aclosing(reply.aiter_lines()) as lines:
+        made: Any = reply.aiter_lines()  # a generator, which is to be closed here and not later
+        async with aclosing(made) as lines:
             async for line in lines:
                 if count == pieces:
                     return None
@@ -152,7 +153,7 @@ def some_talks(server: RunningServer, count: int) -> list[list[Expected]]:
         return [conversation(client, number) for number in range(count)]
 
 
-class Heard:
+class RequestEnds:
     """A listener that remembers which requests the server took, and which of them ended."""
 
     def __init__(self) -> None:
@@ -177,15 +178,15 @@ class Heard:
 async def test_answers_are_right_whoever_else_asks(
     model: RoutedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard, limits = Heard(), RequestLimits(waiting=64)
-    with running(model, router="retry", limits=limits, listeners=[heard]) as server:
+    told, limits = RequestEnds(), RequestLimits(waiting=64)
+    with running(model, router="retry", limits=limits, listeners=[told]) as server:
         talks = await asyncio.to_thread(some_talks, server, 10)
         made = await soak(server, talks, clients=8)
         assert made.wrong == []
         assert made.ends.total() == 10 * TURNS, "none is lost"
-        counted = await heard.counted(server)
-        assert heard.ended == heard.taken
-        assert counted.total() == len(heard.taken), "each is counted once"
+        counted = await told.counted(server)
+        assert told.ended == told.taken
+        assert counted.total() == len(told.taken), "each is counted once"
         assert counted["200"] >= 10 * TURNS + made.ends["answered"]
         assert set(counted) == {"200", "499"}
         assert caplog.text == "", "nothing is written to a connection that has gone"
@@ -195,8 +196,8 @@ async def test_answers_are_right_whoever_else_asks(
 async def test_answers_are_right_for_thousands_of_requests(
     model: RoutedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard, limits = Heard(), RequestLimits(waiting=64)
-    with running(model, router="retry", limits=limits, listeners=[heard]) as server:
+    told, limits = RequestEnds(), RequestLimits(waiting=64)
+    with running(model, router="retry", limits=limits, listeners=[told]) as server:
         talks = await asyncio.to_thread(some_talks, server, 80)
         memory = [memory_in_use()]
         ends, wrong = Counter[str](), list[tuple[str, str]]()
@@ -208,9 +209,9 @@ async def test_answers_are_right_for_thousands_of_requests(
         print(dict(ends), [round(rss / 1e6) for rss in memory], "MB")
         assert wrong == []
         assert ends.total() == 2000, "none is lost"
-        counted = await heard.counted(server)
-        assert heard.ended == heard.taken
-        assert counted.total() == len(heard.taken), "each is counted once"
+        counted = await told.counted(server)
+        assert told.ended == told.taken
+        assert counted.total() == len(told.taken), "each is counted once"
         assert set(counted) == {"200", "499"}
         assert memory[-1] < memory[1] + 16e6
         assert caplog.text == "", "nothing is written to a connection that has gone"

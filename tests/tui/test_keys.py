@@ -14,6 +14,7 @@ from edge_router.errors import UserError
 from edge_router.tasks.games import GameRef
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, until, won
 from tui.apps.frame import Frame
+from tui.apps.listening import ListeningApp
 from tui.apps.live import LiveApp
 from tui.apps.replay import ReplayApp, Replaying, ReplayScreen
 from tui.draw.panels import Panel
@@ -216,7 +217,7 @@ async def test_the_menu_lists_what_the_keys_do() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await after_steps(pilot, 1)
         commands = {c.title: c.callback for c in app.get_system_commands(app.screen)}
-        wanted = {b.description for b in (*LiveApp.BINDINGS, *Frame.BINDINGS)
+        wanted = {b.description for a in (LiveApp, ListeningApp, Frame) for b in a.BINDINGS
                   if isinstance(b, Binding) and b.show}  # fmt: skip
         assert wanted | {"Theme"} == set(commands)
         await commands["Next step by the high tier"]()

@@ -19,8 +19,10 @@ from edge_router.router.registry import make_router
 from tests.recorded import FOREVER, RecordedSession, after_steps, games, until
 from tui.apps.frame import Frame
 from tui.apps.help import HelpScreen
+from tui.apps.listening import ListeningApp
 from tui.apps.live import LiveApp
 from tui.apps.picker import GamePicker
+from tui.apps.server import ServerApp
 from tui.draw.panels import KeyBar, PrecisionStrip, SoFar
 from tui.draw.transcript_view import Transcript
 from tui.state.screenful import Status
@@ -251,12 +253,13 @@ async def test_help_names_every_key_and_leaves_the_keys_to_it() -> None:
         assert app.status is Status.PAUSED
 
 
-def test_every_key_is_in_the_footer() -> None:
+@pytest.mark.parametrize("app", [LiveApp, ServerApp])
+def test_every_key_is_in_the_footer(app: type[ListeningApp]) -> None:
     """But for those that are variants of one that is."""
-    shown = {action.partition("(")[0] for _, _, action in (*LiveApp.KEYS, *LiveApp.COMMON_KEYS)}
-    bindings = [*LiveApp.BINDINGS, *Frame.BINDINGS]
+    shown = {action.partition("(")[0] for _, _, action in (*app.KEYS, *app.COMMON_KEYS)}
+    bindings = [*app.BINDINGS, *ListeningApp.BINDINGS, *Frame.BINDINGS]
     bound = {b.action.partition("(")[0] for b in bindings if isinstance(b, Binding)}
-    rare = {action for _, _, action in LiveApp.RARE_KEYS}
+    rare = {action for _, _, action in app.RARE_KEYS}
     assert {f"app.{action}" for action in bound} == (shown | rare) - {"app.command_palette"}
 
 

@@ -185,10 +185,10 @@ async def test_earlier_requests_are_shown_as_they_were_while_the_server_answers(
         await until(pilot, lambda: not app.happened)
         assert len(app.screenful().episode.steps) == 6, "it holds"
         await pilot.press("space")
-        assert app.status is Status.RUNNING
+        assert app.held is None
         assert len(app.screenful().episode.steps) == 10
         app.query_one(PrecisionStrip).post_message(PrecisionStrip.Picked(1))
-        await until(pilot, lambda: app.status is Status.BACK)
+        await until(pilot, lambda: app.held is not None)
         assert "request 2" in shown(app, "#head")
 
 
