@@ -57,7 +57,7 @@ def _missing_compilers() -> list[str]:
 
 
 def _settle(program: Path) -> None:
-    """Leave out of a game's files what is another on another day, and Inform's source text."""
+    """Leave out of a game's files what is another on another day or machine, and the source."""
     with program.open("r+b") as stream:
         stream.seek(_SERIAL.start)  # the checksum is not over the header
         stream.write(b"0" * (_SERIAL.stop - _SERIAL.start))
@@ -65,6 +65,7 @@ def _settle(program: Path) -> None:
     game = json.loads(described.read_bytes())
     names = game["grammar"].get("names_to_exclude", [])  # a set
     game["grammar"]["names_to_exclude"] = sorted(name for name in names if name)
+    game["KB"]["text_grammars_path"] = ""  # a folder of this machine; to play, none is needed
     described.write_text(json.dumps(game), encoding="utf-8")
     with suppress(FileNotFoundError):
         program.with_suffix(".ni").unlink()
