@@ -23,6 +23,7 @@ PATTERNS: Final = (
     "models/*/*.png",
     "models/*/*.jsonl",
     "models/*/recipe.toml",
+    "examples/*.jsonl",
 )
 
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from gguf import GGUFValueType
 
 from edge_router.agent.chat import Asked, Conversation
 from edge_router.cli.main import main
@@ -22,7 +29,9 @@ from edge_router.router.feature_table import ALL_NAMES
 from edge_router.router.onnx_router import OnnxRouter
 from edge_router.router.spec import RouterSpec
 from edge_router.work.pool import Backend
-from tests.tiny_gguf import write_tiny_ladder
+from edge_router.work.progress import silent
+from tests.edit_gguf import rewrite
+from tests.tiny_gguf import TINY_QWEN3, write_tiny, write_tiny_ladder
 from tests.toy_forest import toy_forest
 from train.router.decoder import Decoder, LogitsRecorder
 from train.router.explore import ExplorePlan
@@ -375,12 +384,24 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_context_follows_the_longest_prompt(setting: PromptSetting) -> None:
-    def silent(what: str, total: int, done: int = 0) -> Any:
-        return lambda: None
+def test_the_context_follows_the_longest_prompt(tmp_path: Path) -> None:
+    low = write_tiny(tmp_path, replace(TINY_QWEN3, name="long", context=16_384))
+    long = game({"role": "user", "content": "x" * 12_000})  # 6,000 tokens
+    found = [context_for(low, chats, Path("p"), 6, silent) for chats in ([game(USER)], [long])]
+    assert found == [4096, 8192]
+    with pytest.raises(UserError, match=r"p, line 1: the prompt has \d+ tokens"):
+        context_for(low, [long], Path("p"), 12_000, silent)
 
-    low, file = setting.tiers[0].path, Path("p.jsonl")
-    assert context_for(low, [game(USER)], file, 6, silent) <= 4096
+
+def test_messages_that_the_template_refuses_are_told_with_their_line(tmp_path: Path) -> None:
+    (low,) = rewrite(
+        write_tiny(tmp_path),
+        tmp_path / "strict.gguf",
+        drop=["tokenizer.chat_template"],
+        add={"tokenizer.chat_template": ("{{ raise_exception('no') }}", GGUFValueType.STRING)},
+    )
+    with pytest.raises(UserError, match=r"p, line 1: the model's chat template refuses"):
+        context_for(low, [game(USER)], Path("p"), 6, silent)
 
 
 @pytest.mark.slow
@@ -391,3 +412,35 @@ def test_the_command_trains_from_the_examples(setting: PromptSetting, tmp_path: 
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert "same calls" in result.stdout or "KL left" in result.stdout
     assert (tmp_path / "run" / "router.onnx").is_file()
+
+
+@pytest.mark.slow
+def test_an_interrupted_collection_goes_on_with_the_next_prompt(
+    setting: PromptSetting, tmp_path: Path
+) -> None:
+    options = ["--task=prompts", f"--prompts={EXAMPLES}", "--max-tokens=64", "--stage=collect"]
+    arguments = command(setting, tmp_path, *options)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "edge_router.cli", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    store = tmp_path / "run" / "rollouts.sqlite"
+    while not (done := finished(store)) and running.poll() is None:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    assert running.wait() == 130
+    assert running.stderr is not None
+    assert "interrupted; the same command goes on from" in running.stderr.read()
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    note = json.loads((tmp_path / "run" / "collect.json").read_text())
+    assert done
+    assert note["decoded_now"] < note["histories"]
+
+
+def finished(store: Path) -> int:
+    """How many prompts a store has the answers to."""
+    try:
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as file:
+            return int(file.execute("SELECT count(*) FROM finished").fetchone()[0])
+    except sqlite3.Error:
+        return 0
