@@ -20,7 +20,9 @@ import numpy as np
 from edge_router.files.whole import write_text
 from edge_router.screen.printable import WIDTH, columns, paragraphs, say
 from train.router import front
+from train.router.forest import Ints
 from train.router.front import Point
+from train.router.network import NetworkShape
 from train.router.onnx_writer import RouterCard, write
 from train.router.options import SftConfig
 from train.router.prompts.agreement import Judge
@@ -33,6 +35,7 @@ DIALS = tuple(i / 20 for i in range(21))  # the network's own dials that are mea
 BUDGET = 0.2  # escalation rate at the default dial
 _STEPS = 600  # of the optimiser, at least: prompts are few where games are thousands
 _BATCH = 64  # prompts
+_PARTS = 3  # of the cross-validation
 
 
 def collect(run: Run) -> None:
@@ -61,7 +64,7 @@ def collect(run: Run) -> None:
 
 
 def supervise(run: Run) -> None:
-    """Supervise every network and judge it on the select prompts; leaves `sft.json`."""
+    """Supervise every network, and score it by cross-validation; leaves `sft.json`."""
     started, games, select = time.monotonic(), run.training_games(), run.select_games()
     judge, table = Judge.of(run.rollouts.forest, games), list[dict[str, Any]]()
     config = config_for(run.options.sft, len(games))
@@ -69,13 +72,28 @@ def supervise(run: Run) -> None:
         net = games_sft.train(judge.forest, games, shape, config, judge.divergences)
         save_network(net, run.folder / f"sft-{name_of(shape)}.pt")
         points = judge.front(select, net)
-        score = front.score(points, low=0.0)
+        score = cross_validated(judge, np.concatenate([games, select]), shape, config)
         shown = ", ".join(f"{percent(p.success)} at {percent(p.share)}" for p in points)
         run.say(f"{name_of(shape)}: takes away {shown} (score {score:.3f})")
         table.append(
             {"what": name_of(shape), "score": score, "points": [asdict(p) for p in points]}
         )
     run.keep_note("sft", {"networks": table, "config": asdict(config), "cap": judge.cap}, started)
+
+
+def cross_validated(judge: Judge, games: Ints, shape: NetworkShape, config: SftConfig) -> float:
+    """Mean score on each part of prompts (games,) of a network that learnt from the others.
+
+    The select prompts alone are too few to tell networks apart: on 46 of them four networks
+    scored 0.210 to 0.222.
+    """
+    scores = []
+    for part in range(_PARTS):
+        rest = games[np.arange(len(games)) % _PARTS != part]
+        net = games_sft.train(judge.forest, rest, shape, config, judge.divergences)
+        points = judge.front(games[part::_PARTS], net, front.FINE_DIALS)
+        scores.append(front.score(points, low=0.0))
+    return float(np.mean(scores))
 
 
 def config_for(config: SftConfig, prompts: int) -> SftConfig:
@@ -101,7 +119,7 @@ def export(run: Run) -> None:
         "kv": run.setting.kv,
         "train_prompts": len(run.sets.train),
         "select_prompts": len(run.sets.select),
-        "select_score": scores[name],
+        "cross_validated_score": scores[name],
         "sft": run.note("sft")["config"],
     }
     card = RouterCard(run.setting.names, run.setting.fingerprints, dial, training)
