@@ -30,6 +30,7 @@ from edge_router.engine.sampling import Sampler
 from edge_router.errors import UserError
 from edge_router.ladders.ladder_file import LadderFile
 from edge_router.ladders.resolve import DEFAULT_MODEL, resolve, router_for
+from edge_router.ladders.scores import keep
 from edge_router.router.base import Router
 from edge_router.router.budget import BudgetRouter
 from edge_router.router.rules import NEUTRAL
@@ -208,9 +209,10 @@ class RoutedModel:
         """The router, or the one that a spec names, made once; with a budget held to it."""
         known = self._routers.get((router, budget))
         if known is None:
-            known = router_for(self._described, router) if isinstance(router, str) else router
-            if budget is not None:
-                known = BudgetRouter(known, budget)
+            if isinstance(router, str):
+                known = router_for(self._described, router, budget)
+            else:
+                known = router if budget is None else BudgetRouter(router, budget)
             while len(self._routers) >= _ROUTERS:
                 del self._routers[next(iter(self._routers))]
             self._routers[router, budget] = known
@@ -227,7 +229,12 @@ class RoutedModel:
             self._writing.release()
 
     def close(self) -> None:
-        """Free the memory; the model cannot be used afterwards."""
+        """Free the memory; the model cannot be used afterwards.
+
+        What budgets have learnt of the scores is kept for the next process.
+        """
+        for router in self._routers.values():
+            keep(router, self._described)
         for alone in self._alones.values():
             alone.ladder.tiers[0].context.close()
         self.ladder.close()

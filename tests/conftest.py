@@ -23,6 +23,8 @@ os.environ.setdefault("EDGE_ROUTER_DEBUG", "1")
 os.environ["XDG_CONFIG_HOME"] = os.devnull
 # Openings of tiny models have no place in the cache of whoever runs the tests.
 os.environ["EDGE_ROUTER_OPENINGS_GB"] = "0"
+# Nor have their scores, which a budget of the next run would begin with.
+os.environ["EDGE_ROUTER_NO_SCORES"] = "1"
 # `make test` draws the same examples on every machine, so it says the same there; `make test-all`
 # looks for new ones.
 settings.register_profile("repeatable", derandomize=True)

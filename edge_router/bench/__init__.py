@@ -6,6 +6,7 @@ decisions  what a routing decision costs
 energy     the processor's own counters
 timing     warm-up, repeats, measurements in turn
 calibrate  `calibrate`: seconds to read, to write and to hand over, kept as a profile
+doubt      how unsure the low tier is over a few games, for budgets
 advise     `advise`: measures precisions on a few layers, says which two to convert to
 advice     what a step takes, which pair is best, other numbers of cores: arithmetic
 candidates  what each precision of a shape would cost here

@@ -17,13 +17,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from edge_router.bench.doubt import measure_scores
 from edge_router.bench.loops import hold, ordinary_text
 from edge_router.bench.shapes import find_subject
 from edge_router.bench.speed import tell
 from edge_router.bench.timing import in_turn, seconds
 from edge_router.engine.ladder import Ladder, Tier, default_context
 from edge_router.engine.llama import copy_span
+from edge_router.errors import UserError
 from edge_router.ladders.costs import CostProfile, StepTokens, TierCost, save_profile
+from edge_router.ladders.ladder_file import LadderFile
+from edge_router.ladders.resolve import resolve
+from edge_router.ladders.scores import are_kept
 from edge_router.results.file import results
 from edge_router.results.machine import machine_details
 from edge_router.results.outputs import Outputs
@@ -236,6 +241,8 @@ def run_calibrate(
         ShownProgress() as progress,
     ):
         found = calibrate(ladder, subject.name, subject.fingerprint, options, progress)
+        if shape is None:  # random weights are unsure of everything
+            _measure_scores(ladder, resolve(model, tiers), progress)
     path = save_profile(found.profile)
     tell(f"stored in {path}")
     profile = found.profile
@@ -259,3 +266,13 @@ def run_calibrate(
     data["machine"] = profile.machine  # its load is that of the measurement
     outputs.write(data)
     return 0
+
+
+def _measure_scores(ladder: Ladder, described: LadderFile, progress: Progress) -> None:
+    """For budgets; a ladder that cannot play, in too short a context say, goes without."""
+    if len(ladder.tiers) < 2 or not are_kept():
+        return
+    try:
+        measure_scores(ladder, described, progress)
+    except UserError as error:
+        tell(f"how unsure the low tier is was not measured: {error}")

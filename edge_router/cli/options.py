@@ -225,12 +225,10 @@ class Routing:
     def router_for(self, ladder: LadderFile) -> Router:
         """The router as asked for, held to the budget where there is one. Raises `UserError`."""
         from edge_router.ladders.resolve import router_for
-        from edge_router.router.budget import BudgetRouter
 
         if self.dial is not None and self.budget is not None:
             raise UserError("--dial and --budget exclude each other; give one of them")
-        router = router_for(ladder, self.router)
-        return router if self.budget is None else BudgetRouter(router, self.budget)
+        return router_for(ladder, self.router, self.budget)
 
     @property
     def setting(self) -> float:

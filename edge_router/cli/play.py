@@ -7,9 +7,12 @@ episode, printed.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -37,6 +40,10 @@ from edge_router.cli.types import (
 from edge_router.tasks.find import chosen_games
 from edge_router.tasks.games import pick
 from edge_router.tasks.registry import find_task
+
+if TYPE_CHECKING:
+    from edge_router.ladders.ladder_file import LadderFile
+    from edge_router.router.base import Router
 
 
 @dataclass(frozen=True)
@@ -188,13 +195,27 @@ def run(
     )
     before = profile_of(found.name)
     say = _nothing if in_app else _say_on_stderr
-    with Session(games, load, router, options, trace, say) as session:
+    with (
+        _keeping_scores(router, found),
+        Session(games, load, router, options, trace, say) as session,
+    ):
         if in_app:
             app = load_part("tui.apps.commands", extra="tui")
             paced = {} if display.pace is None else {"pace": display.pace}
             return int(app.play(session, first, profile=before, **paced))
         finished = session.play(first, [stdout_printer(as_json=display.as_json, profile=before)])
     return 130 if finished.reason == "interrupted" else 0
+
+
+@contextmanager
+def _keeping_scores(router: Router, ladder: LadderFile) -> Iterator[None]:
+    """What a budget learns of the scores is there for the next run."""
+    from edge_router.ladders.scores import keep
+
+    try:
+        yield
+    finally:
+        keep(router, ladder)
 
 
 def _nothing(phase: str) -> None:

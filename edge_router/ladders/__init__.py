@@ -5,4 +5,5 @@ catalogue      the models that can be fetched by name
 ladder_file    reads ladder.toml
 ladder_writer  writes it
 costs          seconds a step on this machine
+scores         how unsure a low tier has been, for budgets
 """

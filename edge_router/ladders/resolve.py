@@ -19,7 +19,9 @@ from edge_router.files.folders import cache_folder, if_any
 from edge_router.files.paths import is_folder, require_name, why_no_file
 from edge_router.ladders.catalogue import catalogue, shipped_folders
 from edge_router.ladders.ladder_file import LADDER_FILE, LadderFile, read_details, read_ladder
+from edge_router.ladders.scores import begin
 from edge_router.router.base import Router
+from edge_router.router.budget import BudgetRouter
 from edge_router.router.registry import make_router
 from edge_router.router.spec import AUTO, RouterSpec
 
@@ -69,12 +71,22 @@ def find_ladder(model: str) -> LadderFile:
     )
 
 
-def router_for(ladder: LadderFile, spec: str = AUTO) -> Router:
+def router_for(ladder: LadderFile, spec: str = AUTO, budget: float | None = None) -> Router:
     """The router that `spec` names; "auto" is the one that the ladder suggests,
     in a budget ("budget:0.2:auto") too.
 
-    Raises `UserError`; what is wrong with a suggested router lies in ladder.toml, and is said so.
+    `budget` holds it to that share of the steps; a budget begins with the scores that are known
+    of this ladder. Raises `UserError`; what is wrong with a suggested router lies in ladder.toml,
+    and is said so.
     """
+    router = _named_router(ladder, spec)
+    if budget is not None:
+        router = BudgetRouter(router, budget)
+    begin(router, ladder)
+    return router
+
+
+def _named_router(ladder: LadderFile, spec: str) -> Router:
     asked = RouterSpec.parse(spec)
     if asked != RouterSpec(AUTO):
         return make_router(asked.with_auto(ladder.router))

@@ -12,6 +12,7 @@ import copy
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,6 +23,7 @@ from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import BUDGET, RouterSpec
 
 _WINDOW: Final = 200  # scores that are remembered: what a model is asked changes
+_KEPT: Final = 50  # scores that stand for those of a process before: a quarter of the window
 # The share drifts by chance: steps too many or too few are let be up to the first number, and
 # beyond it each moves the wanted share by one part of the second.
 _LET_BE: Final = 1.5
@@ -36,12 +38,23 @@ class RunningThreshold:
         self.share = share
         self._latest: deque[float] = deque(maxlen=_WINDOW)
         self._sorted: list[float] = []
-        self._steps = self._escalated = 0
+        self.steps = 0  # decided here
+        self._escalated = 0
+
+    @property
+    def scores(self) -> Sequence[float]:
+        """The latest ones, ascending."""
+        return self._sorted
 
     @property
     def credit(self) -> float:
         """Steps that might have been escalated and were not, with the one that comes."""
-        return self.share * (self._steps + 1) - self._escalated
+        return self.share * (self.steps + 1) - self._escalated
+
+    def begin_with(self, scores: Sequence[float]) -> None:
+        """Compare the first steps with scores measured before; newer ones push them out."""
+        for score in scores:
+            self._remember(score)
 
     def now(self) -> float | None:
         """The threshold for the next step; None before the first score."""
@@ -62,12 +75,22 @@ class RunningThreshold:
 
     def add(self, score: float, *, escalated: bool) -> None:
         """A step was decided."""
+        self._remember(score)
+        self.steps += 1
+        self._escalated += escalated
+
+    def _remember(self, score: float) -> None:
         if len(self._latest) == _WINDOW:
             del self._sorted[bisect_left(self._sorted, self._latest[0])]
         self._latest.append(score)
         insort(self._sorted, score)
-        self._steps += 1
-        self._escalated += escalated
+
+
+def quantiles(scores: Sequence[float]) -> list[float]:
+    """Few scores that stand for many, ascending; the ends are among them."""
+    ascending = sorted(scores)
+    last = len(ascending) - 1
+    return [ascending[round(last * i / (_KEPT - 1))] for i in range(_KEPT)]
 
 
 class BudgetRouter(Router):
@@ -94,7 +117,7 @@ class BudgetRouter(Router):
         self.decide_at = inner.decide_at
         self.score = inner.score
         self.running = RunningThreshold(share)
-        self._dial = _measured_dial(inner, share)
+        self.dial = _measured_dial(inner, share)  # at which `inner` is asked
         self._highest = 0
 
     def __copy__(self) -> BudgetRouter:
@@ -143,7 +166,7 @@ class BudgetRouter(Router):
         The user's dial and a budget exclude each other.
         """
         vector = features.vector.copy()
-        vector[_DIAL] = self._dial
+        vector[_DIAL] = self.dial
         return replace(features, vector=vector)
 
 

@@ -15,7 +15,7 @@ from edge_router.errors import UserError
 from edge_router.ladders.ladder_file import LadderFile
 from edge_router.ladders.resolve import router_for
 from edge_router.router.base import Features, Router
-from edge_router.router.budget import BudgetRouter
+from edge_router.router.budget import BudgetRouter, quantiles
 from edge_router.router.feature_table import ALL_NAMES, SCHEMA, column
 from edge_router.router.registry import make_router
 from edge_router.router.spec import RouterSpec
@@ -54,12 +54,35 @@ def budget(share: float, inner: str = "entropy:0.5", tiers: tuple[str, ...] = TW
     return router
 
 
+@pytest.mark.parametrize("known", [None, -100.0, 1.0, 100.0])
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9])
 @pytest.mark.parametrize("stream", STREAMS)
-def test_the_share_is_kept_on_drifting_scores(stream: str, share: float) -> None:
+def test_the_share_is_kept_on_drifting_scores(
+    stream: str, share: float, known: float | None
+) -> None:
+    """Whatever is known of the scores before: nothing, what is right, or what is far off."""
     router, draw = budget(share), random.Random(7)
+    if known is not None:
+        router.running.begin_with([known + i / 50 for i in range(50)])
     tiers = [router.decide(features(entropy=STREAMS[stream](i, draw))).tier for i in range(STEPS)]
     assert abs(sum(tiers) / STEPS - share) <= WITHIN
+
+
+def test_known_scores_keep_the_share_from_the_first_steps_on() -> None:
+    def first_steps(*, known: bool) -> float:
+        """The mean share of the first 20 steps, of 100 processes."""
+        escalated = 0
+        for seed in range(100):
+            router, draw = budget(0.1), random.Random(seed)
+            if known:
+                before = [draw.gauss(50, 5) for _ in range(STEPS)]
+                router.running.begin_with(quantiles(before))
+            steps = [router.decide(features(entropy=draw.gauss(50, 5))) for _ in range(20)]
+            escalated += sum(decision.tier for decision in steps)
+        return escalated / 100 / 20
+
+    assert abs(first_steps(known=True) - 0.1) < 0.01
+    assert first_steps(known=False) > 0.15
 
 
 def test_the_steps_that_are_escalated_are_the_unsurest() -> None:
