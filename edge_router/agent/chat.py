@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from edge_router.agent.events import Event, Listener, StepFinished, TextDecoded
 from edge_router.agent.history import History, Past
@@ -26,7 +27,7 @@ from edge_router.agent.messages import (
 from edge_router.agent.response import Response, TokenChance, chances
 from edge_router.agent.step_writer import StepWriter, Written
 from edge_router.agent.template import ChatTemplate
-from edge_router.agent.tool_calls import Tool, names_of, parse
+from edge_router.agent.tool_calls import Tool, names_of, parse, text_of
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
@@ -39,6 +40,8 @@ from edge_router.tasks.registry import find_task
 from edge_router.tasks.styles import style_for
 
 __all__ = ["Asked", "ChatMessage", "Conversation", "Response", "TokenChance"]
+
+_SHORT: Final = 16  # letters a token, up to which nothing needs to be counted
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ class Conversation:
         that are none, or leave the context no room.
         """
         _check(messages)
+        told = [text_of(message) for message in messages] + [str(tool) for tool in asked.tools]
+        self._require_room(told, len(messages))
         known = common_messages(self.messages, messages)
         self._past = {index: past for index, past in self._past.items() if index < known}
         if not self._past or router is not self._router:
@@ -142,6 +147,7 @@ class Conversation:
         listeners: Sequence[Listener] = (),
     ) -> Response:
         """How a model goes on after `text`, without a chat template; nothing is remembered."""
+        self._require_room([text])
         vocab = self._ladder.vocab
         tokens = vocab.tokenize(text, add_special=True) or [max(vocab.bos_id, 0)]
         read = _Read(text, tokens)
@@ -152,6 +158,19 @@ class Conversation:
         heard = [_pieces(on_text, trimmed=False), *listeners]
         written, response = self._write(0, read, history, router, asked, heard)
         return replace(response, text=written.generation.text)
+
+    def _require_room(self, texts: Sequence[str], messages: int = 0) -> None:
+        """Refuse what cannot fit before it is rendered and tokenised: 4 MB took 30 s.
+
+        A message has a token at least, and no token more letters than the longest.
+        """
+        n_ctx, letters = self._ladder.n_ctx, sum(map(len, texts))
+        fits = letters <= n_ctx * _SHORT or letters <= n_ctx * self._ladder.vocab.longest_piece
+        if messages > n_ctx or not fits:
+            raise ContextFullError(
+                f"the messages have far more tokens than the {n_ctx} that the context holds: "
+                "leave most of them out, or load the model with a larger one"
+            )
 
     def _prompt(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> _Read:
         """What the model reads; what it read or wrote before keeps its tokens."""

@@ -51,7 +51,10 @@ def _call_schema(tool: Tool, arguments: str, suffix: str, shared: dict[str, Any]
     function = tool["function"]
     schema = dict(function.get("parameters") or ANY_OBJECT)
     for key in ("$defs", "definitions"):
-        for name, part in dict(schema.pop(key, None) or {}).items():
+        parts = schema.pop(key, None) or {}
+        if not isinstance(parts, dict):
+            raise UserError(f"{key} of the JSON schema is no object")
+        for name, part in parts.items():
             shared[f"{name}{suffix}"] = _moved(part, suffix)
     return {
         "type": "object",
@@ -113,7 +116,12 @@ def _converted(schema: str) -> Grammar:
 
     try:
         rules = json_schema_to_gbnf(schema)
-    except Exception as error:  # it asserts, and indexes what may be missing
+    except (AttributeError, KeyError, TypeError) as error:  # it indexes what may be missing
+        raise UserError(
+            "the JSON schema cannot be made into a grammar: a part of it has not the form that "
+            "schemas have, or is not there"
+        ) from error
+    except Exception as error:  # it asserts
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"the JSON schema cannot be made into a grammar: {said}") from error
     if len(rules) > _RULES:

@@ -6,7 +6,7 @@ import ctypes
 import os
 import weakref
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,11 @@ class LlamaModel:
                 raise ValueError(f"token {token} is not in a vocabulary of {self.n_vocab}")
             piece = self._pieces[token] = self._read_piece(token)
         return piece
+
+    @cached_property
+    def longest_piece(self) -> int:
+        """Letters that a token may have at most, control tokens too; reads all of them once."""
+        return max(len(self._read_piece(token, True)) for token in range(self.n_vocab))
 
     def token_text(self, token: int) -> str:
         """How a token is written in a text, control tokens ("<|im_end|>") too; "" for id -1."""

@@ -55,7 +55,7 @@ def names(served: str, tiers: Sequence[str]) -> list[str]:
 def _dial(text: str | None) -> float | None:
     if text is None:
         return None
-    if not re.fullmatch(r"[01]|0?\.\d{1,6}|1\.0{1,6}", text):
+    if not re.fullmatch(r"[01]|0?\.\d{1,20}|1\.0{1,20}", text):
         raise _wrong(f"the dial goes from 0 to 1, as in @0.3; it cannot be {text[:40]!r}")
     return float(text)
 

@@ -38,6 +38,11 @@ def schema(schema: Any) -> bytes:
     return chat(response_format=form)
 
 
+def forced(**parameters: Any) -> bytes:
+    tool = {"type": "function", "function": {"name": "go", "parameters": parameters}}
+    return chat(tools=[tool], tool_choice="required")
+
+
 def deep(levels: int) -> Any:
     part: Any = {"type": "integer"}
     for _ in range(levels):
@@ -138,6 +143,36 @@ BAD: list[tuple[str, bytes, int, str]] = [
     (CHAT, schema({"type": "array", "items": {}, "minItems": 10**9}), 400, "minItems"),
     (CHAT, schema({"type": "string", "pattern": "^(a{99}){99}$"}), 400, "pattern"),
     (CHAT, schema(deep(60)), 400, "levels deep"),
+    (CHAT, schema({"enum": []}), 400, "cannot read the grammar"),
+    (CHAT, schema({"type": 5}), 400, "cannot be made into a grammar"),
+    (CHAT, schema({"type": "object", "properties": 5}), 400, "has not the form"),
+    (CHAT, schema({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}), 400, "not there"),
+    (CHAT, schema({"type": "string", "pattern": "("}), 400, "Pattern must start"),
+    (CHAT, schema({"type": "string", "minLength": -1}), 400, "minLength"),
+    (CHAT, schema({"type": "string", "minLength": "5"}), 400, "has not the form"),
+    (CHAT, schema(None), 400, "json_schema.schema: .*object"),
+    (CHAT, forced(**{"$defs": 5}), 400, "defs of the JSON schema is no object"),
+    (CHAT, forced(definitions=[1]), 400, "definitions of the JSON schema is no object"),
+    (CHAT, forced(type=7, properties=[1]), 400, "cannot be made into a grammar"),
+    (CHAT, chat(n=0), 400, "n: .*1"),
+    (CHAT, chat(n=10**30), 400, "n: .*maximum size"),
+    (CHAT, chat(max_tokens=10**300), 400, "max_tokens: .*1000000"),
+    (CHAT, chat(max_completion_tokens=-1), 400, "max_completion_tokens: .*1"),
+    (CHAT, chat(temperature=True), 400, "temperature: .*number"),
+    (CHAT, chat(min_p=-0.1), 400, "min_p: .*0"),
+    (CHAT, chat()[:-1] + b', "seed": 1e999}', 400, "seed: .*integer"),
+    (CHAT, chat()[:-1] + b', "temperature": Infinity}', 400, "temperature: .*finite"),
+    (CHAT, chat()[:-1] + b', "model": "gpt"}', 404, "'gpt' is not here"),  # the last one counts
+    (CHAT, b'{"model": "household", "messages": "\\ud800"}', 400, "Invalid JSON"),
+    (CHAT, b"\xef\xbb\xbf" + chat(), 400, "Invalid JSON"),
+    (CHAT, chat().decode().encode("utf-16"), 400, "Invalid JSON"),
+    (CHAT, chat(stream_options=5), 400, "stream_options: .*object"),
+    (CHAT, chat(stop=[5]), 400, "stop: .*string"),
+    (CHAT, chat(tools=[TOOL] * 129), 400, "tools: .*at most 128"),
+    (CHAT, chat(tools=[{"type": "custom"}]), 400, r"tools\[0\].type: .*'function'"),
+    (CHAT, chat(model="household#budget:2:entropy:1"), 404, "share between 0 and 1"),
+    (CHAT, chat(model="household#tier:nix"), 400, "no tier 'nix'"),
+    (CHAT, chat(model="household\x00"), 404, "is not here"),
     (CHAT, schema({"enum": ["x" * 99] * 999}), 400, "letters"),
     (CHAT, chat(messages=[user("x" * 9000)]), 400, "the context holds 1024"),
     (COMPLETIONS, completion(prompt=["a", "b"]), 400, "prompt: .*at most 1"),
@@ -184,6 +219,28 @@ def test_a_body_has_a_limit(server: RunningServer) -> None:
     body = b" " * (MOST_BYTES + 1)
     headers = {"Content-Type": "application/json"}
     assert httpx.post(server.root + CHAT, content=body, headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, chat(messages=[user("word " * 700_000)])),
+        (CHAT, chat(messages=HI * 80_000)),
+        (CHAT, chat(tools=[{**TOOL, "function": {"name": "go", "description": "x" * 3_000_000}}])),
+        (COMPLETIONS, completion(prompt="x " * 1_500_000)),
+    ],
+    ids=["a long message", "many messages", "long tools", "a long prompt"],
+)
+def test_what_cannot_fit_is_refused_before_it_is_read(
+    server: RunningServer, path: str, body: bytes
+) -> None:
+    """Rendered and tokenised, each would keep the others waiting for many seconds."""
+    answer = httpx.post(
+        server.root + path, content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+    assert_says("far more tokens than the 1024", answer.json()["error"]["message"])
 
 
 @pytest.mark.parametrize(
