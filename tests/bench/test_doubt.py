@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import edge_router
 from edge_router.api import RoutedModel
 from edge_router.bench.doubt import STEPS, measure_scores
+from edge_router.cli.main import main
 from edge_router.ladders.resolve import resolve, router_for
 from edge_router.router.budget import BudgetRouter
 
@@ -38,3 +40,12 @@ def test_every_rule_begins_with_what_a_game_showed(model: RoutedModel) -> None:
         middle = scores[len(scores) // 2]
         assert router.running.now() is not None
         assert (router.running.now() or 0) > middle, "a fifth is escalated, not half"
+
+
+@pytest.mark.slow
+def test_calibrate_leaves_them() -> None:
+    ran = CliRunner().invoke(main, ["calibrate", "-r", "1", "--threads", "1"])
+    assert ran.exit_code == 0, ran.output
+    router = router_for(resolve("household", []), "budget:0.2:draft:0.5")
+    assert isinstance(router, BudgetRouter)
+    assert len(router.running.scores) > 20
