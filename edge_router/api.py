@@ -112,6 +112,7 @@ class RoutedModel:
         self._conversations = Conversations(ladder, slots, prompt=described.prompt)
         self._alones: dict[str, RoutedModel] = {}
         self._writing = threading.Lock()
+        self._closed = False
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -221,6 +222,8 @@ class RoutedModel:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the caches for one text or one game. Raises `UserError` when they are in use."""
+        if self._closed:
+            raise UserError("this model is closed; load it again")
         if not self._writing.acquire(blocking=False):
             raise UserError("this model is writing another text; finish or close that stream first")
         try:
@@ -233,9 +236,13 @@ class RoutedModel:
 
         What budgets have learnt of the scores is kept for the next process.
         """
+        if self._closed:
+            return
+        self._closed = True
         for router in self._routers.values():
             keep(router, self._described)
         for alone in self._alones.values():
+            alone._closed = True
             alone.ladder.tiers[0].context.close()
         self.ladder.close()
 
@@ -255,13 +262,14 @@ class AnswerOptions(TypedDict, total=False):
     top_p: float
     min_p: float
     seed: int
-    stop: Sequence[str]
+    stop: str | Sequence[str]
     constraint: Constraint | None  # what the text has to be: a `Grammar`, say
     likely: int | None  # tell each token's probability, and so many likely ones beside it
 
 
 def _asked(options: AnswerOptions) -> Asked:
     dial, max_tokens = options.get("dial", NEUTRAL), options.get("max_tokens", 256)
+    stop = options.get("stop", ())
     if not 0.0 <= dial <= 1.0:
         raise UserError(f"the dial goes from 0 to 1; it cannot be {dial}")
     if max_tokens < 1:
@@ -276,7 +284,7 @@ def _asked(options: AnswerOptions) -> Asked:
         sampler,
         dial,
         max_tokens,
-        tuple(options.get("stop", ())),
+        (stop,) if isinstance(stop, str) else tuple(stop),
         constraint=options.get("constraint"),
         likely=options.get("likely"),
     )

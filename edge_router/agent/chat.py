@@ -11,9 +11,9 @@ on where the last ones ended, and so is the KV cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from edge_router.agent.events import Event, Listener, StepFinished, TextDecoded
 from edge_router.agent.history import History, Past
@@ -266,11 +266,12 @@ def _pieces(on_text: Callable[[str], None] | None, *, trimmed: bool) -> Listener
     return emit
 
 
-def _check(messages: Sequence[ChatMessage]) -> None:
+def _check(messages: Sequence[Any]) -> None:
     if not messages:
         raise UserError("a conversation needs at least one message")
     for message in messages:
-        if not all(isinstance(message.get(key), str) for key in ("role", "content")):
+        found = message if isinstance(message, Mapping) else {}
+        if not all(isinstance(found.get(key), str) for key in ("role", "content")):
             raise UserError(
                 f'a message is {{"role": "user", "content": "..."}}, not {str(message)[:80]}'
             )

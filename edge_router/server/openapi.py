@@ -143,8 +143,18 @@ def _answer(one: Operation) -> Body:
     told = _content(one.does, one.reply)
     if one.chunk is not None:
         told["description"] += ", whole or (stream: true) in events, of which the last is [DONE]"
-        told["content"]["text/event-stream"] = {"schema": _ref(one.chunk)}
+        told["content"]["text/event-stream"] = {"schema": _event(one.chunk)}
     return told
+
+
+def _event(chunk: Any) -> Body:
+    """A server-sent event whose data is a chunk, but for the last one's."""
+    data = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": _ref(chunk),
+    }
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def _content(description: str, body: Any) -> Body:

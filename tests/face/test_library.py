@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,29 @@ def test_every_name_that_is_offered_is_there() -> None:
 def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_thing"):
         _ = edge_router.no_such_thing
+
+
+def test_a_model_that_was_closed_says_so() -> None:
+    with edge_router.load("household", threads=1) as closed:
+        alone = closed.alone("q8_0")
+    for model in (closed, alone):
+        with pytest.raises(UserError, match="this model is closed"):
+            model.chat([user(OPENING)], router="low")
+    closed.close()
+
+
+def test_a_stop_string_is_not_taken_for_its_letters(model: RoutedModel) -> None:
+    whole = model.chat([user(OPENING)], router="low")
+    assert (
+        model.chat([user(OPENING)], router="low", stop="\n>").text
+        == whole.text.split("\n>")[0].strip()
+    )
+
+
+@pytest.mark.parametrize("messages", ["hello", {"role": "user", "content": "hello"}, [5]])
+def test_what_are_no_messages_is_said(model: RoutedModel, messages: Any) -> None:
+    with pytest.raises(UserError, match="a message is"):
+        model.chat(messages)
 
 
 @pytest.mark.parametrize(("router", "tier"), [("low", "iq1_s"), ("high", "q8_0")])
