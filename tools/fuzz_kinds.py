@@ -181,6 +181,34 @@ def _read_game(folder: Path) -> None:
             game.close()
 
 
+def _make_textworld(folder: Path) -> None:
+    from edge_router.tasks.textworld.game_files import SHIPPED
+
+    for file in SHIPPED.glob("coin_collector-*"):
+        shutil.copyfile(file, folder / f"game{file.suffix}")
+
+
+def _harm_program(data: bytes, rng: random.Random) -> bytes:
+    """Damage a program; mostly its checksum is then made right."""
+    changed = bytearray(mutate_bytes(data, rng))
+    length = 8 * int.from_bytes(changed[26:28])
+    if rng.random() < 0.8 and 64 <= length <= len(changed):
+        changed[28:30] = (sum(changed[64:length]) & 0xFFFF).to_bytes(2)
+    return bytes(changed)
+
+
+def _read_textworld(folder: Path) -> None:
+    from edge_router.tasks.textworld.game import TextworldGame
+
+    game = TextworldGame(folder / "game.z8")
+    try:
+        game.reset()
+        for command in ("look", "go north", *game.admissible()[:2]):
+            game.step(command)
+    finally:
+        game.close()
+
+
 def _make_trace(folder: Path) -> None:
     lines = (ROOT / "tests" / "traces" / "won.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "e.jsonl").write_bytes(b"".join([*lines[:5], lines[-1]]))
@@ -423,6 +451,9 @@ KINDS: Final[dict[str, Kind]] = {
     "gguf": _one(_make_gguf, _read_gguf, a__gguf=partial(mutate_bytes, head=12_000)),
     "ladder": _one(_make_ladder, _read_ladder, ladder__toml=mutate_text),
     "game": Kind(_make_game, _harm_game, _read_game),
+    "textworld": _one(
+        _make_textworld, _read_textworld, game__z8=_harm_program, game__json=mutate_json
+    ),
     "trace": _one(_make_trace, _read_trace, e__jsonl=_harm_trace),
     "onnx": _one(_make_onnx, _read_onnx, r__onnx=_harm_onnx),
     "results": _one(_make_results, _read_results, p__json=mutate_json),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,14 +16,17 @@ from edge_router.engine.tier_spec import TierSpec
 from edge_router.errors import UserError
 from edge_router.router.registry import make_router
 from edge_router.tasks.registry import find_task
+from edge_router.work.pool import Backend
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
+from train.router.commands import run_stages
 from train.router.decoder import Decoder
 from train.router.explore import ExplorePlan
 from train.router.games import FileGame
-from train.router.options import RunOptions
+from train.router.options import GrpoConfig, RunOptions, SftConfig
 from train.router.rollouts import Rollouts
-from train.router.run import game_sets
+from train.router.run import Run, game_sets
 from train.router.setting import LadderSetting
+from train.router.stages.evaluate import Comparison
 from train.router.tree import Explorer, GameTree
 from train.router.verify import differences
 
@@ -94,3 +98,32 @@ def test_a_folder_of_games_is_explored(setting: LadderSetting, tmp_path: Path) -
         indices = rollouts.take(games[:2])
         assert len(indices) == 2
         assert rollouts.decoded > 2 * STEPS
+
+
+@pytest.mark.slow
+def test_every_stage_runs_and_the_engine_says_the_same(
+    setting: LadderSetting, tmp_path: Path
+) -> None:
+    games = tmp_path / "games"
+    games.mkdir()
+    for index in range(6):
+        for suffix in (".z8", ".json"):
+            shutil.copy(GAME.ref.path.with_suffix(suffix), games / f"{index}{suffix}")
+    options = RunOptions(
+        folder=games,
+        plan=ExplorePlan((0.5,), 3),
+        states=(0,),
+        decide_at=("draft",),
+        sft=SftConfig(epochs=2),
+        grpo=GrpoConfig(iterations=2, groups=4, group_size=2, every=2, grown_games=1),
+        backend=Backend(1),
+        ablate=False,
+    )
+    run = Run(tmp_path / "run", setting, options)
+    try:
+        run_stages(run, (), Comparison(search=3))
+    finally:
+        run.close()
+    assert (run.folder / "router.onnx").is_file()
+    tables = json.loads((run.folder / "evaluate.json").read_text())["tables"]
+    assert [table["engine_differences"] for table in tables] == [[]]

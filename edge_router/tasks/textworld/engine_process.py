@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from edge_router.work.confined import ChildLimits, serve
 
-SECONDS: Final = 30.0
+SECONDS: Final = 5.0
 MEMORY_BYTES: Final = 1_000_000_000
 TEXT_LENGTH: Final = 100_000  # letters of one reply
 _FILE_BYTES: Final = 1 << 20  # of the interpreter's library, which it copies to load it
