@@ -149,11 +149,12 @@ def _answer(one: Operation) -> Body:
 
 def _event(chunk: Any) -> Body:
     """A server-sent event whose data is a chunk, but for the last one's."""
-    data = {
+    piece = {
         "type": "string",
         "contentMediaType": "application/json",
         "contentSchema": _ref(chunk),
     }
+    data = {"anyOf": [{"const": "[DONE]"}, piece]}
     return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
