@@ -363,6 +363,7 @@ def command(setting: PromptSetting, folder: Path, *options: str) -> list[str]:
         (["--task=prompts", "--prompts=gone"], "there is no such file"),
         (["--task=prompts", "--prompts=few", "--stage=grpo"], "prompts have no stage grpo"),
         (["--task=prompts", "--prompts=few", "--games=x"], "--games is for tasks that are played"),
+        (["--task=prompts", "--prompts=few", "--cost=x"], "--cost is for tasks that are played"),
         (["--task=prompts", "--prompts=long"], "long, line 6: the prompt has "),
     ],
 )

@@ -97,8 +97,16 @@ def _order(options: TrainOptions) -> prompts.PromptOrder:
         raise UserError(
             f"--task {PROMPTS} wants a file of chats, one a line: --prompts chats.jsonl"
         )
-    if options.games is not None:
-        raise UserError(f"--games is for tasks that are played, and --task {PROMPTS} is not")
+    played = {
+        "--games": options.games,
+        "--iterations": options.iterations,
+        "--cost": options.cost,
+        "--profile": options.profiles,
+        "--also-kv": options.more_kv,
+    }
+    for name, given in played.items():
+        if given not in (None, (), []):
+            raise UserError(f"{name} is for tasks that are played, and --task {PROMPTS} is not")
     return prompts.PromptOrder(
         prompts=options.prompts,
         model=options.model,

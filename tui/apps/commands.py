@@ -34,16 +34,10 @@ def play(
     """
     _leave_the_model_its_time()
     app = LiveApp(session, first, pace=pace, profile=profile)
-    try:
-        code = app.run()
-    finally:
-        app.finish_work()  # the ladder must not be freed under a step that is being computed
-    app.hear_the_rest()
-    for sentence in app.result:
-        say(sentence)
+    code = _run(app)
     if app.failure is not None and not isinstance(app.failure, UserError):
         raise app.failure
-    return app.return_code or code or 0
+    return code
 
 
 def watch(serve: Callable[[ServerListener], Watched]) -> int:
@@ -54,15 +48,21 @@ def watch(serve: Callable[[ServerListener], Watched]) -> int:
     """
     _leave_the_model_its_time()
     app = ServerApp(serve)
+    code = _run(app)
+    if app.server.error is not None:
+        raise app.server.error
+    return code
+
+
+def _run(app: LiveApp | ServerApp) -> int:
+    """Show the app until it is left, print what came of it; its exit code."""
     try:
         code = app.run()
     finally:
-        app.finish_work()  # the ladder must not be freed under an answer that is being written
+        app.finish_work()  # the ladder must not be freed under what is being computed
     app.hear_the_rest()
     for sentence in app.result:
         say(sentence)
-    if app.server.error is not None:
-        raise app.server.error
     return app.return_code or code or 0
 
 
