@@ -208,6 +208,8 @@ class RoutedModel:
 
     def _router(self, router: str | Router, budget: float | None = None) -> Router:
         """The router, or the one that a spec names, made once; with a budget held to it."""
+        if router == AUTO and len(self.tiers) == 1:  # the ladder's own router knows more tiers
+            router, budget = "low", None
         known = self._routers.get((router, budget))
         if known is None:
             if isinstance(router, str):

@@ -65,6 +65,11 @@ def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
         _ = edge_router.no_such_thing
 
 
+def test_one_tier_alone_needs_no_router(model: RoutedModel) -> None:
+    answer = model.alone("q8_0").chat([user(OPENING)])
+    assert answer.text and answer.tier == "q8_0"
+
+
 def test_a_model_that_was_closed_says_so() -> None:
     with edge_router.load("household", threads=1) as closed:
         alone = closed.alone("q8_0")
