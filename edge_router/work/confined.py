@@ -17,7 +17,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -117,14 +116,18 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def serve(answer: Answer, limits: ChildLimits) -> None:
-    """Answer the lines on stdin until it is closed. What else writes to stdout goes nowhere."""
-    out = os.fdopen(os.dup(1), "wb")
+    """Answer the lines on stdin until it is closed. What else uses stdin or stdout finds nothing.
+
+    C code that waits for a key would wait for ever, and take no time that is limited.
+    """
+    lines, out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     with contextlib.suppress(ValueError, OSError):  # macOS knows no such limit
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    for line in sys.stdin.buffer:
+    for line in lines:
         message = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)
         reply = answer(message)

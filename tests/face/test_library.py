@@ -67,7 +67,8 @@ def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
 
 def test_one_tier_alone_needs_no_router(model: RoutedModel) -> None:
     answer = model.alone("q8_0").chat([user(OPENING)])
-    assert answer.text and answer.tier == "q8_0"
+    assert answer.text
+    assert answer.tier == "q8_0"
 
 
 def test_a_model_that_was_closed_says_so() -> None:
