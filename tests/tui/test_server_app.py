@@ -101,17 +101,28 @@ async def test_what_is_on_the_screen_is_what_the_client_got(model: RoutedModel) 
             assert "● q8_0 wrote the answer to request 1" in shown(app, "#head")
 
 
+async def all_ended(pilot: Pilot[int], count: int) -> None:
+    """Wait until so many requests have an answer or a reason why there is none."""
+    app = pilot.app
+    assert isinstance(app, ServerApp)
+    traffic = app.traffic
+    await until(pilot, lambda: traffic.answered + traffic.failed == count and not app.happened)
+
+
 async def test_a_refused_request_and_a_client_that_goes_are_told(model: RoutedModel) -> None:
     with live(model) as app:
         async with app.run_test(size=(120, 40)) as pilot:
             async with await open_client(pilot) as asking:
                 with pytest.raises(openai.NotFoundError):
                     await talk(asking, "x", 1, "nobody")
-                endless: Any = {"model": "household", "prompt": "task: put", "max_tokens": 900}
-                stream: Any = await asking.completions.create(stream=True, **endless)
-                await anext(aiter(stream))
-                await stream.close()
-            await until(pilot, lambda: app.traffic.failed == 2 and not app.happened)
+                long: Any = {"model": "household", "prompt": "task: put", "max_tokens": 900}
+                for asked in range(1, 6):  # on a busy machine an answer may end before we leave
+                    stream: Any = await asking.completions.create(stream=True, **long)
+                    await anext(aiter(stream))
+                    await stream.close()
+                    await all_ended(pilot, 1 + asked)
+                    if app.traffic.failed == 2:
+                        break
             assert "the client went away" in shown(app, "#head")
             assert "✗ the client went away" in shown(app, "#transcript")
             assert "2 not" in shown(app, "#sofar")
