@@ -35,7 +35,7 @@ from edge_router.bench.candidates import (
 from edge_router.bench.shapes import find_shape, known_precisions
 from edge_router.bench.speed import tell
 from edge_router.bench.synthetic import Shape
-from edge_router.engine.gguf_file import GgufHeader, read_header
+from edge_router.engine.gguf_file import EMBEDDING, GgufHeader, read_header
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
@@ -117,7 +117,7 @@ def find_dimensions(model: str | None, shape: str | None) -> Shape:
 def shape_of(header: GgufHeader, name: str) -> Shape:
     """A file's dimensions. Raises `UserError` for an architecture that is not measured."""
     kind = header.architecture
-    embedding = header.tensors.get("token_embd.weight")
+    embedding = header.tensors.get(EMBEDDING)
     if kind not in ("qwen3", "llama") or embedding is None:
         raise UserError(
             f"{header.path} is of the architecture {kind!r}, and advise knows qwen3 and llama;"

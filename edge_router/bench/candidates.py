@@ -27,9 +27,10 @@ from edge_router.bench.zeros import (
     output_bytes,
     write_zeros,
 )
+from edge_router.engine.gguf_file import EMBEDDING
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.mixtures import EMBEDDING, weight_types
+from edge_router.engine.mixtures import weight_types
 
 LAYERS: Final = 4  # that are measured at least ...
 UNCACHED: Final = 64_000_000  # ... and so many bytes of them

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from edge_router.bench.codings import CODINGS, coded, type_to_hold
 from edge_router.bench.sizes import HEAD_NORMS, NORMS, OUTPUT_NORM, Placement
 from edge_router.engine.gguf_bytes import strings_of
-from edge_router.engine.gguf_file import GgufHeader, TensorInfo
+from edge_router.engine.gguf_file import EMBEDDING, GgufHeader, TensorInfo
 from edge_router.engine.gguf_writer import (
     NewTensor,
     Piece,
@@ -43,7 +43,7 @@ from edge_router.engine.gguf_writer import (
     texts,
     u32,
 )
-from edge_router.engine.mixtures import EMBEDDING, matrix_sizes
+from edge_router.engine.mixtures import matrix_sizes
 from edge_router.errors import UserError
 
 # The constant: too small to move a norm by a float32's precision, and a normal number in the

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_router.bench.synthetic import Shape
+from edge_router.engine.gguf_file import EMBEDDING
 from edge_router.engine.gguf_writer import (
     NewTensor,
     f32,
@@ -25,7 +26,6 @@ from edge_router.engine.gguf_writer import (
     write_gguf,
 )
 from edge_router.engine.mixtures import (
-    EMBEDDING,
     WeightColumns,
     matrix_sizes,
     plain_vocabulary,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_router.convert.architecture import ARCHITECTURES, EMBEDDINGS, HEAD, expected_shapes
 from edge_router.convert.f16 import rotated_in_halves
 from edge_router.convert.vocabulary import CONTROL, NORMAL, PATTERNS, USER_DEFINED
-from edge_router.engine.gguf_file import GgufHeader, read_header
+from edge_router.engine.gguf_file import EMBEDDING, OUTPUT, GgufHeader, read_header
 from edge_router.errors import UserError
 from edge_router.files.whole import make_folder
 
@@ -86,8 +86,8 @@ def hf_config(header: GgufHeader) -> dict[str, Any]:
             "rope_theta": _number(header, "rope.freq_base", 10_000.0),
         },
         "hidden_act": "silu",
-        "tie_word_embeddings": "output.weight" not in header.tensors,
-        "vocab_size": header.tensors["token_embd.weight"].shape[1],
+        "tie_word_embeddings": OUTPUT not in header.tensors,
+        "vocab_size": header.tensors[EMBEDDING].shape[1],
         "dtype": "float16",
     }
     ids = {f"{ours}_token_id": _token_id(header, theirs) for ours, theirs in _OTHERS.items()}

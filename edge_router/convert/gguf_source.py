@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_router.convert.checkpoint import Advance, hash_file
-from edge_router.engine.gguf_file import GgufHeader
+from edge_router.engine.gguf_file import EMBEDDING, GgufHeader
 from edge_router.files.whole import Record
 
 
@@ -48,7 +48,7 @@ class GgufSource:
 
     @property
     def n_vocab(self) -> int:
-        embeddings = self.header.tensors.get("token_embd.weight")
+        embeddings = self.header.tensors.get(EMBEDDING)
         return embeddings.shape[1] if embeddings and len(embeddings.shape) > 1 else 0
 
     @property

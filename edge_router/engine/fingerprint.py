@@ -22,9 +22,9 @@ from typing import Final
 import numpy as np
 
 from edge_router.engine.gguf_bytes import strings_of
-from edge_router.engine.gguf_file import GgufHeader, TensorInfo
+from edge_router.engine.gguf_file import EMBEDDING, OUTPUT, GgufHeader, TensorInfo
 from edge_router.engine.llama_quantise import dequantised, requantised
-from edge_router.engine.same_weights import EMBEDDING, OUTPUT, weight_differences
+from edge_router.engine.same_weights import weight_differences
 from edge_router.errors import UserError
 
 # Keys that change neither the KV nor how text becomes tokens.

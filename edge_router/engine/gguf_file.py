@@ -27,6 +27,9 @@ from edge_router.engine.gguf_bytes import Cursor, DamagedError, read_value, stri
 from edge_router.errors import UserError
 from edge_router.files.paths import why_no_file
 
+# Tensors that have a part of their own: a model may use the first for both.
+EMBEDDING: Final = "token_embd.weight"
+OUTPUT: Final = "output.weight"
 # ggml type -> (name, elements a block, bytes a block). The table is checked
 # against the gguf package's by tests/engine/test_gguf_file.py.
 GGML_TYPES: Final[Mapping[int, tuple[str, int, int]]] = {

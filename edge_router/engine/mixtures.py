@@ -15,12 +15,11 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from edge_router.engine.gguf_file import GGML_TYPES, read_header
+from edge_router.engine.gguf_file import EMBEDDING, GGML_TYPES, read_header
 from edge_router.engine.gguf_writer import NewTensor, f32, numbers, text, texts, u32, write_gguf
 from edge_router.engine.imatrix import ImportanceMatrix
 from edge_router.engine.quantise import NEEDS_IMPORTANCE, QUANTISED_TIERS, quantise
 
-EMBEDDING: Final = "token_embd.weight"
 MATRICES: Final = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 _VECTORS: Final = ("attn_norm", "ffn_norm")
 _TOKENS: Final = 256

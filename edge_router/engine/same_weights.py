@@ -18,12 +18,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.engine.gguf_file import GgufHeader, TensorInfo
+from edge_router.engine.gguf_file import EMBEDDING, GgufHeader, TensorInfo
 from edge_router.engine.gguf_writer import row_bytes
 from edge_router.engine.llama_quantise import dequantised, requantised
 
-EMBEDDING: Final = "token_embd.weight"
-OUTPUT: Final = "output.weight"
 MOST: Final = 1.5  # times what quantising explains
 _MATRICES: Final = 64  # that are looked at, of a model that has more
 _ROWS: Final = 4  # of each
