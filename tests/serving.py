@@ -11,6 +11,7 @@ from typing import Any
 import openai
 import uvicorn
 
+import edge_router
 from edge_router import RoutedModel
 from edge_router.ladders.resolve import resolve, router_for
 from edge_router.server.answering import Served
@@ -71,3 +72,12 @@ def running(
 def user(text: str) -> Any:
     """A message of the user's."""
     return {"role": "user", "content": text}
+
+
+def short_context() -> Iterator[RunningServer]:
+    """A fixture: the embedded ladder, whose context ends what is written without max_tokens."""
+    with (
+        edge_router.load("household", threads=1, context=256) as model,
+        running(model) as started,
+    ):
+        yield started

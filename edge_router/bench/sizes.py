@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from edge_router.bench.codings import CODINGS
 from edge_router.bench.synthetic import Shape
-from edge_router.engine.gguf_file import GgufHeader
-from edge_router.engine.mixtures import EMBEDDING, MATRICES, WeightColumns
+from edge_router.engine.gguf_file import EMBEDDING, GgufHeader
+from edge_router.engine.mixtures import MATRICES, WeightColumns
 from edge_router.errors import UserError
 
 BLOCK: Final = 256  # columns: a whole number of blocks of every type
@@ -122,16 +122,17 @@ class Placement:
         Rope turns pairs of rows half a head apart, by an angle that falls with their place in
         the head: row i of a head `ratio` times as wide is turned as row i / ratio of this one.
         """
-        rows = self._spread(self.small.head_width, self.ratio)
+        rows = self.ratio * np.arange(self.small.head_width)
         return [self._heads(at)[:, None] + rows for at in range(-(-CODINGS // self.ratio))]
 
     def key_rows(self) -> list[NDArray[np.intp]]:
         """Where each row of attn_k lies."""
-        return [self._kv_heads()[:, None] + self._spread(self.small.head_width, self.ratio)]
+        return [self._kv_heads()[:, None] + self.ratio * np.arange(self.small.head_width)]
 
     def value_rows(self) -> list[NDArray[np.intp]]:
         """Where each row of attn_v lies, once for each part of a head that repeats it."""
-        rows, width = self._spread(self.small.head_width, 1), self.small.head_width
+        width = self.small.head_width
+        rows = np.arange(width)
         return [
             self._kv_heads()[:, None] + at * width + rows for at in range(min(CODINGS, self.ratio))
         ]
@@ -149,10 +150,6 @@ class Placement:
 
     def _kv_heads(self) -> NDArray[np.intp]:
         return np.arange(self.small.kv_heads) * self.large.head_width
-
-    @staticmethod
-    def _spread(rows: int, step: int) -> NDArray[np.intp]:
-        return np.arange(rows) * step
 
 
 def _names(sizes: Sizes) -> set[str]:

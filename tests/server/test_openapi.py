@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,7 +10,7 @@ from pydantic import TypeAdapter
 
 import edge_router
 from edge_router.server.bodies import ChatChunk, ChatCompletion, TextChunk, TextCompletion
-from tests.serving import OPENING, RunningServer, running, user
+from tests.serving import OPENING, RunningServer, running, short_context, user
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 ASKED: list[tuple[str, dict[str, Any], Any, Any]] = [
@@ -31,14 +30,7 @@ ASKED: list[tuple[str, dict[str, Any], Any, Any]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    # A short context ends what is written without max_tokens.
-    with (
-        edge_router.load("household", threads=1, context=256) as model,
-        running(model) as started,
-    ):
-        yield started
+server = pytest.fixture(scope="module")(short_context)
 
 
 @pytest.fixture(scope="module")

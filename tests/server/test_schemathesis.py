@@ -7,13 +7,11 @@ It is no part of the `dev` extra: its plugin would lengthen every start of pytes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import edge_router
-from tests.serving import RunningServer, running
+from tests.serving import RunningServer, short_context
 
 schemathesis: Any = pytest.importorskip("schemathesis")
 hypothesis: Any = pytest.importorskip("hypothesis")
@@ -24,14 +22,7 @@ pytestmark = pytest.mark.slow
 UNCHECKED = ("positive_data_acceptance",)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    # A short context ends what is written without max_tokens.
-    with (
-        edge_router.load("household", threads=1, context=256) as model,
-        running(model) as started,
-    ):
-        yield started
+server = pytest.fixture(scope="module")(short_context)
 
 
 @pytest.fixture(scope="module")

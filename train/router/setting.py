@@ -74,11 +74,15 @@ class LadderSetting:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def load(self) -> Ladder:
+        return self._load(n_threads=self.threads)
+
+    def _load(self, *, n_threads: int | None = None, thread_limit: int | None = None) -> Ladder:
         return Ladder.load(
             self.tiers,
             kv=self.kv,
             n_ctx=self.n_ctx,
-            n_threads=self.threads,
+            n_threads=n_threads,
+            thread_limit=thread_limit,
             reread=True,
             openings=usual_store(),
         )

@@ -12,7 +12,6 @@ from edge_router.agent.template import ChatTemplate
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.openings import usual_store
 from edge_router.errors import UserError
 from edge_router.work.progress import Progress
 from train.router.decoder import Decoder
@@ -42,14 +41,7 @@ class PromptSetting(LadderSetting):
         return {**super().conditions(), "answers": ["prompts/1", self.max_tokens]}
 
     def load(self) -> Ladder:
-        return Ladder.load(
-            self.tiers,
-            kv=self.kv,
-            n_ctx=self.n_ctx,
-            thread_limit=self.threads,
-            reread=True,
-            openings=usual_store(),
-        )
+        return self._load(thread_limit=self.threads)
 
     def decoder(self) -> Decoder:
         """What reads chats, with the ladder loaded."""
