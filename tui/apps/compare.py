@@ -13,9 +13,9 @@ from textual.widgets import Static
 from edge_router.agent.trace import Trace
 from edge_router.router.spec import RouterSpec
 from edge_router.screen.printable import one_line
-from tui.apps.frame import Key
+from tui.apps.frame import Key, draw_in
 from tui.apps.replay import ReplayApp
-from tui.draw.panels import Head, KeyBar, Legend, Panel, PrecisionStrip, Times, Why
+from tui.draw.panels import Head, KeyBar, Legend, PrecisionStrip, Times, Why
 from tui.draw.transcript_view import Transcript
 from tui.draw.words import milliseconds
 from tui.state.episode import Episode, first_difference
@@ -66,14 +66,13 @@ class CompareApp(ReplayApp):
         for number, timeline in enumerate(self.timelines):
             s = self.screenful_of(timeline)
             s.beside = self.timelines[1 - number].episode
-            base.query_one(Legend).show(s)
-            run = base.query_one(f"#run{number}")
+            for legend in base.query(Legend):
+                legend.show(s)
             router = RouterSpec.parse(timeline.trace.started.router).short
             s.title = one_line(f"{self._names[number]}  ·  router {router}")
             s.ahead = Ahead(timeline.tiers, self._parts_at)
-            run.query_one(Transcript).show(s)
-            for panel in run.query(Panel):
-                panel.show(s)
+            for run in base.query(f"#run{number}"):
+                draw_in(run, s)
 
 
 def complete(trace: Trace) -> Episode:

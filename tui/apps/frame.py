@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.dom import DOMNode
 from textual.events import Key as KeyPressed
 from textual.filter import ANSIToTruecolor, LineFilter
 from textual.notifications import SeverityLevel
@@ -130,7 +131,7 @@ class Frame(App[int]):
     def show(self, *, text_only: bool = False) -> None:
         """Bring the screen up to date; `text_only`: nothing but the decoded text is new."""
         if self.screen_stack:
-            draw_on(self.screen_stack[0], self.screenful(), text_only=text_only)
+            draw_in(self.screen_stack[0], self.screenful(), text_only=text_only)
 
     def say(self, sentence: str, *, severity: SeverityLevel = "information") -> None:
         """Answer a key, in place of the answer to the one before."""
@@ -217,11 +218,16 @@ def panels(keys: list[Key]) -> ComposeResult:
     yield KeyBar(keys, id="keys")
 
 
-def draw_on(screen: Screen[Any], s: Screenful, *, text_only: bool = False) -> None:
-    """Bring the panels of a screen up to date."""
-    screen.query_one(Transcript).show(s)
+def draw_in(node: DOMNode, s: Screenful, *, text_only: bool = False) -> None:
+    """Bring the panels within `node` up to date, as many as there are.
+
+    There may be none: Textual takes a closing screen's panels away before it stops the timers
+    that draw on them.
+    """
+    for transcript in node.query(Transcript):
+        transcript.show(s)
     if not text_only:
-        for panel in screen.query(Panel):
+        for panel in node.query(Panel):
             panel.show(s)
 
 

@@ -12,7 +12,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 from edge_router.agent.trace import Trace
-from tui.apps.frame import Frame, Key, draw_on, panels
+from tui.apps.frame import Frame, Key, draw_in, panels
 from tui.apps.sentences import FASTER, SLOWER, change_of, next_pace
 from tui.draw.panels import PrecisionStrip
 from tui.state.screenful import Ahead, Screenful, Status
@@ -193,7 +193,7 @@ class ReplayScreen(Replaying, Screen[None]):
         self.frame.theme_changed_signal.subscribe(self, lambda _theme: self.show())
 
     def show(self) -> None:
-        draw_on(self, self.screenful())
+        draw_in(self, self.screenful())
 
     def action_close(self) -> None:
         self.dismiss()
