@@ -63,8 +63,8 @@ def end_or_go_on() -> None:
     Python's own handler has been called by then, and what it raised is lost as often as not.
     """
     begin()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        raise KeyboardInterrupt
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN):
+        raise KeyboardInterrupt  # where Ctrl-C is ignored, SIGTERM has stopped it
 
 
 def keep(callback: object) -> None:
@@ -118,5 +118,5 @@ def _listen() -> None:
 
 def _pass_on(read: int) -> None:
     while numbers := os.read(read, 64):
-        if signal.SIGINT in numbers:
+        if signal.SIGINT in numbers or signal.SIGTERM in numbers:
             set_stop(True)

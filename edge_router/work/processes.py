@@ -44,16 +44,23 @@ def _outlive(parent: int) -> None:
 def sigterm_as_ctrl_c() -> Iterator[None]:
     """Let SIGTERM end what runs within as Ctrl-C does, with all that is then tidied up.
 
-    Where Ctrl-C is held back for a moment, so is SIGTERM.
+    Where Ctrl-C is held back for a moment, so is SIGTERM. It is heard where Ctrl-C is not: a
+    script's shell has what it starts in the background ignore Ctrl-C.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _as_ctrl_c(_number: int, _frame: object) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 # -- moments that must be whole: a step's line in a trace, its end on screen ---------------------
@@ -61,25 +68,29 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Let a Ctrl-C that comes within take effect at the end of the block.
+    """Let a Ctrl-C or SIGTERM that comes within take effect at the end of the block.
 
-    Python tells the main thread alone; in other threads this does nothing.
+    Those that are ignored, or left to the system, stay so. Python tells the main thread alone; in
+    other threads this does nothing.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is None:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = {number: handler for number, handler in handlers.items() if callable(handler)}
     pressed = False
 
     def remember(_number: int, _frame: object) -> None:
         nonlocal pressed
         pressed = True
 
-    signal.signal(signal.SIGINT, remember)
+    for number in heard:
+        signal.signal(number, remember)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, before in heard.items():
+            signal.signal(number, before)
     if pressed:
         raise KeyboardInterrupt
 

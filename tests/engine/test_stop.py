@@ -23,14 +23,19 @@ import os, signal, sys, threading
 from pathlib import Path
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
+from edge_router.work.processes import sigterm_as_ctrl_c
+number = signal.Signals[sys.argv[2]]
+if number == signal.SIGTERM:  # as in the background of a script
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 context = LlamaContext(LlamaModel.load(Path(sys.argv[1])), n_ctx=1024, n_batch=1024, n_threads=1)
 text = [1] * 1000
 for _ in range(200):  # the signal comes at some moment of this
-    timer = threading.Timer(0.02, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer = threading.Timer(0.02, lambda: os.kill(os.getpid(), number))
     try:
-        timer.start()
-        while True:
-            context.decode(text, 0)
+        with sigterm_as_ctrl_c():
+            timer.start()
+            while True:
+                context.decode(text, 0)
     except KeyboardInterrupt:
         timer.join()
         if context._api.llama_memory_seq_pos_max(context._memory, 0) < len(text) - 1:
@@ -39,9 +44,12 @@ for _ in range(200):  # the signal comes at some moment of this
 """
 
 
-def test_a_signal_ends_a_decode_in_the_middle(tiny_paths: dict[str, Path]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_decode_in_the_middle(
+    number: signal.Signals, tiny_paths: dict[str, Path]
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LONG, str(tiny_paths["q8_0"])],
+        [sys.executable, "-c", LONG, str(tiny_paths["q8_0"]), number.name],
         capture_output=True,
         text=True,
         check=False,

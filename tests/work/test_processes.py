@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ from edge_router.cli.config import commands_of
 from edge_router.cli.main import main
 from edge_router.cli.types import THREADS
 from edge_router.engine.machine import processors
-from edge_router.work.processes import sigterm_as_ctrl_c
+from edge_router.work.processes import interrupts_held, sigterm_as_ctrl_c
 from tests.commands import command_paths
 
 
@@ -27,6 +28,35 @@ def test_sigterm_is_a_ctrl_c_within_a_command_and_itself_again_after_it() -> Non
     with pytest.raises(KeyboardInterrupt), sigterm_as_ctrl_c():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.fixture
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """As in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("deaf_to_ctrl_c")
+def test_sigterm_is_heard_where_ctrl_c_is_ignored() -> None:
+    with pytest.raises(KeyboardInterrupt), sigterm_as_ctrl_c():
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("deaf_to_ctrl_c")
+def test_what_must_be_whole_is_whole_before_sigterm_is_heard_and_ctrl_c_stays_ignored() -> None:
+    done = []
+
+    def work(number: signal.Signals) -> None:
+        with interrupts_held():
+            signal.raise_signal(number)
+            done.append(number)
+
+    with pytest.raises(KeyboardInterrupt), sigterm_as_ctrl_c():
+        work(signal.SIGTERM)
+    work(signal.SIGINT)
+    assert done == [signal.SIGTERM, signal.SIGINT]
 
 
 def alive(group: int) -> bool:
