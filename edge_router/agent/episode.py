@@ -213,6 +213,8 @@ class _Episode:
                 max_score=opening.max_score,
             )
         )
+        if self.style.note:
+            self._emit(Noted(self.style.note))
         self._pass_on_notes()
         return prompt
 

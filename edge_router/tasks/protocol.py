@@ -82,12 +82,15 @@ class Game(Protocol):
 class PromptStyle(Protocol):
     """How a game is put to a model, and how its answers are read.
 
-    `stop` ends an answer early; `max_tokens` bounds it. What has a body may be left out.
+    `stop` ends an answer early; `max_tokens` bounds it. `note` is a sentence for whoever plays a
+    model that asks for this style, "" where there is nothing to say. What has a body or a value
+    may be left out.
     """
 
     name: str
     max_tokens: int
     stop: tuple[str, ...]
+    note: str = ""
 
     def opening(self, opening: Opening) -> list[Message]:
         """The messages before the first answer; the last is the user's."""

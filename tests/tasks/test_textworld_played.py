@@ -26,7 +26,7 @@ from edge_router.router.registry import make_router
 from edge_router.router.spec import RouterSpec
 from edge_router.tasks.registry import find_task
 from edge_router.tasks.textworld.game_files import read_about
-from edge_router.tasks.textworld.prompts import EXAMPLE, STEPS
+from edge_router.tasks.textworld.prompts import EXAMPLE, STEPS, BareStyle
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 TASK = find_task("textworld")
@@ -97,6 +97,7 @@ def test_general_models_are_shown_a_game_and_others_see_none() -> None:
         assert react.parse(f"{thought}\n> {command}").action == command
     assert len(bare.opening(EXAMPLE)) == 1
     assert bare.shared(EXAMPLE) == []
+    assert (react.note, bare.note) == ("", BareStyle.note)
 
 
 def run(*arguments: str) -> Result:
@@ -108,6 +109,7 @@ def test_the_command_plays_the_game_that_a_file_holds() -> None:
     assert done.exit_code == 0, done.output
     assert "game    textworld cooking-S7-0003" in done.stdout
     assert "not won in 1 step" in done.stdout
+    assert "(note: This model was trained for another task" in done.stdout
 
 
 def test_the_command_tells_what_is_wrong_with_a_file(tmp_path: Path) -> None:

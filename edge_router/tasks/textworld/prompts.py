@@ -107,6 +107,8 @@ class BareStyle(AdventureStyle):
 
     stop: tuple[str, ...] = ()
 
+    note = "This model was trained for another task and will lose: name a chat model (--model)."
+
     def __init__(self, name: str) -> None:
         self.name = name
 
