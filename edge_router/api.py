@@ -22,11 +22,10 @@ from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import EpisodeFinished, Listener
 from edge_router.agent.tool_calls import Tool
 from edge_router.engine.constrain import Constraint
-from edge_router.engine.ladder import Ladder, default_context
-from edge_router.engine.offload import AUTO as AUTO_LAYERS
-from edge_router.engine.offload import GpuLayers
-from edge_router.engine.openings import usual_store
+from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
+from edge_router.engine.tier_spec import AUTO as AUTO_LAYERS
+from edge_router.engine.tier_spec import GpuLayers, ModelRuntime
 from edge_router.errors import UserError
 from edge_router.ladders.ladder_file import LadderFile
 from edge_router.ladders.resolve import DEFAULT_MODEL, resolve, router_for
@@ -65,14 +64,8 @@ def load(
     """
     named = [f"{name}={path}" for name, path in (tiers or {}).items()]
     described = model if isinstance(model, LadderFile) else _resolve(model, named)
-    ladder = Ladder.load(
-        described.tiers,
-        kv=kv,
-        n_ctx=context if context is not None else default_context(described.tiers),
-        n_threads=threads,
-        gpu_layers=gpu_layers,
-        openings=usual_store() if opening_store else None,
-    )
+    machine = ModelRuntime(threads, gpu_layers, context, no_opening_store=not opening_store)
+    ladder = Ladder.load_on(machine, described.tiers, kv=kv)
     return RoutedModel(described, ladder, slots)
 
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_router.cli.config import yields_to
 from edge_router.cli.options import (
-    Command,
     GrownChoice,
     LadderChoice,
     SubjectChoice,
-    gpu_option,
     group,
     grown_ladder,
     ladder_options,
-    opening_option,
+    machine_options,
     output_options,
     subject_options,
 )
 from edge_router.cli.types import (
-    CONTEXT,
     COUNT,
     FILE,
     JOBS,
@@ -35,22 +32,18 @@ from edge_router.cli.types import (
     STEPS,
     TASK,
     TEXT,
-    THREADS,
     thread_numbers,
 )
 
 if TYPE_CHECKING:
+    from edge_router.engine.tier_spec import ModelRuntime
+    from edge_router.evaluate.choices import EpisodeChoice, GameSet, RowChoice, WorkPlace
     from edge_router.results.outputs import Outputs
 
 
-def game_options(command: Command) -> Command:
-    """Which games, where they run, and where their results are kept."""
-    for option in reversed(_GAME_OPTIONS):
-        command = option(command)
-    return command
-
-
-_GAME_OPTIONS = (
+game_options = group(
+    "asked",
+    lambda: _choices().GameSet,
     click.option("--task", type=TASK, default="alfworld", show_default=True, help="Whose games."),
     click.option(
         "--split",
@@ -70,27 +63,68 @@ _GAME_OPTIONS = (
         metavar="N",
         help="Only N games, spread evenly over the task types.  [all]",
     ),
-    click.option("--max-steps", type=STEPS, default=50, show_default=True),
-    click.option("--seed", type=SEED, default=0, show_default=True),
-    click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
+)
+steps_option = click.option("--max-steps", type=STEPS, default=50, show_default=True)
+seed_option = click.option("--seed", type=SEED, default=0, show_default=True)
+place_options = group(
+    "place",
+    lambda: _choices().WorkPlace,
     click.option(
         "--jobs",
         type=JOBS,
         default=1,
         show_default=True,
-        help="Games to play at once.",
+        help="Games to play at once, each on --threads.",
     ),
-    click.option("--threads", type=THREADS, help="CPU threads a game.  [follows the machine]"),
-    gpu_option,
-    opening_option,
     click.option("--dask", metavar="ADDRESS", help="Play on this dask cluster (tcp://host:8786)."),
     click.option("--store", type=FILE, help="Keep results in this file.  [the user's cache]"),
     click.option(
         "--play-crashed-again", is_flag=True, help="Play games anew that the engine crashed on."
     ),
 )
-
-
+row_options = group(
+    "who",
+    lambda: _choices().RowChoice,
+    click.option(
+        "--routers",
+        type=ROUTER,
+        multiple=True,
+        default=("low,high,auto,matched:auto,retry:auto,expert",),
+        show_default=True,
+        help="Rows of the table, joined by commas.",
+    ),
+    click.option(
+        "--kv", type=KV, default="handoff", show_default=True, help="KV modes, joined by commas."
+    ),
+    click.option("--dial", default="", help="Dials for onnx routers, joined by commas."),
+    click.option("--oracle", type=FILE, help="Plans from rollouts, for the row oracle."),
+    click.option(
+        "--costs", type=TEXT, help="Cost profile for the seconds.  [this ladder's, from calibrate]"
+    ),
+    click.option(
+        "--against",
+        type=ROUTER,
+        help="The row that the others are compared with.  [high; with --as the high tier alone]",
+    ),
+)
+episode_options = group(
+    "episode",
+    lambda: _choices().EpisodeChoice,
+    steps_option,
+    seed_option,
+    click.option("--temperature", type=REAL, default=0.0, show_default="greedy"),
+    click.option(
+        "--retry-temperature",
+        type=REAL,
+        default=0.7,
+        show_default=True,
+        help="Temperature of a retry's later attempts.",
+    ),
+    click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands."),
+    click.option(
+        "--traces", type=FILE, help="Keep every episode's trace in this folder, for replay."
+    ),
+)
 grown_options = group(
     "grown",
     lambda: GrownChoice,
@@ -110,6 +144,13 @@ grown_options = group(
 )
 
 
+def _choices() -> ModuleType:
+    """The module of the values that the groups make, loaded when a command runs."""
+    from edge_router.evaluate import choices
+
+    return choices
+
+
 @click.group()
 def bench() -> None:
     """Measure what precision costs here and what routing buys."""
@@ -119,43 +160,20 @@ def bench() -> None:
 @game_options
 @ladder_options()
 @grown_options
-@click.option(
-    "--routers",
-    type=ROUTER,
-    multiple=True,
-    default=("low,high,auto,matched:auto,retry:auto,expert",),
-    show_default=True,
-    help="Rows of the table, joined by commas.",
-)
-@click.option(
-    "--kv", type=KV, default="handoff", show_default=True, help="KV modes, joined by commas."
-)
-@click.option("--dial", default="", help="Dials for onnx routers, joined by commas.")
-@click.option("--oracle", type=FILE, help="Plans from rollouts, for the row oracle.")
-@click.option(
-    "--costs", type=TEXT, help="Cost profile for the seconds.  [this ladder's, from calibrate]"
-)
-@click.option(
-    "--against",
-    type=ROUTER,
-    help="The row that the others are compared with.  [high; with --as the high tier alone]",
-)
-@click.option("--temperature", type=REAL, default=0.0, show_default="greedy")
-@click.option(
-    "--retry-temperature",
-    type=REAL,
-    default=0.7,
-    show_default=True,
-    help="Temperature of a retry's later attempts.",
-)
-@click.option("--constrain", is_flag=True, help="Limit actions to the admissible commands.")
-@click.option("--traces", type=FILE, help="Keep every episode's trace in this folder, for replay.")
+@row_options
+@episode_options
+@machine_options
+@place_options
 @output_options
 def policies(
+    asked: GameSet,
     ladder: LadderChoice,
     grown: GrownChoice,
+    who: RowChoice,
+    episode: EpisodeChoice,
+    machine: ModelRuntime,
+    place: WorkPlace,
     outputs: Outputs,
-    **options: Any,
 ) -> None:
     """Play games under many routers and compare success and cost.
 
@@ -172,20 +190,28 @@ def policies(
     edge-router bench policies --games 30 --json p.json --plot p.png
     edge-router bench policies --as qwen3-1.7b --games 12 --routers low,auto
     """
-    from edge_router.evaluate.run_policies import PolicyOptions, run_policies
+    from edge_router.evaluate.run_policies import run_policies
 
-    ladder = grown_ladder(ladder, grown)
-    sys.exit(run_policies(PolicyOptions(**asdict(ladder), **options), outputs))
+    found = grown_ladder(ladder, grown)
+    sys.exit(run_policies(found, asked, who, episode, machine, place, outputs))
 
 
 @bench.command("tiers")
 @game_options
 @ladder_options()
+@steps_option
+@seed_option
+@machine_options
+@place_options
 @output_options
 def compare_tiers(
+    asked: GameSet,
     ladder: LadderChoice,
+    max_steps: int,
+    seed: int,
+    machine: ModelRuntime,
+    place: WorkPlace,
     outputs: Outputs,
-    **options: Any,
 ) -> None:
     """Play each tier alone and measure how far it is from the high tier.
 
@@ -196,10 +222,11 @@ def compare_tiers(
     \b
     edge-router bench tiers --split valid_seen --jobs 2 --json tiers.json
     """
-    from edge_router.evaluate.run_policies import PolicyOptions
+    from edge_router.evaluate.choices import EpisodeChoice
     from edge_router.evaluate.run_tiers import run_tiers
 
-    sys.exit(run_tiers(PolicyOptions(**asdict(ladder), **options), outputs))
+    episode = EpisodeChoice(max_steps, seed)
+    sys.exit(run_tiers(ladder.resolved(), asked, episode, machine, place, outputs))
 
 
 @bench.command()

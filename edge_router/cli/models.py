@@ -316,8 +316,8 @@ def grow_ladder(shape: str, ladder: LadderChoice, types: str | None) -> None:
     edge-router bench speed --model household-as-qwen3-1.7b
     """
     grown = grown_ladder(ladder, GrownChoice(shape, types))
-    name = Path(grown.model or "").name
-    say(f"{name} is in {grown.model}; remove it with: edge-router models rm {name}")
+    name = grown.folder.name
+    say(f"{name} is in {grown.folder}; remove it with: edge-router models rm {name}")
 
 
 @models.command()

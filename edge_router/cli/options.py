@@ -27,11 +27,11 @@ from edge_router.cli.types import (
     TEXT,
     THREADS,
 )
+from edge_router.engine.tier_spec import AUTO, ModelRuntime
 from edge_router.errors import UserError
 from edge_router.router.registry import one_of_the_routers
 
 if TYPE_CHECKING:
-    from edge_router.engine.offload import GpuLayers
     from edge_router.ladders.ladder_file import LadderFile
     from edge_router.router.base import Router
 
@@ -68,6 +68,12 @@ class LadderChoice:
     model: str | None
     tiers: tuple[str, ...]
 
+    def resolved(self) -> LadderFile:
+        """The tiers, as ladder.toml describes them. Raises `UserError`."""
+        from edge_router.ladders.resolve import resolve
+
+        return resolve(self.model, self.tiers)
+
 
 @dataclass(frozen=True)
 class SubjectChoice(LadderChoice):
@@ -85,7 +91,7 @@ class GrownChoice:
     types: str | None
 
 
-def grown_ladder(ladder: LadderChoice, grown: GrownChoice) -> LadderChoice:
+def grown_ladder(ladder: LadderChoice, grown: GrownChoice) -> LadderFile:
     """The ladder, grown as asked for: made now, or found where it was made. Raises `UserError`."""
     from edge_router.bench.grow import find_growth, grow
     from edge_router.errors import UserError
@@ -95,10 +101,10 @@ def grown_ladder(ladder: LadderChoice, grown: GrownChoice) -> LadderChoice:
     if grown.shape is None:
         if grown.types is not None:
             raise UserError("--as-types belongs to --as SHAPE")
-        return ladder
-    found = find_growth(resolve(ladder.model, ladder.tiers), grown.shape, grown.types)
+        return ladder.resolved()
+    found = find_growth(ladder.resolved(), grown.shape, grown.types)
     with ShownProgress() as progress:
-        return LadderChoice(str(grow(found, progress=progress)), ())
+        return resolve(str(grow(found, progress=progress)), ())
 
 
 def _ladder_options(*others: str) -> list[Decorator]:
@@ -167,21 +173,6 @@ output_options = group(
     click.option("--full", is_flag=True, help="Print all tables, not only the summary."),
     click.option("--markdown", is_flag=True, help="Print the tables as Markdown."),
     click.option("--plot", type=FILE, help="Draw the results into this .png or .svg file."),
-)
-
-
-gpu_option = click.option(
-    "--gpu-layers",
-    type=LAYERS,
-    default="auto",
-    show_default=True,
-    help="Layers on Metal or CUDA, if llama.cpp was built for it: a number, -1 for all, or auto "
-    "for as many as fit.",
-)
-opening_option = click.option(
-    "--no-opening-store",
-    is_flag=True,
-    help="Neither keep on disk how a model reads what every prompt begins with, nor use it.",
 )
 
 
@@ -270,21 +261,22 @@ routing_options = group(
 )
 
 
-@dataclass(frozen=True)
-class ModelRuntime:
-    """What the models run on; None follows the machine and the model."""
-
-    threads: int | None
-    gpu_layers: GpuLayers
-    ctx: int | None
-    no_opening_store: bool
-
-
 machine_options = group(
     "machine",
     lambda: ModelRuntime,
     click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
-    gpu_option,
+    click.option(
+        "--gpu-layers",
+        type=LAYERS,
+        default=AUTO,
+        show_default=True,
+        help="Layers on Metal or CUDA, if llama.cpp was built for it: a number, -1 for all, or "
+        "auto for as many as fit.",
+    ),
     click.option("--ctx", type=CONTEXT, help="Context in tokens.  [up to 4096]"),
-    opening_option,
+    click.option(
+        "--no-opening-store",
+        is_flag=True,
+        help="Neither keep on disk how a model reads what every prompt begins with, nor use it.",
+    ),
 )

@@ -20,7 +20,6 @@ from edge_router.cli.config import yields_to
 from edge_router.cli.options import (
     Display,
     LadderChoice,
-    ModelRuntime,
     Routing,
     display_options,
     group,
@@ -37,6 +36,7 @@ from edge_router.cli.types import (
     STEPS,
     TASK,
 )
+from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.tasks.find import chosen_games
 from edge_router.tasks.games import pick
 from edge_router.tasks.registry import find_task
@@ -155,11 +155,10 @@ def run(
     from edge_router.agent.listeners.output import opens_app, stdout_printer
     from edge_router.agent.listeners.slowness import profile_of
     from edge_router.agent.session import Session
-    from edge_router.engine.ladder import Ladder, default_context
-    from edge_router.engine.openings import usual_store
+    from edge_router.engine.ladder import Ladder
+    from edge_router.engine.loading import settled
     from edge_router.engine.sampling import Sampler
     from edge_router.engine.tier import KvMode
-    from edge_router.ladders.resolve import resolve
     from edge_router.parts import load_part
 
     task = find_task(chosen.task)
@@ -167,9 +166,9 @@ def run(
     Sampler(
         sampling.temperature, top_p=sampling.top_p, min_p=sampling.min_p, seed=sampling.seed
     )  # refuses what is out of range
-    found = resolve(ladder.model, ladder.tiers)
+    found = ladder.resolved()
     router, specs = routing.router_for(found), found.tiers
-    context = machine.ctx if machine.ctx is not None else default_context(specs)
+    machine = settled(machine, specs)
     router.reset(tuple(spec.name for spec in specs), sampling.seed)
     in_app = opens_app(as_json=display.as_json, plain=display.plain)
     options = Options(
@@ -184,15 +183,7 @@ def run(
     if chosen.games is not None and looked.note and not in_app:
         click.echo(f"edge-router: {looked.note}", err=True)
     task.open(first)  # refuses a damaged file
-    load = partial(
-        Ladder.load,
-        specs,
-        kv=mode,
-        n_ctx=context,
-        n_threads=machine.threads,
-        gpu_layers=machine.gpu_layers,
-        openings=None if machine.no_opening_store else usual_store(),
-    )
+    load = partial(Ladder.load_on, machine, specs, kv=mode)
     before = profile_of(found.name)
     say = _nothing if in_app else _say_on_stderr
     with (

@@ -9,13 +9,13 @@ import click
 
 from edge_router.cli.options import (
     LadderChoice,
-    ModelRuntime,
     Routing,
     ladder_options,
     machine_options,
     routing_options,
 )
 from edge_router.cli.types import COUNT, PORT, SECONDS
+from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.errors import UserError
 
 
@@ -85,13 +85,12 @@ def serve(
             f"serve needs {error.name}, which is not installed: pip install 'edge-router[serve]'"
         ) from error
     from edge_router.api import load
-    from edge_router.ladders.resolve import resolve
     from edge_router.parts import load_part
 
     limits = RequestLimits(queue, timeout)
     listening = Listening(host, port, api_key, log_texts, limits)
     listening.check()
-    described = resolve(ladder.model, ladder.tiers)
+    described = ladder.resolved()
     router = routing.router_for(described)
     router.reset(tuple(spec.name for spec in described.tiers), 0)
     with (

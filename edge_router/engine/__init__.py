@@ -3,7 +3,7 @@
 ladder          several precisions of one model over one canonical KV cache
 loading         a ladder's files, checked and loaded
 tier            a loaded tier, the KV mode, what a step cost
-tier_spec       one tier's name and file, and the default context
+tier_spec       what a ladder is asked for: tiers' files, and what the models run on
 tier_sizes      how large a tier and its cache will be
 generate        the decode loop: sample, show, stop
 verify          a draft read in batches by the tier that verifies it

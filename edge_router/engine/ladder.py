@@ -32,12 +32,11 @@ from edge_router.engine.clock import StageClock, ms_since
 from edge_router.engine.generate import Limits, Proposal, Writer
 from edge_router.engine.llama import ContextOverflowError, copy_span
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.loading import default_context, load_tiers
-from edge_router.engine.offload import AUTO, GpuLayers
-from edge_router.engine.openings import OpeningStore, begin_with, worth_keeping
+from edge_router.engine.loading import default_context, load_tiers, settled
+from edge_router.engine.openings import OpeningStore, begin_with, usual_store, worth_keeping
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest, KvMode, Tier, TierSpec, common_prefix
-from edge_router.engine.tier_spec import DEFAULT_CONTEXT
+from edge_router.engine.tier_spec import AUTO, DEFAULT_CONTEXT, GpuLayers, ModelRuntime
 from edge_router.engine.verify import Drafts, Verification
 from edge_router.errors import UserError
 
@@ -115,6 +114,27 @@ class Ladder:
         ladder = cls(tiers, mode, n_ctx, reread=reread, openings=openings)
         ladder._notes = notes
         return ladder
+
+    @classmethod
+    def load_on(
+        cls,
+        machine: ModelRuntime,
+        specs: Iterable[TierSpec],
+        *,
+        kv: KvMode | str = "handoff",
+        thread_limit: int | None = None,
+    ) -> Ladder:
+        """As `load`, with what the models run on in one value."""
+        tiers = list(specs)
+        return cls.load(
+            tiers,
+            kv=kv,
+            n_ctx=settled(machine, tiers).ctx or DEFAULT_CONTEXT,
+            n_threads=machine.threads,
+            thread_limit=thread_limit,
+            gpu_layers=machine.gpu_layers,
+            openings=None if machine.no_opening_store else usual_store(),
+        )
 
     def alone(self, name: str) -> Ladder:
         """A ladder of one of the tiers: its weights, with a KV cache of its own.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from edge_router.engine.checksums import require_promised
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import GgufHeader, read_header
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.offload import AUTO, GpuLayers, Need, plan, with_fewer
+from edge_router.engine.offload import Need, plan, with_fewer
 from edge_router.engine.same_text import require_same_text
 from edge_router.engine.tier import KvMode, Tier, TierSpec
-from edge_router.engine.tier_spec import DEFAULT_CONTEXT
+from edge_router.engine.tier_spec import AUTO, DEFAULT_CONTEXT, GpuLayers, ModelRuntime
 from edge_router.engine.trial import require_tried
 from edge_router.engine.verify import ROWS
 from edge_router.errors import UserError
@@ -30,6 +31,11 @@ def default_context(specs: Sequence[TierSpec]) -> int:
     header = read_header(specs[0].path)
     trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
     return min(int(trained), DEFAULT_CONTEXT) if trained else DEFAULT_CONTEXT
+
+
+def settled(machine: ModelRuntime, specs: Sequence[TierSpec]) -> ModelRuntime:
+    """What the models run on, with a context: the one asked for, or the default."""
+    return replace(machine, ctx=default_context(specs)) if machine.ctx is None else machine
 
 
 def load_tiers(

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from edge_router.engine.gguf_file import GgufHeader
 from edge_router.engine.library import gpu_memory, offloads
 from edge_router.engine.tier_sizes import kv_bytes
+from edge_router.engine.tier_spec import AUTO, GpuLayers
 from edge_router.errors import UserError
 
-AUTO: Final = "auto"
 ALL: Final = -1
-GpuLayers = int | Literal["auto"]  # -1 is all
 T = TypeVar("T")
 
 # What a tier needs besides weights and KV: work space, which grows with vocabulary and batch, and

@@ -1,6 +1,7 @@
 """What routing buys: games under many routers, each game played once.
 
-run_policies  `bench policies`: games, rows and settings from the options
+choices       what is asked for, and what becomes of it: games, rows, settings, work
+run_policies  `bench policies`: plays the rows' games and shows the table
 policies      games x rows, and what is kept of them
 rows          who plays, in which KV mode, at which dial
 routers       routers that only a benchmark needs

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from edge_router.agent.episode import Options, play_episode
 from edge_router.engine.generate import Limits
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
-from edge_router.engine.offload import AUTO, GpuLayers
 from edge_router.engine.sampling import Sampler, kl_divergence, log_softmax
 from edge_router.engine.tier import Generation, common_prefix
+from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.evaluate.jobs import LadderShelf, file_key, options_key
 from edge_router.router.rules import LowRouter
 from edge_router.tasks.games import GameRef
@@ -61,11 +61,8 @@ class DistanceJob:
     game: GameRef
     specs: tuple[TierSpec, ...]
     options: Options
-    n_ctx: int
-    threads: int  # 0: their number follows the machine
+    machine: ModelRuntime  # with a context of its own
     jobs: int = 1  # games that are played at once
-    gpu_layers: GpuLayers = AUTO
-    opening_store: bool = True
 
     @property
     def title(self) -> str:
@@ -82,7 +79,7 @@ class DistanceJob:
                 "game": file_key(self.game.path),
                 "model": [(spec.name, file_key(spec.path)) for spec in self.specs],
                 **options_key(self.options, verifies=False),
-                "n_ctx": self.n_ctx,
+                "n_ctx": self.machine.ctx,
             }
         )
 
@@ -130,11 +127,7 @@ _shelf = LadderShelf(room=8)
 
 
 def _alone(job: DistanceJob, spec: TierSpec, kind: type[Ladder]) -> Ladder:
-    return _shelf.ladder(
-        *(kind, (spec,), "handoff", job.n_ctx, job.threads, job.jobs),
-        gpu_layers=job.gpu_layers,
-        opening_store=job.opening_store,
-    )
+    return _shelf.ladder(kind, (spec,), "handoff", job.machine, job.jobs)
 
 
 def _compare(best: RecordingLadder, other: Ladder, style: PromptStyle) -> TierDistance:

@@ -24,9 +24,8 @@ from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.machine import cpu_model, physical_cores
-from edge_router.engine.offload import AUTO, GpuLayers
-from edge_router.engine.openings import usual_store
 from edge_router.engine.tier import TierSpec
+from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.errors import UserError
 from edge_router.evaluate.records import LOST, GameRecord, Recorder, StepRecord
 from edge_router.evaluate.routers import PLAN
@@ -51,13 +50,10 @@ class GameJob:
     router: RouterSpec
     kv: str
     options: Options  # its seed is the episode's own
-    n_ctx: int
-    threads: int  # 0: their number follows the machine, as in the record
+    machine: ModelRuntime  # with a context of its own
     attempt: int = 0  # 0: the first
     jobs: int = 1  # games that are played at once
     traces: Path | None = None  # the folder that gets the episode's trace
-    gpu_layers: GpuLayers = AUTO
-    opening_store: bool = True
 
     @property
     def title(self) -> str:
@@ -86,7 +82,7 @@ class GameJob:
                 "router": _identity(self.router),
                 "kv": self.kv if self.router.kind != "low" and len(self.specs) > 1 else "",
                 **options_key(self.options, verifies=self._verifies),
-                "n_ctx": self.n_ctx,
+                "n_ctx": self.machine.ctx,
             }
         )
 
@@ -120,7 +116,7 @@ def play_job(job: GameJob) -> GameRecord:
     """Play the game in this process. Raises UserError or what the engine raises."""
     with _shelf.lock:
         record = _play_expert(job) if job.router.kind == EXPERT else _play(job)
-    return replace(record, jobs=job.jobs, threads=job.threads, cpu=cpu_model())
+    return replace(record, jobs=job.jobs, threads=job.machine.threads or 0, cpu=cpu_model())
 
 
 def crashed(job: GameJob, reason: str) -> GameRecord:
@@ -130,7 +126,7 @@ def crashed(job: GameJob, reason: str) -> GameRecord:
         seed=job.options.seed,
         crash=reason,
         jobs=job.jobs,
-        threads=job.threads,
+        threads=job.machine.threads or 0,
         cpu=cpu_model(),
     )
 
@@ -151,31 +147,20 @@ class LadderShelf:
         kind: type[Ladder],
         specs: tuple[TierSpec, ...],
         kv: str,
-        n_ctx: int,
-        threads: int,
+        machine: ModelRuntime,
         jobs: int,
-        *,
-        gpu_layers: GpuLayers = AUTO,
-        opening_store: bool = True,
     ) -> Ladder:
-        """The ladder, loaded now or before; with `threads` 0 on its share of the cores at most.
+        """The ladder, loaded now or before; its threads are its share of the cores at most.
 
         Raises StopRunError when it cannot be loaded.
         """
-        key = (kind, specs, kv, n_ctx, threads, jobs, gpu_layers, opening_store)
+        key = (kind, specs, kv, machine, jobs)
         if key not in self._ladders:
             while len(self._ladders) >= self.room:
                 self._ladders.pop(next(iter(self._ladders))).close()
             try:
-                self._ladders[key] = kind.load(
-                    specs,
-                    kv=kv,
-                    n_ctx=n_ctx,
-                    n_threads=threads or None,
-                    thread_limit=max(1, physical_cores() // jobs),
-                    gpu_layers=gpu_layers,
-                    openings=usual_store() if opening_store else None,
-                )
+                share = max(1, physical_cores() // jobs)
+                self._ladders[key] = kind.load_on(machine, specs, kv=kv, thread_limit=share)
             except UserError as error:
                 raise StopRunError(str(error)) from error
         return self._ladders[key]
@@ -185,11 +170,7 @@ _shelf = LadderShelf()
 
 
 def _play(job: GameJob) -> GameRecord:
-    ladder = _shelf.ladder(
-        *(Ladder, job.specs, job.kv, job.n_ctx, job.threads, job.jobs),
-        gpu_layers=job.gpu_layers,
-        opening_store=job.opening_store,
-    )
+    ladder = _shelf.ladder(Ladder, job.specs, job.kv, job.machine, job.jobs)
     recorder = Recorder()
     with ExitStack() as stack:
         heard: list[Listener] = [recorder]

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from edge_router.agent.episode import Options
-from edge_router.engine.offload import AUTO, GpuLayers
 from edge_router.engine.tier import TierSpec
+from edge_router.engine.tier_spec import DEFAULT_CONTEXT, ModelRuntime
 from edge_router.errors import UserError
 from edge_router.evaluate.jobs import EXPERT, GameJob, crashed, episode_seed, play_job
 from edge_router.evaluate.records import GameRecord
@@ -33,17 +33,18 @@ MAX_ATTEMPTS: Final = 10
 Plans = Mapping[str, tuple[int, ...]]
 
 
+def _one_thread() -> ModelRuntime:
+    return ModelRuntime(threads=1, ctx=DEFAULT_CONTEXT)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What holds for every game of a run."""
 
     options: Options = field(default_factory=Options)
-    n_ctx: int = 4096
-    threads: int = 1  # 0: their number follows the machine
+    machine: ModelRuntime = field(default_factory=_one_thread)  # with a context of its own
     retry_temperature: float = 0.7
     traces: Path | None = None  # the folder of the episodes' traces
-    gpu_layers: GpuLayers = AUTO
-    opening_store: bool = True
 
 
 @dataclass(frozen=True)
@@ -158,12 +159,10 @@ class Policies:
             options, seed=episode_seed(options.seed, game.id, attempt), fingerprints=False
         )
         return GameJob(
-            *(game, specs, router, row.kv or "handoff", options, settings.n_ctx, settings.threads),
+            *(game, specs, router, row.kv or "handoff", options, settings.machine),
             attempt=attempt,
             jobs=self.work.crew.backend.jobs,
             traces=settings.traces,
-            gpu_layers=settings.gpu_layers,
-            opening_store=settings.opening_store,
         )
 
     def _plan(self, game: GameRef) -> tuple[int, ...]:

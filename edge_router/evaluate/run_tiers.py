@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from edge_router.engine.tier_spec import ModelRuntime
+from edge_router.evaluate.choices import EpisodeChoice, GameSet, WorkPlace, settings_of
 from edge_router.evaluate.distance import (
     DistanceJob,
     GameDistance,
@@ -15,16 +17,9 @@ from edge_router.evaluate.distance import (
 )
 from edge_router.evaluate.policies import Policies
 from edge_router.evaluate.rows import Row
-from edge_router.evaluate.run_policies import (
-    PolicyOptions,
-    chosen_games,
-    described,
-    interrupted,
-    settings_of,
-    stored_work,
-)
+from edge_router.evaluate.run_policies import described, interrupted
 from edge_router.evaluate.summary import summaries
-from edge_router.ladders.resolve import resolve
+from edge_router.ladders.ladder_file import LadderFile
 from edge_router.results.file import results
 from edge_router.results.outputs import Outputs
 from edge_router.results.statistics import ratio
@@ -32,22 +27,24 @@ from edge_router.router.spec import RouterSpec
 from edge_router.screen.printable import say
 
 
-def run_tiers(options: PolicyOptions, outputs: Outputs) -> int:
+def run_tiers(
+    ladder: LadderFile,
+    asked: GameSet,
+    episode: EpisodeChoice,
+    machine: ModelRuntime,
+    place: WorkPlace,
+    outputs: Outputs,
+) -> int:
     """Play and compare what is not yet in the store, show the table; returns the exit code."""
     outputs.check()
-    ladder, games = resolve(options.model, options.tiers), chosen_games(options)
-    settings = settings_of(options, ladder)
-    specs = tuple(ladder.tiers)
-    with stored_work(options) as work:
+    games, specs = asked.chosen(), tuple(ladder.tiers)
+    settings = settings_of(ladder, asked.task, episode, machine)
+    greedy = replace(settings.options, temperature=0.0)
+    with place.opened() as work:
         policies = Policies(specs, games, settings, work)
         try:
             played = policies.play([Row("alone", RouterSpec("tier", spec.name)) for spec in specs])
-            jobs = [
-                DistanceJob(g, specs, replace(settings.options, temperature=0.0), settings.n_ctx,
-                            settings.threads, options.jobs, settings.gpu_layers,
-                            settings.opening_store)
-                for g in games
-            ]  # fmt: skip
+            jobs = [DistanceJob(g, specs, greedy, settings.machine, place.jobs) for g in games]
             found = work.results(jobs, measure_distance, GameDistance, crashed)
             work.crew.close()  # a Ctrl-C while processes end is handled like any other
         except KeyboardInterrupt:
@@ -55,11 +52,9 @@ def run_tiers(options: PolicyOptions, outputs: Outputs) -> int:
             return 130
     rows = summaries(played, policies.names, None, reference=played[-1])
     table = [{**row, "distance": _distance(row["router"], found)} for row in rows]
-    data = results(
-        "tiers", described(options, ladder, games, settings, None), {"tiers": table},
-        threads=settings.threads,
-    )  # fmt: skip
-    outputs.write(data)
+    settled = described(ladder, asked, games, settings, place.jobs)
+    threads = settings.machine.threads or 0
+    outputs.write(results("tiers", settled, {"tiers": table}, threads=threads))
     return 0
 
 

@@ -15,6 +15,7 @@ from edge_router.cli.main import main
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.machine import physical_cores, processors
 from edge_router.engine.tier import TierSpec
+from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.evaluate.jobs import LadderShelf
 from edge_router.results.file import read_results
 from edge_router.results.outputs import show
@@ -114,6 +115,6 @@ def test_the_command_that_shows_a_game_again_fits_and_can_be_pasted(
 
 
 def test_games_that_are_played_at_once_share_the_cores(specs: list[TierSpec]) -> None:
-    ladder = LadderShelf().ladder(Ladder, tuple(specs), "handoff", 256, threads=0, jobs=2)
+    ladder = LadderShelf().ladder(Ladder, tuple(specs), "handoff", ModelRuntime(ctx=256), jobs=2)
     with ladder:
         assert ladder.tiers[0].context.n_threads == max(1, physical_cores() // 2)

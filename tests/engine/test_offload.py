@@ -13,7 +13,8 @@ from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.engine.library import gpu_memory, offloads
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.offload import ALL, AUTO, Need, layers_that_fit, plan, with_fewer
+from edge_router.engine.offload import ALL, Need, layers_that_fit, plan, with_fewer
+from edge_router.engine.tier_spec import AUTO
 from edge_router.errors import UserError
 from tests.engine_fixtures import LadderMaker, make_ladder, tiny_paths
 

@@ -23,11 +23,12 @@ from edge_router.agent.episode import Options
 from edge_router.bench.synthetic import Shape
 from edge_router.cli.main import main
 from edge_router.engine.tier import TierSpec
+from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.errors import UserError
+from edge_router.evaluate.choices import EpisodeChoice, settings_of
 from edge_router.evaluate.policies import Policies, Settings, read_plans
 from edge_router.evaluate.records import GameRecord, StepRecord
 from edge_router.evaluate.rows import HIGH, LOW, Row, parse_rows
-from edge_router.evaluate.run_policies import PolicyOptions, settings_of
 from edge_router.evaluate.summary import summaries
 from edge_router.ladders.ladder_file import LadderFile
 from edge_router.results.file import read_results
@@ -183,7 +184,12 @@ def test_games_are_played_in_the_prompt_style_that_the_ladder_names(
 
 def test_results_are_kept_apart_by_the_prompt_style(specs: list[TierSpec], tmp_path: Path) -> None:
     def key(prompt: str) -> str:
-        settings = settings_of(PolicyOptions(), LadderFile("", Path(), tuple(specs), prompt=prompt))
+        settings = settings_of(
+            LadderFile("", Path(), tuple(specs), prompt=prompt),
+            "alfworld",
+            EpisodeChoice(),
+            ModelRuntime(),
+        )
         work = StoredWork(Store(tmp_path / "s.sqlite"), Crew(Backend()))
         policies = Policies(specs, GAMES[:1], settings, work)
         return policies._jobs(Row("play", HIGH, "handoff"))[0].key()
@@ -305,7 +311,7 @@ def known(policies: Policies, row: Row, attempt: int, records: list[GameRecord])
 
 @pytest.fixture
 def policies(specs: list[TierSpec], tmp_path: Path) -> Policies:
-    settings = Settings(Options(fingerprints=False), n_ctx=1024)
+    settings = Settings(Options(fingerprints=False), ModelRuntime(threads=1, ctx=1024))
     return Policies(
         specs, GAMES, settings, StoredWork(Store(tmp_path / "s.sqlite"), Crew(Backend()))
     )

@@ -18,6 +18,7 @@ from edge_router.cli.main import main
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier import TierSpec
 from edge_router.engine.tier_sizes import kv_bytes
+from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.errors import UserError
 from edge_router.evaluate.distance import DistanceJob, measure_distance
 from edge_router.ladders.resolve import find_ladder
@@ -199,8 +200,7 @@ def distance(*specs: TierSpec) -> Any:
         split_games("generated")[0],
         specs,
         Options(max_steps=2, fingerprints=False),
-        n_ctx=1024,
-        threads=1,
+        ModelRuntime(threads=1, ctx=1024),
     )
     return measure_distance(job).tiers
 

@@ -14,7 +14,7 @@ from edge_router.agent.session import Session
 from edge_router.agent.trace import read_trace
 from edge_router.bench.doctor import examine
 from edge_router.engine.ladder import Ladder
-from edge_router.engine.tier_spec import TierSpec
+from edge_router.engine.tier_spec import ModelRuntime, TierSpec
 from edge_router.errors import UserError
 from edge_router.evaluate.jobs import GameJob, play_job
 from edge_router.ladders.resolve import find_ladder
@@ -36,6 +36,7 @@ from edge_router.tasks.protocol import (
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 LOW, HIGH = "q3_k_m", "q8_0"
+RUNTIME = ModelRuntime(threads=1, ctx=512)
 REFUSED = "That is no number."
 
 
@@ -157,7 +158,7 @@ def test_a_benchmark_counts_its_refusals_and_why_it_was_lost(
 ) -> None:
     game = task.games().games[0]
     record = play_job(
-        GameJob(game, specs, RouterSpec.parse("low"), "handoff", Options(max_steps=2), 512, 1)
+        GameJob(game, specs, RouterSpec.parse("low"), "handoff", Options(max_steps=2), RUNTIME)
     )
     assert (record.game, record.kind, record.won) == ("three", "up", False)
     assert record.refused == 2  # a random model writes no number
@@ -166,7 +167,7 @@ def test_a_benchmark_counts_its_refusals_and_why_it_was_lost(
 
 def test_a_benchmark_lets_its_scripted_player_play(task: CountingTask) -> None:
     game = task.games().games[0]
-    record = play_job(GameJob(game, (), RouterSpec.parse("expert"), "", Options(), 512, 1))
+    record = play_job(GameJob(game, (), RouterSpec.parse("expert"), "", Options(), RUNTIME))
     assert (record.won, len(record.steps), record.refused) == (True, 3, 0)
 
 
@@ -178,7 +179,7 @@ def test_a_model_that_speaks_another_tasks_prompt_only_is_told(task: CountingTas
     game = task.games().games[0]
     tiers = find_ladder("household").tiers[:1]
     with pytest.raises(UserError, match="no prompt style 'household' for counting; styles are pl"):
-        play_job(GameJob(game, tiers, RouterSpec.parse("low"), "handoff", Options(), 512, 1))
+        play_job(GameJob(game, tiers, RouterSpec.parse("low"), "handoff", Options(), RUNTIME))
 
 
 def test_an_unknown_task_is_told_with_the_nearest_one(task: CountingTask) -> None:

@@ -16,7 +16,7 @@ from edge_router.agent.session import Session
 from edge_router.agent.trace import read_trace
 from edge_router.cli.main import main
 from edge_router.engine.ladder import Ladder
-from edge_router.engine.tier_spec import TierSpec
+from edge_router.engine.tier_spec import ModelRuntime, TierSpec
 from edge_router.evaluate.jobs import GameJob, play_job
 from edge_router.evaluate.policies import Outcome, PlayedRow
 from edge_router.evaluate.rows import Row
@@ -32,6 +32,7 @@ from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 TASK = find_task("textworld")
 GAMES = {game.kind: game for game in TASK.games().games}
 GAME = GAMES["cooking"]
+RUNTIME = ModelRuntime(threads=1, ctx=512)
 MOST = read_about(GAME.path).max_score
 
 
@@ -71,11 +72,11 @@ def test_a_session_plays_it_and_the_trace_tells_task_and_score(
 def test_a_benchmark_lets_the_walkthrough_win_and_tells_the_score() -> None:
     games = list(GAMES.values())
     records = [
-        play_job(GameJob(game, (), RouterSpec.parse("expert"), "", Options(), 512, 1))
+        play_job(GameJob(game, (), RouterSpec.parse("expert"), "", Options(), RUNTIME))
         for game in games
     ]
     assert [(r.won, r.reason, r.share_of_score) for r in records] == [(True, "won", 1.0)] * 4
-    cut = play_job(GameJob(GAME, (), RouterSpec.parse("expert"), "", Options(max_steps=8), 512, 1))
+    cut = play_job(GameJob(GAME, (), RouterSpec.parse("expert"), "", Options(max_steps=8), RUNTIME))
     assert (cut.won, cut.failure) == (False, "out of steps")
     assert cut.share_of_score is not None
     assert 0 < cut.share_of_score < 1
