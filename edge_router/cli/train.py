@@ -173,21 +173,13 @@ def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any
     metavar="MODE",
     help="A KV mode to evaluate as well.",
 )
-@click.option("--train-games", type=COUNT, default=1200, show_default=True)
+@click.option("--train-games", type=COUNT, help="Games to learn from.  [1200]")
 @click.option(
     "--select-games",
     type=COUNT,
-    default=500,
-    show_default=True,
-    help="Games on which networks and thresholds are chosen.",
+    help="Games on which networks and thresholds are chosen.  [500]",
 )
-@click.option(
-    "--test-games",
-    type=COUNT,
-    default=400,
-    show_default=True,
-    help="Games that are played when all is chosen.",
-)
+@click.option("--test-games", type=COUNT, help="Games that are played when all is chosen.  [400]")
 @click.option("--iterations", type=COUNT, help="Of GRPO.  [150]")
 @click.option(
     "--cost",
@@ -209,9 +201,8 @@ def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--official/--no-official",
-    default=True,
-    show_default=True,
-    help="Evaluate on valid_seen too, where ALFWORLD_DATA has it.",
+    default=None,
+    help="Evaluate on valid_seen too, where ALFWORLD_DATA has it.  [official]",
 )
 def router(ladder: LadderChoice, **options: Any) -> None:
     """Train a router: explore, supervise, improve, export, compare.

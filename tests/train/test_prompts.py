@@ -364,6 +364,14 @@ def command(setting: PromptSetting, folder: Path, *options: str) -> list[str]:
         (["--task=prompts", "--prompts=few", "--stage=grpo"], "prompts have no stage grpo"),
         (["--task=prompts", "--prompts=few", "--games=x"], "--games is for tasks that are played"),
         (["--task=prompts", "--prompts=few", "--cost=x"], "--cost is for tasks that are played"),
+        (
+            ["--task=prompts", "--prompts=few", "--test-games=9"],
+            "--test-games is for tasks that are played",
+        ),
+        (
+            ["--task=prompts", "--prompts=few", "--no-official"],
+            "--official is for tasks that are played",
+        ),
         (["--task=prompts", "--prompts=long"], "long, line 6: the prompt has "),
     ],
 )

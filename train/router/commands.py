@@ -52,16 +52,16 @@ class TrainOptions:
     stages: Sequence[str]
     kv: str
     more_kv: Sequence[str]
-    train_games: int
-    select_games: int
-    test_games: int
+    train_games: int | None
+    select_games: int | None
+    test_games: int | None
     iterations: int | None
     cost: str | None
     profiles: Sequence[str]
     jobs: int | None  # 2 where nobody says, 1 for prompts, whose models are large
     dask: str | None
     seed: int
-    official: bool
+    official: bool | None
     prompts: Path | None = None
     max_tokens: int = 128  # of an answer to a prompt
 
@@ -74,7 +74,7 @@ def run(options: TrainOptions) -> int:
         raise UserError(f"--prompts goes with --task {PROMPTS}")
     setting = _setting(options)
     comparison = Comparison(
-        official=options.official,
+        official=options.official is not False,
         kvs=tuple(str(KvMode.parse(mode)) for mode in options.more_kv),
         profiles=tuple((name, find_profile(name)) for name in options.profiles),
     )
@@ -99,6 +99,10 @@ def _order(options: TrainOptions) -> prompts.PromptOrder:
         )
     played = {
         "--games": options.games,
+        "--train-games": options.train_games,
+        "--select-games": options.select_games,
+        "--test-games": options.test_games,
+        "--official": options.official,
         "--iterations": options.iterations,
         "--cost": options.cost,
         "--profile": options.profiles,
@@ -135,11 +139,11 @@ def _setting(options: TrainOptions) -> LadderSetting:
 
 def _run_options(options: TrainOptions) -> RunOptions:
     default, seed = RunOptions(), options.seed
-    iterations = default.grpo.iterations if options.iterations is None else options.iterations
+    iterations = options.iterations or default.grpo.iterations
     return RunOptions(
-        train_games=options.train_games,
-        select_games=options.select_games,
-        test_games=options.test_games,
+        train_games=options.train_games or default.train_games,
+        select_games=options.select_games or default.select_games,
+        test_games=options.test_games or default.test_games,
         folder=options.games,
         profile=None if options.cost is None else find_profile(options.cost),
         backend=Backend(options.jobs or 2, options.dask),
