@@ -26,7 +26,7 @@ from edge_router.errors import UserError
 from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.files.whole import free_bytes, gigabytes, make_folder, remove_leftovers, whole
 from edge_router.ladders.ladder_file import LadderFile, read_details
-from edge_router.ladders.ladder_writer import TierEntry, write_ladder
+from edge_router.ladders.ladder_writer import TierEntry, set_router, write_ladder
 from edge_router.ladders.resolve import models_folder
 from edge_router.router.spec import RouterSpec
 from edge_router.work.progress import Progress, silent
@@ -104,6 +104,9 @@ def grow(growth: Growth, *, folder: Path | None = None, progress: Progress = sil
     """The folder of the grown ladder, made now if it is not there. Raises `UserError`."""
     place = folder or models_folder() / growth.name
     if _is_there(place, growth):
+        router = str(_router_beside(growth.source.router, place))  # it may be trained anew since
+        if read_details(place)["ladder"].get("router", router) != router:
+            set_router(place, router)
         return place
     files = [_file_of(growth, i) for i in range(len(growth.types))]
     needed = sum(file_bytes(tensors) for _, tensors in files)
@@ -151,9 +154,12 @@ def _file_of(growth: Growth, tier: int) -> tuple[dict[str, bytes], list[NewTenso
 
 def _router_beside(router: RouterSpec, place: Path) -> RouterSpec:
     """The router that the source suggests; its file, if any, is copied: ladders name their own."""
+    if router.inner is not None:
+        return router.around(_router_beside(router.inner, place))
     if router.file is None:
         return router
     target = place / router.file.name
-    with whole(target) as partial:
-        shutil.copyfile(router.file, partial)
+    if not (target.is_file() and target.read_bytes() == router.file.read_bytes()):
+        with whole(target) as partial:
+            shutil.copyfile(router.file, partial)
     return RouterSpec(router.kind, target.name)

@@ -30,6 +30,7 @@ from edge_router.ladders.ladder_file import LadderFile, read_ladder
 from edge_router.ladders.resolve import find_ladder
 from edge_router.results.file import read_results
 from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 from edge_router.tasks.registry import find_task
 
 # Four times as wide, two layers more, heads four times as wide, another vocabulary.
@@ -118,6 +119,25 @@ def test_a_grown_ladder_is_made_once_and_again_when_something_changes(
     grow(growth, folder=grown.folder)
     assert files[0].is_file()
     assert files[1].stat().st_mtime_ns != before[1]
+
+
+def test_a_grown_ladder_has_the_router_that_its_source_has_now(
+    small: LadderFile, grown: LadderFile, tmp_path: Path
+) -> None:
+    def suggested(router: RouterSpec) -> RouterSpec:
+        growth = Growth(replace(small, router=router), LARGER, ("q4_k", "q8_0"))
+        return read_ladder(grow(growth, folder=grown.folder)).router
+
+    trained = tmp_path / "router.onnx"
+    trained.write_bytes(b"trained anew")
+    here = grown.folder / "router.onnx"
+    assert suggested(RouterSpec.trained(trained)) == RouterSpec.trained(here)
+    assert here.read_bytes() == b"trained anew"
+    budget = RouterSpec.parse("budget:0.2")
+    within = suggested(budget.around(RouterSpec.trained(trained)))
+    assert within == budget.around(RouterSpec.trained(here))
+    assert suggested(small.router) == grown.router
+    assert here.read_bytes() == (small.folder / "router.onnx").read_bytes()
 
 
 def test_a_benchmark_of_a_grown_ladder_compares_with_the_high_tier_alone(
