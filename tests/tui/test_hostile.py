@@ -9,6 +9,7 @@ import pytest
 
 from edge_router.agent.events import EpisodeFinished
 from edge_router.agent.trace import Trace
+from edge_router.screen.printable import cleaned
 from edge_router.tasks.games import GameRef
 from tests.recorded import RecordedSession, games, until, won
 from tui.apps.compare import CompareApp
@@ -16,7 +17,6 @@ from tui.apps.live import LiveApp
 from tui.apps.picker import GamePicker
 from tui.apps.replay import ReplayApp
 from tui.apps.sentences import farewell
-from tui.draw.cleaning import cleaned
 from tui.draw.panels import Panel
 from tui.draw.transcript_view import Transcript
 from tui.state.screenful import Status

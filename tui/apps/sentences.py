@@ -8,6 +8,7 @@ from typing import Final
 
 from edge_router.agent.escalation import summary, tokens_summary
 from edge_router.agent.listeners.printer import outcome
+from tui.draw.words import in_words
 from tui.state.episode import Episode
 from tui.state.screenful import Status
 
@@ -19,11 +20,6 @@ def next_pace(pace: float, direction: int) -> float:
     """The next notch in a direction; at the end the same one."""
     now = min(range(len(PACES)), key=lambda i: abs(PACES[i] - pace))
     return PACES[min(len(PACES) - 1, max(0, now + direction))]
-
-
-def in_words(pace: float) -> str:
-    """The pace, for a panel."""
-    return f"at least {pace:g} s a step on screen" if pace else "full speed"
 
 
 def change_of(before: float, pace: float, direction: int) -> str:

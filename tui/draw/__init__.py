@@ -2,8 +2,7 @@
 
 look             colours and signs of tiers and stages
 words            features and decisions in words
-cleaning         texts of files and models, so that they steer nothing
-lines            lines of rich text, cut to a width, also for Textual's line API
+lines            lines of rich text, cut to a width, and the blocks of a transcript
 head             the top: goal, tiers, what is happening
 strip            the precision strip, a column a step
 why              the router panel
@@ -11,7 +10,6 @@ time             where the time goes
 sofar            meters: shares, memory, KV, games
 served           what is said of a server: where it is, how many asked, what it does now
 requests         requests and answers as blocks of the transcript
-blocks           what a transcript is made of
 transcript       a game's transcript as blocks of lines
 transcript_view  the widget that scrolls it
 panels           the other widgets, which redraw only what changed

@@ -1,8 +1,13 @@
-"""Helpers for the draw_* modules: lines of rich text, cut to a width."""
+"""Lines of rich text, cut to a width, and blocks of them, which a transcript is made of.
+
+A block has a key, which changes exactly when its lines would, so that whoever draws can leave
+the other blocks alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from rich.cells import cell_len
@@ -76,3 +81,26 @@ def _strip(plain: str, spans: tuple[Span, ...], style: str | Style) -> Strip:
     # A text without spans renders without its own style.
     styled = Segment.apply_style(line.render(_CONSOLE), _CONSOLE.get_style(style))
     return Strip(s for s in styled if s.text and s.text != "\n")
+
+
+_LABEL = 7
+CURSOR = "▌"
+
+
+@dataclass(frozen=True)
+class TranscriptBlock:
+    """A piece of a transcript, drawn anew when its key changes; `draw` gives lines for a width."""
+
+    key: Hashable
+    draw: Callable[[int], list[Text]]
+
+
+def spoken(s: Screenful, label: str, text: Text, width: int, colour: str) -> list[Text]:
+    """A text under a label, with the step's colour down the left side."""
+    edge = ("  ▎", colour) if colour else ("   ", "")
+    lines = []
+    for number, part in enumerate(wrapped(text, max(8, width - 3 - _LABEL))):
+        name = (label if number == 0 else "").ljust(_LABEL)
+        part.rstrip()
+        lines.append(Text.assemble(edge, (name, s.look.soft), part))
+    return lines

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from rich.text import Text
 
 from edge_router.agent.escalation import tokens_sentence
-from tui.draw.blocks import CURSOR, TranscriptBlock, spoken
-from tui.draw.lines import both_ends, line
+from tui.draw.lines import CURSOR, TranscriptBlock, both_ends, line, spoken
 from tui.draw.look import sign
 from tui.draw.words import milliseconds
 from tui.state.screenful import Screenful

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from tui.apps.sentences import in_words
 from tui.draw.lines import badge, block, line, pad
 from tui.draw.look import sign
 from tui.draw.served import counts
-from tui.draw.words import megabytes, milliseconds
+from tui.draw.words import in_words, megabytes, milliseconds
 from tui.state.estimate import handed_over
 from tui.state.screenful import Screenful
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from rich.text import Text
 
 from edge_router.agent.escalation import step_sentence
-from tui.draw.blocks import CURSOR, TranscriptBlock, spoken
-from tui.draw.lines import both_ends, line, wrapped
+from tui.draw.lines import CURSOR, TranscriptBlock, both_ends, line, spoken, wrapped
 from tui.draw.look import sign
 from tui.draw.requests import request_blocks
 from tui.draw.words import milliseconds, outcome

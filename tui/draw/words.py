@@ -171,3 +171,8 @@ def outcome(finished: EpisodeFinished, episode: Episode) -> str:
             said += f"; {episode.tiers[0]}, the low tier, wrote {low} of them"
     escalated = summary(finished.escalations) or tokens_summary(finished.latency)
     return f"{said}. {escalated[:1].upper()}{escalated[1:]}." if escalated else f"{said}."
+
+
+def in_words(pace: float) -> str:
+    """The pace, for a panel."""
+    return f"at least {pace:g} s a step on screen" if pace else "full speed"

@@ -15,7 +15,7 @@ from edge_router.agent.events import (
     TextDecoded,
     TurnsDropped,
 )
-from tui.draw.cleaning import cleaned
+from edge_router.screen.printable import cleaned
 
 StepOnly = TurnsDropped | StepStarted | Routed | TextDecoded | StepFinished
 

@@ -6,11 +6,13 @@ the order in which they are written. A conversation's own are a part of that row
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from edge_router.agent.events import EpisodeStarted, Event, Routed, StepFinished
-from edge_router.screen.printable import clean, one_line
+from edge_router.screen.printable import clean, cleaned, one_line
 from edge_router.server.events import (
     GONE,
     RequestAnswered,
@@ -20,10 +22,8 @@ from edge_router.server.events import (
     ServerEvent,
     ServerOpened,
 )
-from tui.draw.cleaning import cleaned
 from tui.state.episode import Episode, StepOnly, StepView
 from tui.state.screenful import Service
-from tui.state.talks import Talks
 
 KEPT: Final = 300  # requests
 _MORE: Final = 100  # so many of them go at once: then all lines are drawn anew
@@ -173,3 +173,34 @@ class Traffic:
             talks=self._talks.count,
             talk=talk,
         )
+
+
+_REMEMBERED: Final = 1000  # requests
+
+
+class Talks:
+    """Numbers conversations from 1 on, as requests come in."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._known: OrderedDict[int, int] = OrderedDict()  # hash of a request -> conversation
+
+    def find(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+        """The conversation that goes on with these messages, and which turn of it this is.
+
+        One goes on when it begins with all messages of an earlier request, and has more.
+        """
+        hashes, so_far = [], 0
+        for message in messages:
+            said = (message.get("role"), message.get("content"), str(message.get("tool_calls")))
+            so_far = hash((so_far, said))
+            hashes.append(so_far)
+        known = (self._known.get(begins) for begins in reversed(hashes[:-1]))
+        talk = next((number for number in known if number is not None), None)
+        if talk is None:
+            self.count += 1
+            talk = self.count
+        self._known[so_far] = talk
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return talk, 1 + sum(message.get("role") == "assistant" for message in messages)
