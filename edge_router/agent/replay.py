@@ -6,8 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from edge_router.agent.events import Event, Listener, TextDecoded
-from edge_router.agent.listeners.steps import StepEvents
+from edge_router.agent.events import Event, Listener, StepEvents, TextDecoded
 from edge_router.agent.trace import Trace
 
 _WORDS = re.compile(r"\s*\S+|\s+$")

@@ -33,8 +33,13 @@ from typing import Any, Final
 
 from edge_router import __version__
 from edge_router.agent.escalation import count
-from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event
-from edge_router.agent.listeners.steps import StepCollector, StepEvents
+from edge_router.agent.events import (
+    EpisodeFinished,
+    EpisodeStarted,
+    Event,
+    StepCollector,
+    StepEvents,
+)
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.errors import UserError
 from edge_router.files.data_files import (

@@ -29,10 +29,9 @@ from edge_router.convert.published import (
     tier_names,
 )
 from edge_router.engine.checksums import gguf_sha256
-from edge_router.engine.fingerprint import file_sha256, require_same_model
+from edge_router.engine.fingerprint import file_sha256, require_same_model, require_same_text
 from edge_router.engine.gguf_file import GgufHeader, read_header
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.same_text import require_same_text
 from edge_router.engine.trial import require_tried
 from edge_router.errors import UserError
 from edge_router.files.whole import gigabytes, make_folder, require_space, whole

@@ -22,8 +22,7 @@ opening_file    the file of one: whole and for its key, or not taken
 llama           a context: decode, logits, spans of KV
 llama_model     weights and vocabulary
 llama_quantise  llama.cpp's quantiser, and a look at a product's inputs
-library         the shared library: loaded, silenced, asked what it is
-library_log     its log, kept for error messages
+library         the shared library: loaded, silenced, asked what it is; its log
 quantise        an F16 GGUF in, a lower precision out
 imatrix         which columns of a weight matter
 gguf_file       a GGUF's header, read before llama.cpp does
@@ -33,6 +32,5 @@ mixtures        which type each weight gets at a precision
 checksums       SHA-256 of files, remembered
 fingerprint     are files builds of one model?
 same_weights    how far apart two files' matrices lie, and how far quantising explains
-same_text       do two loaded files read and write text alike?
 trial           tries an unknown file in a process of its own
 """

@@ -3,7 +3,8 @@
 KV that moves between two models is taken over as long as layer count and row
 sizes fit; with other weights, another tokenizer or another rope the text just
 goes bad. `require_same_model` compares what the files' headers say, the vectors,
-which every precision keeps in full, and a few rows of the matrices.
+which every precision keeps in full, and a few rows of the matrices;
+`require_same_text` asks llama.cpp how two loaded files read and write text.
 
 Converters say different things of one model. What changes neither the KV nor how
 text becomes tokens may differ: all of general.*, the chat template, what llama.cpp
@@ -23,6 +24,7 @@ import numpy as np
 
 from edge_router.engine.gguf_bytes import strings_of
 from edge_router.engine.gguf_file import EMBEDDING, OUTPUT, GgufHeader, TensorInfo
+from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.llama_quantise import dequantised, requantised
 from edge_router.engine.same_weights import weight_differences
 from edge_router.errors import UserError
@@ -52,12 +54,17 @@ def file_sha256(path: Path) -> str:
 def require_same_model(headers: Sequence[GgufHeader]) -> None:
     """Raise `UserError` naming the difference unless all files are builds of one model."""
     for other in headers[1:]:
-        difference = next(_differences(headers[0], other), None)
-        if difference is not None:
-            raise UserError(
-                f"{headers[0].path.name} and {other.path.name} are not builds of one model: "
-                f"{difference}; the tiers of a ladder must be quantised from the same checkpoint"
-            )
+        _refuse(headers[0].path, other.path, _differences(headers[0], other))
+
+
+def _refuse(one: Path, other: Path, differences: Iterator[str]) -> None:
+    """Raise `UserError` naming the first difference, if there is any."""
+    difference = next(differences, None)
+    if difference is not None:
+        raise UserError(
+            f"{one.name} and {other.name} are not builds of one model: "
+            f"{difference}; the tiers of a ladder must be quantised from the same checkpoint"
+        )
 
 
 def _tokenizer_keys(header: GgufHeader) -> list[str]:
@@ -201,3 +208,42 @@ def _bytes(tensor: TensorInfo) -> bytes:
     with tensor.file.open("rb") as file:
         file.seek(tensor.offset)
         return file.read(tensor.n_bytes)
+
+
+_SETTINGS: Final = (
+    "the token that begins a text",
+    "the token that ends a text",
+    "the token that ends a turn",
+    "add_bos_token",
+    "add_eos_token",
+)
+_TEXTS: Final = (
+    "You are in the middle of a room. You see a cabinet 12.",
+    " a  b\n\n\tc \r\n",
+    "don't 1234567 x+=1 __init__ <|im_start|><s></s> \u00e4\u4f60\u597d\U0001f600",
+)
+
+
+def require_same_text(models: Sequence[LlamaModel]) -> None:
+    """Raise `UserError` naming the difference unless all vocabularies do the same.
+
+    A GGUF may leave out how its tokenizer is set, and llama.cpp's default depends on the kind of
+    tokenizer: two builds of one model may say the same in different words. What the loaded
+    vocabularies do settles it.
+    """
+    for other in models[1:]:
+        _refuse(models[0].path, other.path, _text_differences(models[0], other))
+
+
+def _text_differences(a: LlamaModel, b: LlamaModel) -> Iterator[str]:
+    if a.n_vocab != b.n_vocab:
+        yield f"one has {a.n_vocab} tokens and the other {b.n_vocab}"
+        return
+    for what, one, two in zip(_SETTINGS, a.text_settings(), b.text_settings(), strict=True):
+        if one != two:
+            yield f"{what} is {one} in one and {two} in the other"
+    for text in _TEXTS:
+        if a.tokenize(text) != b.tokenize(text):
+            yield f"they make other tokens of the text {text!r}"
+    if [i for i in range(a.n_vocab) if a.is_eog(i) != b.is_eog(i)]:
+        yield "other tokens end a text"

@@ -3,7 +3,6 @@
 output        chooses between app, text and JSON
 printer       an episode as text, live
 json_printer  one JSON object a step
-steps         the events of one step, put together
 screen        coloured text on a terminal, plain anywhere else
 slowness      notices that tokens come far slower than they could
 """

@@ -8,10 +8,16 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from edge_router.agent.escalation import summary, tokens_summary
-from edge_router.agent.events import EpisodeFinished, EpisodeStarted, Event, Noted
+from edge_router.agent.events import (
+    EpisodeFinished,
+    EpisodeStarted,
+    Event,
+    Noted,
+    StepCollector,
+    StepEvents,
+)
 from edge_router.agent.listeners.printer import outcome
 from edge_router.agent.listeners.slowness import SpeedWatch
-from edge_router.agent.listeners.steps import StepCollector, StepEvents
 from edge_router.ladders.costs import CostProfile
 from edge_router.screen.printable import one_line
 
