@@ -4,19 +4,17 @@ speed      `bench speed`: speed, loading, memory, handoff, decisions, energy
 loops      tokens a second of one tier in four ways
 decisions  what a routing decision costs
 energy     the processor's own counters
-timing     warm-up, repeats, measurements in turn
+timing     warm-up, repeats, measurements in turn; memory's bytes a second
 calibrate  `calibrate`: seconds to read, to write and to hand over, kept as a profile
 doubt      how unsure the low tier is over a few games, for budgets
 advise     `advise`: measures precisions on a few layers, says which two to convert to
 advice     what a step takes, which pair is best, other numbers of cores: arithmetic
 candidates  what each precision of a shape would cost here
-bandwidth  how many bytes a second memory gives
 zeros      models whose weights are all zero
 doctor     `doctor`: what stands in the way of playing, with advice
 shapes     the ladder that is measured
 grow       a ladder with a small model's decisions at a large one's cost
 growth     how a model is made larger without changing what it says
 sizes      how large it is and becomes, and where its parts then lie
-codings    a weight in another type, nearly exactly
 synthetic  random weights of a real model's shape
 """

@@ -23,7 +23,6 @@ from edge_router.bench.advice import (
     verdict,
     with_bandwidth,
 )
-from edge_router.bench.bandwidth import copy_bandwidth
 from edge_router.bench.candidates import (
     BATCHES,
     CONTEXT,
@@ -35,6 +34,7 @@ from edge_router.bench.candidates import (
 from edge_router.bench.shapes import find_shape, known_precisions
 from edge_router.bench.speed import tell
 from edge_router.bench.synthetic import Shape
+from edge_router.bench.timing import copy_bandwidth
 from edge_router.engine.gguf_file import EMBEDDING, GgufHeader, read_header
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.errors import UserError

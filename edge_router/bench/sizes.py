@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.bench.codings import CODINGS
 from edge_router.bench.synthetic import Shape
 from edge_router.engine.gguf_file import EMBEDDING, GgufHeader
 from edge_router.engine.mixtures import MATRICES, WeightColumns
 from edge_router.errors import UserError
 
+CODINGS: Final = 3  # of a weight in another type, side by side (`growth`)
 BLOCK: Final = 256  # columns: a whole number of blocks of every type
 OUTPUT_NORM: Final = "output_norm.weight"
 NORMS: Final = ("attn_norm", "ffn_norm")

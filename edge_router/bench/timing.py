@@ -1,12 +1,18 @@
-"""Time pieces of work by llama-bench's conventions: a warm-up that is not counted, then repeats."""
+"""Time pieces of work by llama-bench's conventions, and the memory's bytes a second.
+
+A warm-up that is not counted comes first, then repeats.
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 Work = Callable[[], object]
 
@@ -53,3 +59,29 @@ def in_turn(
     """Take each measurement once a round; the first `warm_up` rounds are thrown away."""
     rounds = [[measure() for measure in measurements] for _ in range(warm_up + repeats)]
     return [Sample(tuple(column)) for column in zip(*rounds[warm_up:], strict=True)]
+
+
+_BYTES: Final = 1 << 28  # far more than any cache holds
+
+
+def copy_bandwidth(threads: int, *, repeats: int = 3) -> tuple[float, float]:
+    """Bytes read and written a second by large copies: (one thread, all `threads`), medians.
+
+    numpy copies without Python's lock.
+    """
+    source = np.ones(_BYTES, np.uint8)
+    target = np.zeros(_BYTES, np.uint8)
+    with ThreadPoolExecutor(threads) as pool:
+
+        def copied(count: int) -> float:
+            edges = np.linspace(0, _BYTES, count + 1, dtype=int)
+
+            def part(i: int) -> None:
+                where = slice(edges[i], edges[i + 1])
+                np.copyto(target[where], source[where])
+
+            took = seconds(lambda: list(pool.map(part, range(count))))
+            return 2 * _BYTES / took
+
+        one, every = in_turn([lambda: copied(1), lambda: copied(threads)], repeats)
+    return one.median, every.median

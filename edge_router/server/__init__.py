@@ -13,5 +13,4 @@ errors     what goes wrong, in OpenAI's form
 guard      who may ask: key, host, form and size of a body
 metrics    counters for Prometheus
 events     the one stream of what happens, to which the next and the app listen
-log        a line a request on the terminal
 """
