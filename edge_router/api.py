@@ -34,9 +34,8 @@ from edge_router.router.base import Router
 from edge_router.router.budget import BudgetRouter
 from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import AUTO
-from edge_router.tasks.find import chosen_games
 from edge_router.tasks.games import pick
-from edge_router.tasks.protocol import Task
+from edge_router.tasks.protocol import Task, chosen_games
 from edge_router.tasks.registry import DEFAULT, add, find_task
 
 _ROUTERS: Final = 64  # that are remembered; a server's clients may name any

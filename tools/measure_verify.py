@@ -25,7 +25,7 @@ from edge_router.engine.ladder import Generation, Ladder, default_context
 from edge_router.engine.sampling import Sampler
 from edge_router.ladders.resolve import resolve
 from edge_router.screen.printable import say
-from edge_router.tasks.alfworld.simulated import SimulatedGame
+from edge_router.tasks.alfworld.game import SimulatedGame
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.rules import KIND_NAMES
 from edge_router.tasks.parse import parse_step

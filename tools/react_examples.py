@@ -25,7 +25,7 @@ from edge_router.tasks.alfworld.react_prompt import EXAMPLES_FILE, sentence
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.household.expert import Expert
 from edge_router.tasks.household.rules import KIND_NAMES
-from edge_router.tasks.scripted import scripted_steps
+from edge_router.tasks.protocol import scripted_steps
 
 SEED: Final = 20_270_101
 GAMES: Final = 48

@@ -37,8 +37,8 @@ from edge_router.cli.types import (
     TASK,
 )
 from edge_router.engine.tier_spec import ModelRuntime
-from edge_router.tasks.find import chosen_games
 from edge_router.tasks.games import pick
+from edge_router.tasks.protocol import chosen_games
 from edge_router.tasks.registry import find_task
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@
     download      fetches a checkpoint from Hugging Face, with resume
     published     which GGUFs of a repository are meant
     ready         those GGUFs as a ladder, without converting
-    checkpoint    opens a folder of safetensors and says what is wrong with it
+    checkpoint    opens a folder of safetensors and says what is wrong with it, numbers too
     architecture  llama.cpp's names, numbers and row order for its tensors
-    numbers       the numbers of a configuration, checked
     rope          rotary embeddings under llama.cpp's keys
     vocabulary    its tokenizer as llama.cpp wants it
     special       its special tokens and chat template
@@ -23,7 +22,6 @@
     tiers         quantises, in a process of its own that Ctrl-C can end
     verify        compares every tier with F16: KL, top-1, perplexity
     journal       what is made already, so that a second run goes on
-    describe      what ladder.toml says of it
     build         the whole way, resumable; `edge-router convert` runs it
 
 transformers (for configuration and tokenizer) is imported here and nowhere

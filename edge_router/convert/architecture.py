@@ -20,8 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.convert.checkpoint import Checkpoint, SourceTensor, same_values
-from edge_router.convert.numbers import require_count, require_number
+from edge_router.convert.checkpoint import (
+    Checkpoint,
+    SourceTensor,
+    require_count,
+    require_number,
+    same_values,
+)
 from edge_router.convert.rope import (
     Hparams,
     head_width,

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from edge_router.convert.describe import describe
 from edge_router.convert.importance import (
     importance_key,
     make_importance,
@@ -30,7 +29,7 @@ from edge_router.convert.importance import (
 from edge_router.convert.journal import DoneTier, Intermediate, Journal, only_one
 from edge_router.convert.source import Source
 from edge_router.convert.tiers import Quantised, quantise_tier
-from edge_router.convert.verify import Reference, is_absurd, most_tokens, scratch_bytes
+from edge_router.convert.verify import Fidelity, Reference, is_absurd, most_tokens, scratch_bytes
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.imatrix import write_imatrix
@@ -38,6 +37,7 @@ from edge_router.engine.quantise import QUANTISED_TIERS
 from edge_router.engine.tier_sizes import estimated_bytes
 from edge_router.errors import UserError
 from edge_router.files.whole import Record, make_folder, require_space, temporary, whole
+from edge_router.ladders.ladder_writer import Measured, TierEntry, write_ladder
 from edge_router.tasks.registry import find_task
 from edge_router.tasks.styles import style_for
 from edge_router.work.progress import Bar, ShownProgress
@@ -287,3 +287,35 @@ def _counted(at: Callable[[int], None]) -> Callable[[int], None]:
 def _way_out(tier: DoneTier) -> str:
     better = "" if tier.imatrix else "make it with --imatrix auto, "
     return f"{better}leave it out of --tiers, or keep it with --no-verify"
+
+
+def describe(
+    journal: Journal, name: str, prompt: str, source: Source, tiers: Sequence[DoneTier]
+) -> None:
+    """Write the ladder.toml of `tiers`, which are in the journal's folder, low to high."""
+    facts: dict[str, str | int] = {
+        "from": source.title,
+        "architecture": source.architecture,
+        "parameters": source.n_parameters,
+        "fingerprint": journal.source,
+    }
+    ladder = {"name": name, "prompt": prompt}
+    write_ladder(journal.folder, ladder, [*map(_entry, tiers)], source=facts)
+
+
+def _entry(tier: DoneTier) -> TierEntry:
+    facts: dict[str, str | int] = {"imatrix": tier.imatrix} if tier.imatrix else {}
+    if tier.fallbacks:
+        facts["tensors_of_another_type"] = len(tier.fallbacks)
+    measured = {kind: _measured(found) for kind, found in tier.fidelity.items()}
+    return TierEntry(tier.name, tier.file, tier.sha256, tier.size_bytes, facts, measured)
+
+
+def _measured(found: Fidelity) -> Measured:
+    facts = {
+        "kl": round(found.kl, 6),
+        "same_top": round(found.same_top, 4),
+        "perplexity": float(f"{found.perplexity:.6g}"),
+        "f16_perplexity": float(f"{found.f16_perplexity:.6g}"),
+    }
+    return Measured(facts, f"against F16, {found.tokens} tokens")

@@ -11,6 +11,7 @@ inside its file and is F16, BF16 or F32. What is wrong is said in one sentence.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from edge_router.files.paths import is_folder
 if TYPE_CHECKING:
     from gguf.utility import LocalTensor
 
+MOST: Final = 2**31 - 1  # what a GGUF holds of such a number, and llama.cpp counts with
 INDEX: Final = "model.safetensors.index.json"
 SINGLE: Final = "model.safetensors"
 ITEM_BYTES: Final = {"F32": 4, "F16": 2, "BF16": 2}
@@ -47,6 +49,26 @@ _SMALL_FILES: Final = (
 _PIECE: Final = 1 << 22  # values or bytes read at a time
 
 Advance = Callable[[int], None]
+
+
+def require_number(path: Path, what: str, value: Any, *, above: float = -math.inf) -> None:
+    """Raise `UserError` unless `value` is a finite number above `above`."""
+    fits = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if isinstance(value, bool) or not fits:
+        raise UserError(f"{path}: {what} is {value!r:.60}, which is not a number; mend it there")
+    if isinstance(value, int) and value > MOST:
+        raise UserError(f"{path}: {what} is {value!r:.60}, which no model has; mend it there")
+    if value <= above:
+        raise UserError(f"{path}: {what} is {value!r:.60} and must be more than {above:g}")
+
+
+def require_count(path: Path, what: str, value: Any) -> None:
+    """Raise `UserError` unless `value` is a whole number above 0."""
+    require_number(path, what, value, above=0)
+    if not isinstance(value, int):
+        raise UserError(
+            f"{path}: {what} is {value!r:.60}, which is not a whole number; mend it there"
+        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.convert.numbers import require_number
+from edge_router.convert.checkpoint import require_number
 from edge_router.errors import UserError
 
 if TYPE_CHECKING:

@@ -32,8 +32,8 @@ from edge_router.evaluate.routers import PLAN
 from edge_router.router.registry import find_kind, make_router
 from edge_router.router.spec import RouterSpec
 from edge_router.tasks.games import GameRef
+from edge_router.tasks.protocol import scripted_steps
 from edge_router.tasks.registry import find_task
-from edge_router.tasks.scripted import scripted_steps
 from edge_router.work.pool import StopRunError
 from edge_router.work.store import key_of
 

@@ -1,12 +1,10 @@
 """The tasks that an agent can play: each a package of its own behind one protocol.
 
-protocol    what the rest of the program may know of a task and of one of its games
+protocol    what the rest may know of a task and its games; choosing and playing any of them
 registry    the tasks that there are
 styles      which of a task's prompt styles a model is asked in
-find        the games of a split, a folder or a file
 games       games that can be played, and how one is picked
 drawn       sets of new games, written one by one
-scripted    a scripted player plays: the one loop
 parse       how a step that a model wrote is read
 alfworld/   ALFWorld's household games: engine, files, prompts
 textworld/  text adventures made by tw-make

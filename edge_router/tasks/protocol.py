@@ -10,8 +10,9 @@ has a body here may be left out. `tests/tasks/test_second_task.py` is the smalle
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -229,3 +230,45 @@ class Task(Protocol):
     def examine(self) -> Iterator[Finding]:
         """What stands in the way of playing here. May load the engine; changes nothing."""
         yield from ()
+
+
+@dataclass(frozen=True)
+class ScriptedStep:
+    """What a scripted player thought and did, and what came of it."""
+
+    thought: str
+    action: str
+    reply: Reply
+
+
+def scripted_steps(
+    step: Callable[[str], Reply], player: ScriptedPlayer, limit: int
+) -> Iterator[ScriptedStep]:
+    """The steps of a game that has just been reset, to its end or for `limit` of them.
+
+    `step` is the game's own. The player has seen a step when it is given out, so whoever reads
+    on may ask it what it would do next.
+    """
+    for _ in range(limit):
+        thought, action = player.act()
+        reply = step(action)
+        player.observe(reply.observation, action)
+        yield ScriptedStep(thought, action, reply)
+        if reply.done:
+            return
+
+
+def chosen_games(
+    task: Task,
+    game: str | int | None = None,
+    split: str | None = None,
+    folder: str | Path | None = None,
+) -> tuple[Found, str | int]:
+    """The games to choose from, and the selector of one of them for `games.pick`.
+
+    A `game` that names a file is that game and no other. Raises UserError.
+    """
+    if split is None and folder is None and isinstance(game, str) and os.path.isfile(game):
+        return task.games(folder=game), 0
+    found = task.games(split, folder)
+    return found, task.first_game(found.games) if game is None else game

@@ -13,8 +13,8 @@ import pytest
 from edge_router.errors import UserError
 from edge_router.tasks.drawn import Drawn
 from edge_router.tasks.games import GameRef
+from edge_router.tasks.protocol import scripted_steps
 from edge_router.tasks.registry import find_task
-from edge_router.tasks.scripted import scripted_steps
 from edge_router.tasks.textworld import engine
 from edge_router.tasks.textworld.commands import LONGEST, UNKNOWN, as_typed, is_outside, reply_text
 from edge_router.tasks.textworld.game import TextworldGame

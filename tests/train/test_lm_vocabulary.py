@@ -19,7 +19,7 @@ from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
-from edge_router.tasks.scripted import scripted_steps
+from edge_router.tasks.protocol import scripted_steps
 from train.lm.export import write_gguf
 from train.lm.model import HouseholdLM, LmShape
 from train.lm.reference import hf_tokenizer

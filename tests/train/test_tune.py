@@ -23,7 +23,7 @@ from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.tier import TierSpec
 from edge_router.errors import UserError
 from edge_router.router.registry import make_router
-from edge_router.tasks.alfworld.simulated import SimulatedGame
+from edge_router.tasks.alfworld.game import SimulatedGame
 from edge_router.tasks.alfworld.tuned_prompt import TunedStyle
 from edge_router.work.progress import ShownProgress
 from tests.checkpoints import edit_json, write_checkpoint

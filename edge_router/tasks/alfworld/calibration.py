@@ -21,8 +21,7 @@ from edge_router.tasks.household.expert import Expert, understand
 from edge_router.tasks.household.pddl import read_world
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.parse import MARKER
-from edge_router.tasks.protocol import Message, PromptStyle
-from edge_router.tasks.scripted import scripted_steps
+from edge_router.tasks.protocol import Message, PromptStyle, scripted_steps
 
 MAX_STEPS: Final = 20  # of a game that is read
 VERIFIED: Final = (

@@ -1,4 +1,4 @@
-"""ALFWorld on its real engine (TextWorld's PDDL games), behind the `Game` protocol.
+"""ALFWorld behind the `Game` protocol: on its real engine (TextWorld's PDDL games), or simulated.
 
 The engine is loaded when the first game is reset. It changes `sys.argv`, which is undone here.
 """
@@ -21,6 +21,8 @@ from edge_router.tasks.alfworld.expressions import ForbiddenGameError
 from edge_router.tasks.alfworld.game_files import NAME, task_kind
 from edge_router.tasks.household.pddl import load_game
 from edge_router.tasks.household.pddl_write import GAME_FILE
+from edge_router.tasks.household.simulator import Simulator
+from edge_router.tasks.household.world import World
 from edge_router.tasks.protocol import Opening, Reply
 
 _WELCOME = re.compile(r"\A-= Welcome.*?=-\s*")
@@ -131,3 +133,32 @@ def _contained() -> Iterator[None]:
             yield
     finally:
         sys.argv = argv
+
+
+class SimulatedGame:
+    """One household in the simulator; `reset` starts it anew.
+
+    Its replies are the engine's own sentences, at microseconds instead of 45 ms a step, which is
+    what training on thousands of games needs.
+    """
+
+    task = NAME
+
+    def __init__(self, world: World, game_id: str = "") -> None:
+        self.world = world
+        self.id = game_id or world.id
+        self.kind = world.goal.kind
+        self._simulator = Simulator(world)
+
+    def reset(self) -> Opening:
+        self._simulator = Simulator(self.world)
+        return self._simulator.opening()
+
+    def step(self, action: str) -> Reply:
+        return self._simulator.step(action)
+
+    def admissible(self) -> tuple[str, ...]:
+        return self._simulator.admissible()
+
+    def close(self) -> None:
+        """There is nothing to free."""

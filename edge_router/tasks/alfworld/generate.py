@@ -22,7 +22,7 @@ from edge_router.tasks.household.pddl_write import spelling, write_game
 from edge_router.tasks.household.rules import KIND_NAMES
 from edge_router.tasks.household.simulator import Simulator
 from edge_router.tasks.household.world import World
-from edge_router.tasks.scripted import scripted_steps
+from edge_router.tasks.protocol import scripted_steps
 
 
 def generate_games(

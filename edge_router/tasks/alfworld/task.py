@@ -11,10 +11,9 @@ from typing import Final
 
 from edge_router.errors import MachineError, UserError
 from edge_router.tasks.alfworld import calibration, engine, game_files
-from edge_router.tasks.alfworld.game import AlfworldGame
+from edge_router.tasks.alfworld.game import AlfworldGame, SimulatedGame
 from edge_router.tasks.alfworld.household_prompt import HouseholdStyle
 from edge_router.tasks.alfworld.react_prompt import ReactStyle
-from edge_router.tasks.alfworld.simulated import SimulatedGame
 from edge_router.tasks.alfworld.tuned_prompt import TunedStyle
 from edge_router.tasks.drawn import Progress
 from edge_router.tasks.games import Found, GameRef

@@ -27,7 +27,7 @@ from edge_router.tasks.household.world import (
     kind_of,
     listing_key,
 )
-from edge_router.tasks.scripted import scripted_steps
+from edge_router.tasks.protocol import scripted_steps
 
 STEP_LIMIT = 50
 MAX_RECEPTACLES = 54  # the largest official kitchen

@@ -1,8 +1,8 @@
-"""TextWorld as a `Task`."""
+"""TextWorld as a `Task`, and who plays its games by their makers' commands."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,7 +14,25 @@ from edge_router.tasks.textworld import engine, game_files
 from edge_router.tasks.textworld.commands import REFUSED
 from edge_router.tasks.textworld.game import TextworldGame
 from edge_router.tasks.textworld.prompts import STYLES, AdventureStyle
-from edge_router.tasks.textworld.walkthrough import Walkthrough
+
+_DONE = "look"
+
+
+class Walkthrough(ScriptedPlayer):
+    """The scripted player: gives the maker's commands, then looks around.
+
+    A command of somebody else's is no reason to change the plan.
+    """
+
+    def __init__(self, commands: Sequence[str]) -> None:
+        self._left = list(commands)
+
+    def act(self) -> tuple[str, str]:
+        return ("as planned", self._left[0]) if self._left else ("the plan is at its end", _DONE)
+
+    def observe(self, reply: str, action: str) -> None:
+        if self._left and action == self._left[0]:
+            self._left.pop(0)
 
 
 class Textworld(Task):

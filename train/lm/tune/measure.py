@@ -15,7 +15,7 @@ from edge_router.engine.tier import TierSpec
 from edge_router.results.file import write_json
 from edge_router.router.registry import make_router
 from edge_router.screen.tables import Sheet
-from edge_router.tasks.alfworld.simulated import SimulatedGame
+from edge_router.tasks.alfworld.game import SimulatedGame
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.rules import KIND_NAMES
 from edge_router.work.progress import Progress
