@@ -1,9 +1,8 @@
 """Results of benchmarks: the file, its tables, pictures and page.
 
 file           the results file: written, read back, older ones too
-machine        the machine that figures belong to
-statistics     intervals and tests
-figures        how figures are written
+machine        the machine that figures belong to, and how it is told
+statistics     intervals and tests, and how they are written
 policy_sheets  the tables of games
 speed_sheets   the tables of speed and calibration
 advice_sheets  the tables of an advice

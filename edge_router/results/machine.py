@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,21 @@ def resident_bytes() -> int:
     except (OSError, ValueError, IndexError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def threads_in_words(threads: int | None, cores: int | None) -> str:
+    """ "2 threads of 4 cores"; 0 threads are those whose number follows the machine."""
+    if threads == 0:
+        return f"threads that follow the machine, {cores} cores"
+    return f"{threads} threads of {cores} cores"
+
+
+def machine_line(data: Mapping[str, Any]) -> str:
+    """One line that says where the figures come from."""
+    m = data["machine"]
+    load = m.get("load_average")
+    busy = f", load {load}" if load is not None else ""
+    return (
+        f"{m.get('cpu')}, {threads_in_words(m.get('threads'), m.get('cores'))}, "
+        f"{m.get('memory_gb')} GB{busy}; {m.get('build') or m.get('llama.cpp', '')}"
+    )

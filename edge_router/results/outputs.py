@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_router.errors import UserError
-from edge_router.results.figures import machine_line
 from edge_router.results.file import require_writable, write_csv, write_json
+from edge_router.results.machine import machine_line
 from edge_router.results.views import games_of, notes_of, sheets_of, summary_of
 from edge_router.screen.printable import WIDTH, columns, one_line, paragraphs, say
 

@@ -13,8 +13,9 @@ from typing import Any, Final
 from edge_router.agent.events import STAGES
 from edge_router.errors import UserError
 from edge_router.files.whole import whole
-from edge_router.results.figures import escalation_rate, threads_in_words
 from edge_router.results.file import damage_named
+from edge_router.results.machine import threads_in_words
+from edge_router.results.statistics import escalation_rate
 
 Data = Mapping[str, Any]
 # Okabe and Ito's colours, distinct for everybody.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from edge_router.results.figures import escalation_rate, number
+from edge_router.results.statistics import escalation_rate, number
 from edge_router.screen.printable import wrapped
 from edge_router.screen.tables import Sheet
 

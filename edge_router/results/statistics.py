@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,3 +123,20 @@ def _bootstrapped(value: float, values: NDArray[np.float64]) -> Estimate:
     """`value` with the middle 95 % of the resamples' `values`."""
     low, high = np.percentile(values, [2.5, 97.5])
     return _holding(value, float(low), float(high))
+
+
+def number(estimate: Mapping[str, float] | None, form: str = ".1f", scale: float = 1.0) -> str:
+    """ "8.3 (7.9-8.7)": a value and its interval; "" where there is none."""
+    if estimate is None:
+        return ""
+    value, low, high = (scale * estimate[k] for k in ("value", "low", "high"))
+    if format(low, form) == format(high, form):
+        return format(value, form)
+    dash = " to " if low < 0 else "-"
+    return f"{value:{form}} ({low:{form}}{dash}{high:{form}})"
+
+
+def escalation_rate(row: Mapping[str, Any]) -> float:
+    """The share of a row's steps that the low tier did not write; 0 where no step was played."""
+    low = next(iter(row["share"].values()), None)
+    return 0.0 if low is None else float(1 - low["value"])

@@ -22,9 +22,9 @@ from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.errors import UserError
 from edge_router.evaluate.distance import DistanceJob, measure_distance
 from edge_router.ladders.resolve import find_ladder
-from edge_router.results.figures import number
 from edge_router.results.file import read_results
 from edge_router.results.plots import plot
+from edge_router.results.statistics import number
 from edge_router.results.views import sheets_of
 from edge_router.screen.tables import Sheet
 from edge_router.tasks.alfworld.game_files import split_games

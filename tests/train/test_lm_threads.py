@@ -13,9 +13,8 @@ from torch import Tensor
 
 from tests.engine.test_threads import Crowd
 from train.lm.batches import Batch, pad
-from train.lm.checkpoint import LmConfig
 from train.lm.episodes import draw_transcript
-from train.lm.model import LmShape
+from train.lm.model import LmConfig, LmShape
 from train.lm.threads import StepThreads
 from train.lm.train import LmTrainer
 

@@ -16,10 +16,9 @@ from edge_router.ladders.resolve import find_ladder
 from edge_router.tasks.household.world import listing_key
 from train.lm import batches
 from train.lm.batches import chunk_batches, pad
-from train.lm.checkpoint import LmConfig
 from train.lm.episodes import draw_transcript, record, scatter_numbers
 from train.lm.export import read_gguf, write_gguf
-from train.lm.model import HouseholdLM, LmShape, rotary
+from train.lm.model import HouseholdLM, LmConfig, LmShape, rotary
 from train.lm.plot import plot, read_log
 from train.lm.reference import disagreements, hf_model, written_steps
 from train.lm.rollout import CachedModel, held_out, play

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_router.errors import UserError
-from edge_router.results.figures import escalation_rate
+from edge_router.results.statistics import escalation_rate
 from train.router import figures
 from train.router.run import SCHEMA, read_note
 

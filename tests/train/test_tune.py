@@ -328,7 +328,7 @@ def test_the_verdict_says_whether_to_route() -> None:
 
 
 def test_a_model_that_cannot_chat_is_refused(base: Path, tokenizer: Any) -> None:
-    from train.lm.tune.base import require_chat
+    from train.lm.tune.commands import require_chat
 
     class Silent:
         chat_template = None

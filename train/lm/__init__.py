@@ -5,8 +5,7 @@ collect_facts   count what ALFWorld's train rooms are like (only with ALFWORLD_D
 vocabulary      entities as single tokens
 episodes        expert play with mistakes and recoveries, as token sequences
 batches         an endless resumable stream of them
-model           a small Qwen3 in PyTorch
-checkpoint      what a run is made of, and the model of its last checkpoint
+model           a small Qwen3 in PyTorch, and that of a run's last checkpoint
 watched         a game that a model plays with the expert looking on
 rollout         let the model play in the simulator
 threads         PyTorch's threads, which follow the machine

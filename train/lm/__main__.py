@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edge_router.screen.printable import say
 from edge_router.work.processes import python_module
-from train.lm.checkpoint import LmConfig
+from train.lm.model import LmConfig
 
 
 def main() -> None:

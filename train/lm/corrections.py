@@ -20,8 +20,7 @@ import numpy as np
 
 from edge_router.files.whole import whole
 from edge_router.tasks.household.generator import draw_world
-from train.lm.checkpoint import load_model
-from train.lm.model import HouseholdLM
+from train.lm.model import HouseholdLM, load_model
 from train.lm.rollout import PlayedGame, play
 from train.lm.watched import summary
 

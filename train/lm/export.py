@@ -30,9 +30,8 @@ from edge_router.files.whole import whole
 from edge_router.ladders.ladder_file import LADDER_FILE, read_ladder
 from edge_router.ladders.ladder_writer import TierEntry, write_ladder
 from edge_router.screen.printable import say
-from train.lm.checkpoint import load_model
 from train.lm.episodes import draw_transcript
-from train.lm.model import HouseholdLM, LmShape
+from train.lm.model import HouseholdLM, LmShape, load_model
 from train.lm.vocabulary import CHAT_TEMPLATE, CONTROL, END, PAD, vocabulary
 
 NAME = "household"

@@ -14,11 +14,13 @@ composition, 900 entity embeddings have to be learnt one by one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from train import saved
 from train.lm.vocabulary import vocabulary
 
 
@@ -171,3 +173,26 @@ class HouseholdLM(nn.Module):
         )
         w = weights[:, 1:].flatten()
         return (nll * w).sum() / w.sum()
+
+
+@dataclass(frozen=True)
+class LmConfig:
+    """Everything that decides the result of a training, kept in its checkpoint."""
+
+    steps: int = 1400
+    tokens: int = 8192  # a batch
+    seed: int = 1
+    muon_learning_rate: float = 0.02
+    adam_learning_rate: float = 0.003
+    warmup: int = 100
+    decay_share: float = 0.35
+    weight_decay: float = 0.01
+    shape: LmShape = field(default_factory=LmShape)
+
+
+def load_model(run: Path) -> HouseholdLM:
+    """The model of a run's last checkpoint. Raises `UserError` when there is none."""
+    with saved.loaded(run / "checkpoint.pt") as state:
+        model = HouseholdLM(LmShape(**state["recipe"]["shape"]))
+        model.load_state_dict(state["model"])
+    return model

@@ -23,10 +23,9 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.engine.sampling import Sampler
 from edge_router.screen.printable import say
-from train.lm.checkpoint import load_model
 from train.lm.episodes import MAX_TOKENS, draw_transcript
 from train.lm.export import CONTEXT, NAME
-from train.lm.model import HouseholdLM
+from train.lm.model import HouseholdLM, load_model
 from train.lm.vocabulary import AGENT, CHAT_TEMPLATE, CONTROL, END, PAD, vocabulary
 
 STEP_TOKENS = 96

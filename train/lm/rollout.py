@@ -24,9 +24,8 @@ from edge_router.tasks.alfworld.household_prompt import (
 )
 from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.world import World
-from train.lm.checkpoint import load_model
 from train.lm.episodes import WeightedTranscript
-from train.lm.model import HouseholdLM, rotary
+from train.lm.model import HouseholdLM, load_model, rotary
 from train.lm.vocabulary import AGENT, END, USER, vocabulary
 from train.lm.watched import WatchedGame, summary
 

@@ -29,8 +29,7 @@ from torch import Tensor
 from edge_router.errors import UserError
 from train import saved
 from train.lm.batches import Batch, load_corrected, stream
-from train.lm.checkpoint import LmConfig, load_model
-from train.lm.model import HouseholdLM, LmShape, rotary
+from train.lm.model import HouseholdLM, LmConfig, LmShape, load_model, rotary
 from train.lm.rollout import held_out, play
 from train.lm.threads import StepThreads
 from train.lm.watched import summary

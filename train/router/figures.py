@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from edge_router.results.figures import escalation_rate
+from edge_router.results.statistics import escalation_rate
 from train.router.run import read_note
 from train.router.setting import results_stem
 

@@ -6,7 +6,6 @@ packing     rows of tokens, in a resumable stream
 model       the checkpoint with LoRA adapters, or all of it
 trainer     the loop
 players     the model plays in the simulator, many games at once
-base        where a checkpoint to begin with comes from
 finish      adapter, merged checkpoint, ladder
 measure     every tier alone: is there anything to route?
 commands    all of it: `edge-router train lm`
