@@ -229,6 +229,7 @@ class Conversation:
             won=False,
             latency=response.latency,
             draft_action=None if draft is None else self._style.parse(draft.text).action,
+            passes=written.passes,
         )
 
     def _remember(

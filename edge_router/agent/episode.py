@@ -16,19 +16,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from edge_router.agent.escalation import count
+from edge_router.agent.escalation import count, passes_by_tier
 from edge_router.agent.events import (
     EpisodeFinished,
     EpisodeStarted,
     Event,
-    Latency,
     Listener,
     Noted,
     StepFinished,
     TierInfo,
     TurnsDropped,
+    total,
 )
 from edge_router.agent.history import History, Past
 from edge_router.agent.prompt import Prompt, make_room
@@ -158,6 +158,7 @@ class _Episode:
             latency=latency,
             draft_action=None if draft is None else self.style.parse(draft.text).action,
             score=reply.score,
+            passes=written.passes,
         )
         with interrupts_held():
             self._remember(finished, prompt, generation, written.features["entropy"])
@@ -240,19 +241,17 @@ class _Episode:
         by_tier = dict.fromkeys(self.ladder.names, 0)
         for step in self.steps:
             by_tier[step.tier] += 1
-        total = {
-            f.name: sum(getattr(s.latency, f.name) for s in self.steps) for f in fields(Latency)
-        }
         return EpisodeFinished(
             won=reason == "won",
             steps=len(self.steps),
             reason=reason,
             steps_by_tier=by_tier,
             refused=sum(s.refused for s in self.steps),
-            latency=Latency(**total),
+            latency=total(s.latency for s in self.steps),
             escalations=count(self.steps),
             score=self.steps[-1].score if self.steps else None,
             max_score=self.max_score,
+            passes=passes_by_tier(self.steps),
         )
 
     def _pass_on_notes(self) -> None:

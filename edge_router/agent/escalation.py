@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_router.agent.events import Escalations, Latency, StepFinished
+from edge_router.agent.events import (
+    DraftPass,
+    EpisodeFinished,
+    Escalations,
+    Latency,
+    StepFinished,
+    total,
+)
 
 
 def count(steps: Sequence[StepFinished]) -> Escalations:
@@ -14,20 +21,35 @@ def count(steps: Sequence[StepFinished]) -> Escalations:
     return Escalations(len(escalated), len(known), sum(known))
 
 
+def passes_by_tier(steps: Sequence[StepFinished]) -> tuple[DraftPass, ...]:
+    """What each tier between the low and the chosen one verified in all, low to high."""
+    passes = [one for step in steps for one in step.passes]
+    tiers = sorted({(one.tier_index, one.tier) for one in passes})
+    return tuple(
+        DraftPass(name, index, total(one.latency for one in passes if one.tier_index == index))
+        for index, name in tiers
+    )
+
+
 def step_sentence(step: StepFinished) -> str:
     """ "q8_0 changed `go to desk 1` to `open drawer 2`"; "" where there was nothing to compare.
 
     With what it accepted of the draft, where it verified: "q8_0 wrote the same command; 12 of 13
-    drafted tokens accepted, 1 rewritten".
+    drafted tokens accepted, 1 rewritten". Tiers that verified before it come first.
     """
     tokens = tokens_sentence(step.latency)
     if step.changed is None:
-        return f"{step.tier}: {tokens}" if tokens else ""
-    if step.changed:
-        said = f"{step.tier} changed {_quoted(step.draft_action)} to {_quoted(step.action)}"
+        said = f"{step.tier}: {tokens}" if tokens else ""
     else:
-        said = f"{step.tier} wrote the same command"
-    return f"{said}; {tokens}" if tokens else said
+        said = "; ".join(filter(None, (_compared(step), tokens)))
+    before = [f"{one.tier}: {tokens_sentence(one.latency)}" for one in step.passes]
+    return "; ".join(filter(None, (*before, said)))
+
+
+def _compared(step: StepFinished) -> str:
+    if step.changed:
+        return f"{step.tier} changed {_quoted(step.draft_action)} to {_quoted(step.action)}"
+    return f"{step.tier} wrote the same command"
 
 
 def tokens_sentence(latency: Latency) -> str:
@@ -44,6 +66,12 @@ def tokens_summary(latency: Latency) -> str:
         return ""
     rate = f"accepted ({100 * latency.acceptance:.0f} %),"
     return tokens_sentence(latency).replace("accepted,", rate)
+
+
+def draft_summaries(episode: EpisodeFinished) -> list[str]:
+    """A sentence a tier that verified drafts of others before the chosen one, and one of this."""
+    before = [f"{one.tier} first: {tokens_summary(one.latency)}" for one in episode.passes]
+    return [*before, *filter(None, [tokens_summary(episode.latency)])]
 
 
 def summary(found: Escalations) -> str:

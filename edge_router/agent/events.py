@@ -11,8 +11,8 @@ event is plain data: `dataclasses.asdict(event)` is what goes into a trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 # Where a step's model time goes, in order; `Latency` has the milliseconds of each.
@@ -110,8 +110,8 @@ class Latency:
     handoff_tokens: int = 0
     catchup_tokens: int = 0
     decode_tokens: int = 0
-    draft_ms: float = 0.0  # the low tier's draft, where another tier was chosen for the step
-    draft_tokens: int = 0
+    draft_ms: float = 0.0  # all that went before the chosen tier's part: draft and passes
+    draft_tokens: int = 0  # decoded by the low tier
     load_ms: float = 0.0  # the prompt's opening: its KV read from the disk, or written there
     load_tokens: int = 0  # found there, and so not computed
     verify_ms: float = 0.0  # the chosen tier reads and compares the draft
@@ -142,6 +142,25 @@ class Latency:
         return self.accepted / self.drafted if self.drafted else None
 
 
+def total(latencies: Iterable[Latency]) -> Latency:
+    """Every field summed."""
+    known = list(latencies)
+    return Latency(**{f.name: sum(getattr(x, f.name) for x in known) for f in fields(Latency)})
+
+
+@dataclass(frozen=True)
+class DraftPass:
+    """What a tier between the low and the chosen one made of a draft: it verified it, too.
+
+    `latency` has its handoff, catch-up, verification and decoding; a step's own `Latency` counts
+    their milliseconds as `draft_ms`.
+    """
+
+    tier: str
+    tier_index: int
+    latency: Latency
+
+
 @dataclass(frozen=True)
 class StepFinished:
     step: int
@@ -157,6 +176,7 @@ class StepFinished:
     latency: Latency
     draft_action: str | None = None  # the command of the low tier's draft; None: it wrote none
     score: int | None = None  # so far; None: the game counts none
+    passes: tuple[DraftPass, ...] = ()  # low to high
 
     @property
     def changed(self) -> bool | None:
@@ -186,6 +206,7 @@ class EpisodeFinished:
     escalations: Escalations = field(default_factory=Escalations)
     score: int | None = None  # in the end, where the game counts one
     max_score: int | None = None
+    passes: tuple[DraftPass, ...] = ()  # summed over the steps, one a tier
 
 
 def score_text(score: int | None, most: int | None) -> str:

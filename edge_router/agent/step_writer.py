@@ -6,7 +6,8 @@ A router that decides at the draft is asked later: the low tier drafts the step,
 and where the router does not keep the draft a higher tier verifies it. The draft is
 then accepted up to the first token that the higher tier would not have written, and
 this tier goes on from there. A router may also have the low tier draft a few tokens
-at a time (`Router.chunk`).
+at a time (`Router.chunk`), or have every tier below the chosen one verify the draft
+first, each what the one before made of it (`Router.chained`).
 
 The episode loop and `agent.chat` write with it, so a router sees the same
 numbers in both. It emits `StepStarted`, `Routed` and `TextDecoded`.
@@ -15,15 +16,15 @@ numbers in both. It emits `StepStarted`, `Routed` and `TextDecoded`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
-from edge_router.agent.events import Event, Latency, Routed, StepStarted, TextDecoded
+from edge_router.agent.events import DraftPass, Event, Latency, Routed, StepStarted, TextDecoded
 from edge_router.agent.history import History, WatchedSampler, draft_of
 from edge_router.engine.clock import ms_since
 from edge_router.engine.constrain import Constraint
-from edge_router.engine.generate import Limits
+from edge_router.engine.generate import Limits, Proposal
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest
@@ -31,8 +32,11 @@ from edge_router.router.base import Decision, Features, Router
 from edge_router.router.features import extract, with_draft
 from edge_router.tasks.parse import Parsed
 
+Passes = tuple[DraftPass, ...]
 Escalate = Literal["verify", "rewrite"]  # what becomes of a draft: "rewrite" throws it away
-_VERIFYING: Final = 1  # the random stream of whoever verifies; drafts are drawn from stream 0
+# The random stream of the chosen tier where it verifies. Drafts are drawn from stream 0, tiers
+# between take the streams behind this one.
+_VERIFYING: Final = 1
 
 
 class Answer(Protocol):
@@ -59,33 +63,45 @@ class Written:
     draft: Generation | None  # the low tier's, when the router decides at the draft
     ingest: Ingest
     route_ms: float
+    passes: Passes = ()  # the tiers that verified the draft before the chosen one
 
     def latency(self, env_ms: float = 0.0) -> Latency:
         """Where the step's time went, with the environment's own."""
-        g = self.generation
+        g, read = self.generation, self.ingest
         escalated = self.draft if g is not self.draft else None
-        return Latency(
-            prefill_ms=self.ingest.ms,
+        draft_ms = escalated.decode_ms if escalated else g.draft_ms
+        own = _latency_of(g)
+        return replace(
+            own,
+            prefill_ms=read.ms,
             route_ms=self.route_ms,
-            handoff_ms=g.handoff_ms,
-            catchup_ms=g.catchup_ms,
-            decode_ms=g.decode_ms,
             env_ms=env_ms,
-            prefill_tokens=self.ingest.new_tokens,
-            handoff_tokens=g.handoff_tokens,
-            catchup_tokens=g.catchup_tokens,
-            decode_tokens=g.decode_tokens,
-            draft_ms=escalated.decode_ms if escalated else g.draft_ms,
+            prefill_tokens=read.new_tokens,
+            draft_ms=draft_ms + sum(one.latency.model_ms for one in self.passes),
             draft_tokens=escalated.decode_tokens if escalated else g.draft_tokens,
-            verify_ms=g.verify_ms,
-            verify_tokens=g.verify_tokens,
-            verify_batches=g.verify_batches,
-            drafted=g.drafted,
-            accepted=g.accepted,
-            rewritten=g.rewritten,
-            load_ms=self.ingest.load_ms + g.load_ms,
-            load_tokens=self.ingest.load_tokens + g.load_tokens,
+            load_ms=read.load_ms + own.load_ms,
+            load_tokens=read.load_tokens + own.load_tokens,
         )
+
+
+def _latency_of(g: Generation) -> Latency:
+    """The part of the tier that wrote, or verified."""
+    return Latency(
+        handoff_ms=g.handoff_ms,
+        catchup_ms=g.catchup_ms,
+        decode_ms=g.decode_ms,
+        handoff_tokens=g.handoff_tokens,
+        catchup_tokens=g.catchup_tokens,
+        decode_tokens=g.decode_tokens,
+        verify_ms=g.verify_ms,
+        verify_tokens=g.verify_tokens,
+        verify_batches=g.verify_batches,
+        drafted=g.drafted,
+        accepted=g.accepted,
+        rewritten=g.rewritten,
+        load_ms=g.load_ms,
+        load_tokens=g.load_tokens,
+    )
 
 
 class StepWriter:
@@ -142,19 +158,23 @@ class StepWriter:
         decision = self._router.decide(features)
         route_ms += ms_since(started)
         self._announce(step, features, decision, draft)
+        passes: Passes = ()
         if draft is not None and decision.tier == 0:
             generation = draft
             if draft.text:
                 self._emit(TextDecoded(step, draft.text))
         else:
-            generation = self._by(decision.tier, step, draft, _limits(answer, constraint))
-        return Written(decision, features, generation, draft, ingest, route_ms)
+            limits = _limits(answer, constraint)
+            generation, passes = self._by(decision.tier, step, draft, limits)
+        return Written(decision, features, generation, draft, ingest, route_ms, passes)
 
     def _with_draft(self, features: Features, step: Parsed, prompt: Sequence[int]) -> Features:
         facts = draft_of(self._ladder.vocab, self.sampler, step, self._history, prompt)
         return with_draft(features, facts)
 
-    def _by(self, tier: int, step: int, draft: Generation | None, limits: Limits) -> Generation:
+    def _by(
+        self, tier: int, step: int, draft: Generation | None, limits: Limits
+    ) -> tuple[Generation, Passes]:
         """The step by a tier; by a higher one with the help of a draft, where there may be one."""
 
         def show(text: str) -> None:
@@ -162,15 +182,31 @@ class StepWriter:
 
         ladder, sampler = self._ladder, self.sampler
         if draft is not None and self._escalate == "verify":
+            between = range(1, tier) if self._router.chained else ()
+            proposal, passes = self._through(between, step, draft.proposal, limits)
             sampler.at_step(step, _VERIFYING)
-            return ladder.verify(tier, draft.proposal, sampler, on_text=show, **limits)
+            return ladder.verify(tier, proposal, sampler, on_text=show, **limits), passes
         if tier > 0 and self._router.chunk:
             drafter, chunk = sampler.unwatched(), self._router.chunk
             drafter.at_step(step)
             sampler.at_step(step, _VERIFYING)
-            return ladder.speculate(tier, sampler, drafter, chunk=chunk, on_text=show, **limits)
+            written = ladder.speculate(tier, sampler, drafter, chunk=chunk, on_text=show, **limits)
+            return written, ()
         sampler.at_step(step)
-        return ladder.generate(tier, sampler, on_text=show, **limits)
+        return ladder.generate(tier, sampler, on_text=show, **limits), ()
+
+    def _through(
+        self, tiers: Iterable[int], step: int, proposal: Proposal, limits: Limits
+    ) -> tuple[Proposal, Passes]:
+        """What `tiers` make of a draft, each of what the one before made of it."""
+        passes = []
+        for tier in tiers:
+            sampler = self.sampler.unwatched()
+            sampler.at_step(step, _VERIFYING + tier)
+            made = self._ladder.verify(tier, proposal, sampler, keep=True, **limits)
+            passes.append(DraftPass(self._ladder.names[tier], tier, _latency_of(made)))
+            proposal = made.proposal
+        return proposal, tuple(passes)
 
     def _announce(
         self, step: int, features: Features, decision: Decision, draft: Generation | None

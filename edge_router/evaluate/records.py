@@ -13,6 +13,7 @@ from typing import Final
 
 from edge_router.agent.events import (
     STAGES,
+    DraftPass,
     EpisodeFinished,
     EpisodeStarted,
     Event,
@@ -22,6 +23,21 @@ from edge_router.agent.events import (
 )
 from edge_router.ladders.costs import CostProfile, StepTokens
 from edge_router.tasks.registry import find_task
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """A tier's work on a draft before the chosen tier verified it, in tokens."""
+
+    tier: str
+    handoff: int
+    catchup: int
+    decode: int
+    verify: int
+    verify_batches: int
+    drafted: int
+    accepted: int
+    rewritten: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,7 @@ class StepRecord:
     drafted: int = 0
     accepted: int = 0
     rewritten: int = 0
+    passes: tuple[PassRecord, ...] = ()  # low to high
 
     @property
     def tokens(self) -> StepTokens:
@@ -50,6 +67,17 @@ class StepRecord:
             *(self.prefill, self.handoff, self.catchup, self.decode, self.prompt),
             *(self.draft, self.verify, self.verify_batches),
         )
+
+    def seconds(self, profile: CostProfile, reader: str | None) -> float:
+        """What the step costs by a profile; `reader` is the tier that read the prompt."""
+        total = profile.step_seconds(self.tier, self.tokens, reader=reader)
+        for one in self.passes:
+            work = StepTokens(
+                *(0, one.handoff, one.catchup, one.decode, self.prompt),
+                *(0, one.verify, one.verify_batches),
+            )
+            total += profile.step_seconds(one.tier, work, reader=reader)
+        return total
 
 
 @dataclass(frozen=True)
@@ -87,9 +115,7 @@ class GameRecord:
 
     def seconds(self, profile: CostProfile) -> float:
         """What the same steps cost by a profile; the router's own time is not in it."""
-        return sum(
-            profile.step_seconds(s.tier, s.tokens, reader=self.reader or None) for s in self.steps
-        )
+        return sum(s.seconds(profile, self.reader or None) for s in self.steps)
 
     @property
     def refused(self) -> int:
@@ -148,6 +174,15 @@ def _step(event: StepFinished, prompt: int) -> StepRecord:
         drafted=work.drafted,
         accepted=work.accepted,
         rewritten=work.rewritten,
+        passes=tuple(map(_pass, event.passes)),
+    )
+
+
+def _pass(one: DraftPass) -> PassRecord:
+    work = one.latency
+    return PassRecord(
+        *(one.tier, work.handoff_tokens, work.catchup_tokens, work.decode_tokens),
+        *(work.verify_tokens, work.verify_batches, work.drafted, work.accepted, work.rewritten),
     )
 
 

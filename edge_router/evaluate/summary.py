@@ -76,6 +76,7 @@ def _summary(
         "wall_s": _wall(outcomes),
         **_beside(played, reference),
         **_verified(outcomes),
+        "verified_by": _verified_by(outcomes, tiers),
         "attempts": _plain(mean([len(o.attempts) for o in outcomes])),
         "failures": dict(Counter(o.last.failure for o in outcomes if not o.won).most_common()),
         "crashed": sum(bool(o.last.crash) for o in outcomes),
@@ -153,11 +154,20 @@ def _costs(row: Row, outcomes: Sequence[Outcome], profile: CostProfile | None) -
     estimated = mean([o.seconds(profile) for o in outcomes]) if profile else None
     timed = any(o.measured_seconds for o in outcomes)
     return {
-        "decoded_tokens": _steps_mean(outcomes, lambda s: s.decode + s.draft),
-        "prefilled_tokens": _steps_mean(outcomes, lambda s: s.prefill + s.catchup),
+        "decoded_tokens": _steps_mean(outcomes, _decoded),
+        "prefilled_tokens": _steps_mean(outcomes, _prefilled),
         "measured_s": _plain(mean([o.measured_seconds for o in outcomes])) if timed else None,
         "estimated_s": _plain(estimated),
     }
+
+
+def _decoded(step: StepRecord) -> int:
+    """Tokens that were decoded, whichever tier did."""
+    return step.decode + step.draft + sum(one.decode for one in step.passes)
+
+
+def _prefilled(step: StepRecord) -> int:
+    return step.prefill + step.catchup + sum(one.catchup for one in step.passes)
 
 
 def _verified(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -172,6 +182,31 @@ def _verified(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "rewritten_tokens": _steps_mean(outcomes, lambda s: s.rewritten),
         "acceptance": _plain(ratio(accepted, drafted)),
     }
+
+
+def _verified_by(outcomes: Sequence[Outcome], tiers: Sequence[str]) -> dict[str, Any]:
+    """Tokens a game that each tier verified, accepted and rewrote; tiers that verified none lack.
+
+    The chosen tiers' are among them, and those of tiers that a draft passed before.
+    """
+    parts = [
+        [part for a in o.attempts for s in a.steps for part in (s, *s.passes)] for o in outcomes
+    ]
+
+    def per_game(tier: str, name: str) -> list[int]:
+        return [sum(getattr(part, name) for part in game if part.tier == tier) for game in parts]
+
+    found: dict[str, Any] = {}
+    for tier in tiers:
+        drafted, accepted = (per_game(tier, name) for name in ("drafted", "accepted"))
+        if any(drafted):
+            found[tier] = {
+                "drafted_tokens": _plain(mean(drafted)),
+                "accepted_tokens": _plain(mean(accepted)),
+                "rewritten_tokens": _plain(mean(per_game(tier, "rewritten"))),
+                "acceptance": _plain(ratio(accepted, drafted)),
+            }
+    return found
 
 
 def _stage_seconds(outcomes: Sequence[Outcome], stage: str) -> float:

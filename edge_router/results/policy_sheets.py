@@ -118,7 +118,7 @@ def differing_games(data: Mapping[str, Any], *, full: bool, width: int) -> list[
 def policy_sheets(data: Mapping[str, Any]) -> list[Sheet]:
     """All sheets of a results file of the kind "policies"."""
     rows: Sequence[Row] = data["tables"]["policies"]
-    sheets = [_success(rows), _cost(rows), _by_kind(rows)]
+    sheets = [_success(rows), _cost(rows), *_verified_by(rows), _by_kind(rows)]
     return [*sheets, _losses(rows)] if any(row["failures"] for row in rows) else sheets
 
 
@@ -188,6 +188,18 @@ def _accepted(row: Row) -> tuple[str, ...]:
         number(row.get("acceptance"), ".1f", 100),
         number(row.get("rewritten_tokens"), ".0f"),
     )
+
+
+def _verified_by(rows: Sequence[Row]) -> list[Sheet]:
+    """What became of drafts at each tier; nothing where one tier alone verifies."""
+    several = [r for r in rows if len(r.get("verified_by", ())) > 1]
+    cells = [
+        (r["row"], r["kv"], tier, *_accepted(found))
+        for r in several
+        for tier, found in r["verified_by"].items()
+    ]
+    columns = ("router", "kv", "verified by", *_VERIFIED)
+    return [Sheet("Drafts, tokens a game (95 %)", columns, cells, 3)] if several else []
 
 
 def _by_kind(rows: Sequence[Row]) -> Sheet:
@@ -295,4 +307,6 @@ def policy_notes(data: Mapping[str, Any]) -> list[str]:
         notes.insert(0, str(grown))
     elif not data["settings"].get("costs"):
         notes.append("no estimated seconds: run edge-router calibrate for this model first")
+    if predicted := data["settings"].get("costs_predicted"):
+        notes.append(f"estimated seconds are predicted, not measured: {predicted}")
     return notes

@@ -65,6 +65,10 @@ class Router(Protocol):
     """How many tokens the low tier drafts at a time for a higher tier that verifies them. 0: none;
     the tier writes alone, or verifies the whole draft of a router that decides at the draft."""
 
+    chained: bool = False
+    """Whether every tier below the chosen one verifies a draft before it, from low to high, where
+    the router decides at the draft. False: the chosen tier alone verifies."""
+
     score: str = ""
     """What is compared with a threshold: the name of a feature, or "p(escalate)" for a
     probability of the router's own; "" where nothing is compared."""

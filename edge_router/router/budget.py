@@ -115,6 +115,7 @@ class BudgetRouter(Router):
             )
         self.inner = inner
         self.decide_at = inner.decide_at
+        self.chained = inner.chained
         self.score = inner.score
         self.running = RunningThreshold(share)
         self.dial = _measured_dial(inner, share)  # at which `inner` is asked

@@ -16,6 +16,7 @@ from edge_router.router.base import Router
 from edge_router.router.budget import BudgetRouter, parse_budget
 from edge_router.router.feature_table import DecideAt
 from edge_router.router.rules import (
+    ChainRouter,
     DraftRouter,
     EntropyRouter,
     HighRouter,
@@ -156,6 +157,12 @@ _OURS: Sequence[RouterKind] = (
         "N",
         optional=True,
         decide_at=None,
+    ),
+    RouterKind(
+        "chain",
+        "the low tier drafts every step, each higher tier verifies what the one below made of it",
+        _plain(ChainRouter),
+        decide_at="draft",
     ),
     RouterKind("tier", "always the tier of that name", _named(TierRouter), "NAME"),
     RouterKind("random", "the high tier with probability P (seeded)", _numbered(RandomRouter), "P"),

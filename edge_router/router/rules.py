@@ -80,6 +80,22 @@ class VerifyRouter(_Rule):
         return Decision(self.highest, "every step is verified")
 
 
+class ChainRouter(_Rule):
+    """Every tier verifies every step, in turn: each what the tier below it made of the draft.
+
+    The text is the high tier's own, as with `VerifyRouter`, which it is on two tiers.
+    """
+
+    decide_at: DecideAt = "draft"
+    chained = True
+
+    def __init__(self) -> None:
+        super().__init__("chain")
+
+    def decide(self, features: Features) -> Decision:
+        return Decision(self.highest, "every step is verified by every tier")
+
+
 class TierRouter(_Rule):
     """Always the tier of that name; `reset` raises UserError when the ladder has none."""
 

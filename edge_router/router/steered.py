@@ -31,6 +31,7 @@ class SteeredRouter(Router):
         self.spec = inner.spec
         self.decide_at = inner.decide_at
         self.chunk = inner.chunk
+        self.chained = inner.chained
         self.score = inner.score
         self.heeds_dial = inner.heeds_dial
         self._steering = _Steering()

@@ -144,6 +144,25 @@ def test_a_router_that_verifies_is_held_against_one_that_rewrites(
     assert len(before) == 6  # each way of escalating has results of its own
 
 
+def test_a_chain_on_three_tiers_tells_what_each_tier_accepted(tmp_path: Path) -> None:
+    short = ["--model=household-3", "--split=generated", "--max-steps=4", "--threads=1"]
+    command = ["bench", "policies", *short, "--games=1", "--routers=verify,chain", "--ctx=1024"]
+    files = [f"--store={tmp_path / 's.sqlite'}", f"--json={tmp_path / 'p.json'}"]
+    result = run([*command, *files, "--full"])
+    assert result.exit_code == 0, result.output
+    rows = table(tmp_path / "p.json")
+    assert list(rows["verify"]["verified_by"]) == ["q8_0"]
+    by = rows["chain"]["verified_by"]
+    assert list(by) == ["q4_k_m", "q8_0"]
+    middle, high = (by[tier] for tier in by)
+    assert middle["drafted_tokens"] == rows["verify"]["drafted_tokens"]
+    handed_on = middle["accepted_tokens"]["value"] + middle["rewritten_tokens"]["value"]
+    assert high["drafted_tokens"]["value"] == handed_on
+    assert high["acceptance"] == rows["chain"]["acceptance"]
+    assert rows["chain"]["steps"] == rows["verify"]["steps"] == rows["high"]["steps"]
+    assert "Drafts, tokens a game" in result.stdout
+
+
 def ladder_in(folder: Path, shape: Shape, prompt: str) -> Path:
     """A ladder.toml beside tiny tiers; "" names no prompt style."""
     folder.mkdir()

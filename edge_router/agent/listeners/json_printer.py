@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from edge_router.agent.escalation import summary, tokens_summary
+from edge_router.agent.escalation import draft_summaries, summary
 from edge_router.agent.events import (
     EpisodeFinished,
     EpisodeStarted,
@@ -46,7 +46,7 @@ class JsonPrinter:
             self._tell(f"{event.task} {event.game}: {event.goal}")
         elif isinstance(event, EpisodeFinished):
             self._tell(outcome(event))
-            for said in filter(None, (summary(event.escalations), tokens_summary(event.latency))):
+            for said in filter(None, (summary(event.escalations), *draft_summaries(event))):
                 self._tell(said)
 
         note = event.text if isinstance(event, Noted) else self._watch(event)

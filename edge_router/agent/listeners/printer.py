@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from edge_router.agent.escalation import step_sentence, summary, tokens_summary
+from edge_router.agent.escalation import draft_summaries, step_sentence, summary
 from edge_router.agent.events import (
     EpisodeFinished,
     EpisodeStarted,
@@ -116,7 +116,7 @@ class PlainPrinter:
             share = 100 * steps / event.steps if event.steps else 0.0
             self._screen.write(f"{_INDENT}{tier:{width}}", _tier_style(index))
             self._screen.line(f"  {steps:3d} {'step ' if steps == 1 else 'steps'}  {share:3.0f} %")
-        for said in filter(None, (summary(event.escalations), tokens_summary(event.latency))):
+        for said in filter(None, (summary(event.escalations), *draft_summaries(event))):
             self._screen.line(f"{_INDENT}{said}")
         self._screen.line(f"{_INDENT}{costs(event.latency)}")
         model, game = event.latency.model_ms / 1000, event.latency.env_ms / 1000
