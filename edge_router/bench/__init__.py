@@ -10,6 +10,8 @@ doubt      how unsure the low tier is over a few games, for budgets
 advise     `advise`: measures precisions on a few layers, says which two to convert to
 advice     what a step takes, which pair is best, other numbers of cores: arithmetic
 candidates  what each precision of a shape would cost here
+roofline   what measured times become on other cores and other memory
+predict    `calibrate --cores`: a profile of a machine that is not here
 zeros      models whose weights are all zero
 doctor     `doctor`: what stands in the way of playing, with advice
 shapes     the ladder that is measured

@@ -1,7 +1,7 @@
 """Which two precisions to convert to, and what they promise: arithmetic on measured times.
 
 A step reads new tokens on the low tier and writes a draft there. Where the router escalates, the
-high tier reads the draft in one batch, keeps its accepted beginning and writes the rest. The KV
+high tier reads the draft in batches, keeps its accepted beginning and writes the rest. The KV
 handed over and the router's own time are a few milliseconds and left out.
 """
 
@@ -15,7 +15,9 @@ from typing import Any, Final
 import numpy as np
 
 from edge_router.bench.candidates import BATCHES, READ, Candidate, CandidateTimes
+from edge_router.bench.roofline import CoresAndMemory, Roofline
 from edge_router.engine.tier_sizes import BITS_A_WEIGHT
+from edge_router.engine.verify import ROWS
 
 HIGH: Final = "q8_0"  # as good as F16, by every measurement of `convert`
 LEAST_BITS: Final = 4.4  # a weight, as `tier_sizes` counts them: q3_k_m has fewer, q4_0 more
@@ -44,18 +46,23 @@ def alone(times: CandidateTimes, a: Assumptions) -> float:
     return times.prefill / READ * a.reads + times.decode * a.writes
 
 
-def verified(times: CandidateTimes, tokens: int) -> float:
-    """Seconds of reading a draft in one batch; lines between the measured batches."""
+def verified(times: CandidateTimes, a: Assumptions) -> float:
+    """Seconds of reading a draft in batches, each of which is read if all before it was accepted.
+
+    Lines between the measured lengths.
+    """
     known = ((1, times.decode), *zip(BATCHES, times.verify, strict=True))
-    per = known[-1][1] / known[-1][0] * tokens  # a longer draft: as many batches
     x, y = zip(*known, strict=True)
-    return per if tokens > x[-1] else float(np.interp(tokens, x, y))
+    return sum(
+        a.accepted**start * float(np.interp(min(ROWS, a.writes - start), x, y))
+        for start in range(0, a.writes, ROWS)
+    )
 
 
 def routed(low: CandidateTimes, high: CandidateTimes, a: Assumptions) -> float:
     """Seconds of a step on average: the low tier's, and the high one's for escalated steps."""
     rest = a.writes - a.accepted_tokens
-    return alone(low, a) + a.escalated * (verified(high, a.writes) + rest * high.decode)
+    return alone(low, a) + a.escalated * (verified(high, a) + rest * high.decode)
 
 
 @dataclass(frozen=True)
@@ -109,33 +116,17 @@ def verdict(candidates: Sequence[Candidate], a: Assumptions, shape: str) -> str:
 # -- other numbers of cores -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class CoresAndMemory:
-    """What bounds a decode: threads that were measured, and bytes a second that memory gives."""
-
-    threads: int
-    one: float  # bytes a second, one thread
-    all: float  # bytes a second, all of them
-
-    def bandwidth(self, cores: int) -> float:
-        return min(cores * self.one, max(self.one, self.all))
-
-
 def predicted(candidate: Candidate, machine: CoresAndMemory, cores: int) -> CandidateTimes:
-    """The times on another number of cores: computing is shared out, memory is not.
-
-    Every call reads all weights once. What was measured is kept where the number is the same.
-    """
+    """The times on another number of cores; what was measured is kept where it is the same."""
     if cores == machine.threads:
         return candidate.times
-    share = machine.threads / cores
-    least = candidate.weight_bytes / machine.bandwidth(cores)
+    roofline = Roofline(machine.threads / cores, machine.bandwidth(cores))
+
+    def call(seconds: float) -> float:
+        return roofline.call(seconds, candidate.weight_bytes)
+
     now = candidate.times
-    return CandidateTimes(
-        max(least, now.prefill * share),
-        max(least, now.decode * share),
-        tuple(max(least, v * share) for v in now.verify),
-    )
+    return CandidateTimes(call(now.prefill), call(now.decode), tuple(map(call, now.verify)))
 
 
 def by_cores(pair: AdvisedPair, machine: CoresAndMemory, a: Assumptions) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ from typing import Any, Final
 from edge_router.bench.advice import (
     AdvisedPair,
     Assumptions,
-    CoresAndMemory,
     alone,
     by_cores,
     routed,
@@ -31,6 +30,7 @@ from edge_router.bench.candidates import (
     LayerBench,
     measuring,
 )
+from edge_router.bench.roofline import CoresAndMemory
 from edge_router.bench.shapes import find_shape, known_precisions
 from edge_router.bench.speed import tell
 from edge_router.bench.synthetic import Shape
@@ -205,6 +205,7 @@ class UnfinishedAdvice:
 def _place(shape: Shape, threads: int, repeats: int) -> Path:
     build = metadata.version("llama-cpp-python")
     parts = {"shape": asdict(shape), "cpu": cpu_model(), "threads": threads, "build": build}
+    parts["batches"] = BATCHES
     return cache_folder() / "advice" / f"{key_of(parts | {'repeats': repeats})[:16]}.json"
 
 

@@ -243,29 +243,30 @@ def run_calibrate(
         found = calibrate(ladder, subject.name, subject.fingerprint, options, progress)
         if shape is None:  # random weights are unsure of everything
             _measure_scores(ladder, resolve(model, tiers), progress)
-    path = save_profile(found.profile)
-    tell(f"stored in {path}")
-    profile = found.profile
-    settings: dict[str, Any] = {
-        "model": subject.name,
-        "verdict": verdict(profile),
+    settings = {
         "warnings": warnings_of(found),
         "noise": found.noise,
         "repeats": options.repeats,
     }
+    keep_and_show(found.profile, settings, outputs)
+    return 0
+
+
+def keep_and_show(profile: CostProfile, settings: dict[str, Any], outputs: Outputs) -> None:
+    """Store a profile, and write and show its tables. Raises `UserError`."""
+    tell(f"stored in {save_profile(profile)}")
     handoff = {
         "handoff_call_s": profile.handoff_call_s,
         "handoff_token_s": profile.handoff_token_s,
     }
     data = results(
         "calibration",
-        settings,
+        {"model": profile.model, "verdict": verdict(profile), **settings},
         {"tiers": rows(profile), "ladder": [handoff]},
         threads=profile.threads,
     )
     data["machine"] = profile.machine  # its load is that of the measurement
     outputs.write(data)
-    return 0
 
 
 def _measure_scores(ladder: Ladder, described: LadderFile, progress: Progress) -> None:

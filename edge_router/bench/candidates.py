@@ -31,12 +31,13 @@ from edge_router.engine.gguf_file import EMBEDDING
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.mixtures import weight_types
+from edge_router.engine.verify import ROWS
 
 LAYERS: Final = 4  # that are measured at least ...
 UNCACHED: Final = 64_000_000  # ... and so many bytes of them
 CONTEXT: Final = 512  # tokens before those that are timed
 READ: Final = 128  # tokens of a prefill
-BATCHES: Final = (8, 16, 32)  # tokens of a draft that is verified
+BATCHES: Final = (4, 8, ROWS)  # tokens of a draft that are verified in one go
 KV_CONTEXT: Final = 4096  # tokens of the cache whose memory is told
 _WRITE: Final = 16  # tokens that are decoded for one figure
 _TOKEN: Final = 1  # any

@@ -58,6 +58,7 @@ def run_policies(
     table = summaries(played, policies.names, profile, reference=reference)
     settled = described(ladder, asked, games, settings, place.jobs) | {
         "costs": None if profile is None else profile.model,
+        "costs_predicted": "" if profile is None else profile.predicted,
         "against": who.reference(ladder),
     }
     threads = settings.machine.threads or 0

@@ -13,7 +13,7 @@ import numpy as np
 from edge_router.agent.events import STAGES
 from edge_router.evaluate.jobs import EXPERT
 from edge_router.evaluate.policies import Outcome, PlayedRow
-from edge_router.evaluate.records import GameRecord, StepRecord
+from edge_router.evaluate.records import GameRecord, PassRecord, StepRecord
 from edge_router.evaluate.rows import HIGH, Row
 from edge_router.ladders.costs import CostProfile
 from edge_router.results.statistics import Estimate, mean, paired, ratio, share
@@ -189,7 +189,7 @@ def _verified_by(outcomes: Sequence[Outcome], tiers: Sequence[str]) -> dict[str,
 
     The chosen tiers' are among them, and those of tiers that a draft passed before.
     """
-    parts = [
+    parts: list[list[StepRecord | PassRecord]] = [
         [part for a in o.attempts for s in a.steps for part in (s, *s.passes)] for o in outcomes
     ]
 

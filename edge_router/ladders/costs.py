@@ -115,6 +115,7 @@ class CostProfile:
     threads: int  # 0: their number followed the machine
     created: str = ""
     machine: dict[str, Any] = field(default_factory=dict)
+    predicted: str = ""  # "32 cores, 45 GB/s": computed from what `machine` measured; "" measured
 
     @property
     def names(self) -> tuple[str, ...]:

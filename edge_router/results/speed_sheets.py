@@ -159,4 +159,6 @@ def _verification_sheets(tiers: Sequence[Row]) -> Iterator[Sheet]:
 def calibration_notes(data: Mapping[str, Any]) -> list[str]:
     """Which tiers are worth having, where the profile lies, and whether to trust it."""
     settings = data["settings"]
+    if settings.get("predicted"):
+        return [settings["predicted"]]
     return [settings["verdict"], *settings["warnings"], *speed_notes(data)]

@@ -138,11 +138,12 @@ def test_greedy_steps_are_the_tiers_own(make_ladder: LadderMaker, kv: str, how: 
 
 
 def test_a_draft_that_the_tier_would_have_written_costs_one_batch(ladder: Ladder) -> None:
-    own = ladder.generate(2, Sampler(), max_tokens=20)
-    verified = ladder.verify(2, own.proposal, Sampler(), max_tokens=20)
+    own = ladder.generate(2, Sampler(), max_tokens=ROWS)
+    verified = ladder.verify(2, own.proposal, Sampler(), max_tokens=ROWS)
     assert text_of(verified) == text_of(own)
-    assert (verified.drafted, verified.accepted, verified.rewritten) == (20, 20, 0)
-    assert (verified.verify_tokens, verified.verify_batches) == (20, 1)  # 19 and the prompt's last
+    assert (verified.drafted, verified.accepted, verified.rewritten) == (ROWS, ROWS, 0)
+    # all but the last, and the prompt's last
+    assert (verified.verify_tokens, verified.verify_batches) == (ROWS, 1)
     assert verified.decode_tokens == 0 < verified.verify_ms
 
 
