@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
@@ -189,9 +189,7 @@ def _verified_by(outcomes: Sequence[Outcome], tiers: Sequence[str]) -> dict[str,
 
     The chosen tiers' are among them, and those of tiers that a draft passed before.
     """
-    parts: list[list[StepRecord | PassRecord]] = [
-        [part for a in o.attempts for s in a.steps for part in (s, *s.passes)] for o in outcomes
-    ]
+    parts = [list(_verifications(outcome)) for outcome in outcomes]
 
     def per_game(tier: str, name: str) -> list[int]:
         return [sum(getattr(part, name) for part in game if part.tier == tier) for game in parts]
@@ -207,6 +205,14 @@ def _verified_by(outcomes: Sequence[Outcome], tiers: Sequence[str]) -> dict[str,
                 "acceptance": _plain(ratio(accepted, drafted)),
             }
     return found
+
+
+def _verifications(outcome: Outcome) -> Iterator[StepRecord | PassRecord]:
+    """Every place where a tier may have verified a draft: the steps, and the passes before."""
+    for attempt in outcome.attempts:
+        for step in attempt.steps:
+            yield step
+            yield from step.passes
 
 
 def _stage_seconds(outcomes: Sequence[Outcome], stage: str) -> float:
