@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.agent.wording import Said
-from edge_router.bench.decisions import CONTEXT, PEAKS
+from edge_router.bench.decisions import CONTEXT, PEAKS, peaked
+from edge_router.bench.timing import microseconds
 from edge_router.engine.machine import cpu_model
 from edge_router.errors import UserError
 from edge_router.router.features import Draft, extract, from_measure, with_draft
@@ -48,19 +47,18 @@ def measure(router: OnnxRouter, vocabulary: int, calls: int) -> dict[str, tuple[
     at_draft = router.decide_at == "draft"
     found = {}
     for name, peak in PEAKS.items():
-        rng = np.random.default_rng(0)
-        logits = (rng.standard_normal(vocabulary) * 2.5).astype(np.float32)
-        logits[vocabulary // 2] = peak
-
+        logits = peaked(vocabulary, peak)
         if at_draft:
             work = partial(_at_the_draft, router, meter.measure(logits))
             token = partial(_a_token, meter, logits)
-            found[f"a token of the draft, {name}"] = _timed(token, calls)
+            found[f"a token of the draft, {name}"] = microseconds(token, calls)
         else:
             work = partial(_at_the_prompt, router, logits)
-        found[f"features and network, {name}"] = _timed(work, calls)
+        found[f"features and network, {name}"] = microseconds(work, calls)
     if at_draft:
-        found["comparing the draft's words"] = _timed(partial(_SAID.compare, _STEP, _LAST), calls)
+        found["comparing the draft's words"] = microseconds(
+            partial(_SAID.compare, _STEP, _LAST), calls
+        )
     return found
 
 
@@ -74,18 +72,6 @@ def _at_the_prompt(router: OnnxRouter, logits: Logits) -> None:
 
 def _at_the_draft(router: OnnxRouter, measure: Measure) -> None:
     router.decide(with_draft(from_measure(measure, CONTEXT), DRAFT))
-
-
-def _timed(work: Callable[[], object], calls: int) -> tuple[float, float]:
-    for _ in range(calls // 10):
-        work()
-    taken = np.empty(calls)
-    for i in range(calls):
-        started = time.perf_counter_ns()
-        work()
-        taken[i] = time.perf_counter_ns() - started
-    median, p99 = np.percentile(taken / 1000.0, [50, 99])
-    return round(float(median), 1), round(float(p99), 1)
 
 
 def main() -> int:

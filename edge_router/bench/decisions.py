@@ -13,7 +13,6 @@ import importlib
 import itertools
 import json
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_router.bench.timing import Work, microseconds
 from edge_router.router.base import Router
 from edge_router.router.feature_table import NAMES, SCHEMA
 from edge_router.router.features import StepContext, extract
@@ -38,9 +38,9 @@ def decision_figures(vocabulary: int, calls: int = 2000) -> list[dict[str, Any]]
     """Median and 99th percentile of each piece of work over `calls` calls."""
     figures = []
     for name, peak in PEAKS.items():
-        work = _bound(extract, _logits(vocabulary, peak), CONTEXT)
+        work = _bound(extract, peaked(vocabulary, peak), CONTEXT)
         figures.append(_timed(f"features, {name}", work, calls))
-    features = extract(_logits(vocabulary, PEAKS["usual"]), CONTEXT)
+    features = extract(peaked(vocabulary, PEAKS["usual"]), CONTEXT)
     with tempfile.TemporaryDirectory() as folder:
         for name, router in _routers(Path(folder)):
             router.reset(TIERS, 0)
@@ -60,28 +60,17 @@ def _routers(folder: Path) -> list[tuple[str, Router]]:
     return [*routers, (name, make_router(f"onnx:{folder / 'router.onnx'}"))]
 
 
-def _bound(function: Callable[..., object], *arguments: object) -> Callable[[], object]:
+def _bound(function: Callable[..., object], *arguments: object) -> Work:
     return lambda: function(*arguments)
 
 
-def _timed(what: str, work: Callable[[], object], calls: int) -> dict[str, Any]:
-    for _ in range(max(1, calls // 10)):  # warms up
-        work()
-    taken = np.empty(calls)
-    for i in range(calls):
-        started = time.perf_counter_ns()
-        work()
-        taken[i] = time.perf_counter_ns() - started
-    median, p99 = np.percentile(taken / 1000.0, [50, 99])
-    return {
-        "what": what,
-        "median_us": round(float(median), 2),
-        "p99_us": round(float(p99), 2),
-        "n": calls,
-    }
+def _timed(what: str, work: Work, calls: int) -> dict[str, Any]:
+    median, p99 = microseconds(work, calls)
+    return {"what": what, "median_us": round(median, 2), "p99_us": round(p99, 2), "n": calls}
 
 
-def _logits(vocabulary: int, peak: float) -> NDArray[np.float32]:
+def peaked(vocabulary: int, peak: float) -> NDArray[np.float32]:
+    """Logits (vocabulary,) under a peak of this height, the same at every call."""
     rng = np.random.default_rng(0)
     logits = (rng.standard_normal(vocabulary) * 2.5).astype(np.float32)
     logits[vocabulary // 2] = peak

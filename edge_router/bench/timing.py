@@ -53,6 +53,19 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - started
 
 
+def microseconds(work: Work, calls: int) -> tuple[float, float]:
+    """(median, 99th percentile) of a call too short for `seconds`, after a warm-up."""
+    for _ in range(max(1, calls // 10)):
+        work()
+    taken = np.empty(calls)
+    for i in range(calls):
+        started = time.perf_counter_ns()
+        work()
+        taken[i] = time.perf_counter_ns() - started
+    median, p99 = np.percentile(taken / 1000.0, [50, 99])
+    return float(median), float(p99)
+
+
 def in_turn(
     measurements: Sequence[Callable[[], float]], repeats: int, *, warm_up: int = 1
 ) -> list[Sample]:
