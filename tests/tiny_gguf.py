@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_router.bench.synthetic import SHAPES, Shape, write_f16
+from edge_router.bench.synthetic import SHAPES, Shape, write_random_f16
 from edge_router.engine.quantise import quantise
 
 TINY_QWEN3 = SHAPES["tiny"]
@@ -21,7 +21,7 @@ TIERS = ("q3_k_m", "q4_k_m", "q8_0")  # low to high
 def write_tiny(folder: Path, shape: Shape = TINY_QWEN3, *, seed: int = 0) -> Path:
     """The F16 GGUF of `shape` in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    return write_f16(shape, folder / f"{shape.name}-{seed}-f16.gguf", seed=seed)
+    return write_random_f16(shape, folder / f"{shape.name}-{seed}-f16.gguf", seed=seed)
 
 
 def write_tiny_ladder(

@@ -50,9 +50,9 @@ def _one(make: Callable[[Path], None], read: Callable[[Path], None], **changes: 
 
 
 def _make_gguf(folder: Path) -> None:
-    from edge_router.bench.synthetic import SHAPES, write_f16
+    from edge_router.bench.synthetic import SHAPES, write_random_f16
 
-    write_f16(replace(SHAPES["tiny"], layers=1, vocabulary=512), folder / "a.gguf", seed=1)
+    write_random_f16(replace(SHAPES["tiny"], layers=1, vocabulary=512), folder / "a.gguf", seed=1)
     shutil.copyfile(folder / "a.gguf", folder / "b.gguf")
 
 

@@ -41,6 +41,7 @@ from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation
 from edge_router.errors import UserError
 from edge_router.router.base import Router
+from edge_router.router.rules import NEUTRAL
 from edge_router.tasks.parse import MARKER
 from edge_router.tasks.protocol import Game, Opening, PromptStyle, Task
 from edge_router.tasks.registry import find_task
@@ -57,7 +58,7 @@ class Options:
     temperature: float = 0.0
     top_p: float = 1.0
     min_p: float = 0.0
-    dial: float | Callable[[], float] = 0.5  # a function is asked before every step
+    dial: float | Callable[[], float] = NEUTRAL  # a function is asked before every step
     constrain: bool = False
     prompt: str = ""  # the prompt style; "" is what the GGUF says
     escalate: Escalate = "verify"  # "rewrite" only to compare with

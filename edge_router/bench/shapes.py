@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from edge_router.bench.synthetic import SHAPES, Shape, ladder_paths, write_ladder
+from edge_router.bench.synthetic import SHAPES, Shape, ladder_paths, write_random_ladder
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.quantise import QUANTISED_TIERS
@@ -59,7 +59,7 @@ def find_subject(
     if not all(path.is_file() for path in ladder_paths(found, place, wanted).values()):
         tell(f"writing {found.name} with random weights into {place}")
     try:
-        paths = write_ladder(found, place, wanted, threads=threads, tell=tell)
+        paths = write_random_ladder(found, place, wanted, threads=threads, tell=tell)
     except OSError as error:
         raise UserError(f"{place} cannot take {found.name}: {error.strerror or error}") from error
     return Subject(found.name, tuple(TierSpec(name, path) for name, path in paths.items()))

@@ -1,7 +1,7 @@
 """Write models of a real shape with random weights, to measure speed without a download.
 
 A model's speed depends on its shape and precision, not on what it has learnt.
-`write_ladder` makes an F16 GGUF of a known shape (a 0.6B one in about ten
+`write_random_ladder` makes an F16 GGUF of a known shape (a 0.6B one in about ten
 seconds, one tensor in memory at a time) and quantises it; the same seed gives
 the same bytes. The vocabulary has its true size and a byte-level BPE tokenizer
 that reads and writes any text. Needs the `gguf` package (extra `convert`).
@@ -79,11 +79,11 @@ SHAPES: Final = {
 def ladder_paths(
     shape: Shape, folder: Path, tiers: Sequence[str], *, seed: int = 0
 ) -> dict[str, Path]:
-    """Where `write_ladder` puts each precision."""
+    """Where `write_random_ladder` puts each precision."""
     return {t: folder / f"{shape.name}-random{seed}-{t}.gguf" for t in tiers}
 
 
-def write_ladder(
+def write_random_ladder(
     shape: Shape,
     folder: Path,
     tiers: Sequence[str] = ("q4_k_m", "q8_0"),
@@ -104,7 +104,7 @@ def write_ladder(
     full = folder / f"{shape.name}-random{seed}-f16.gguf"
     started = time.perf_counter()
     if not full.is_file():
-        write_f16(shape, full, seed=seed)
+        write_random_f16(shape, full, seed=seed)
         tell(f"f16: {time.perf_counter() - started:.0f} s")
     missing = [(t, p) for t, p in paths.items() if t != "f16" and not p.is_file()]
     jobs = [_Quantise(shape, full, path, tier, threads) for tier, path in missing]
@@ -148,7 +148,7 @@ def columns_alike(shape: Shape) -> ImportanceMatrix:
     return ImportanceMatrix(means, tokens=1)
 
 
-def write_f16(shape: Shape, path: Path, *, seed: int = 0) -> Path:
+def write_random_f16(shape: Shape, path: Path, *, seed: int = 0) -> Path:
     """Write the F16 GGUF, one tensor at a time; `path` appears when it is complete."""
     try:
         from gguf import GGUFWriter
@@ -281,7 +281,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"usage: synthetic {{{'|'.join(SHAPES)}}} FOLDER [TIER ...]", file=sys.stderr)
         return 2
     tiers = arguments[2:] or ("q4_k_m", "q8_0")
-    for tier, path in write_ladder(SHAPES[arguments[0]], Path(arguments[1]), tiers).items():
+    for tier, path in write_random_ladder(SHAPES[arguments[0]], Path(arguments[1]), tiers).items():
         print(f"{tier}: {path} ({path.stat().st_size / 1e6:.0f} MB)")
     return 0
 

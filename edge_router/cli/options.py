@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,6 +30,7 @@ from edge_router.cli.types import (
 from edge_router.engine.tier_spec import AUTO, ModelRuntime
 from edge_router.errors import UserError
 from edge_router.router.registry import one_of_the_routers
+from edge_router.router.rules import NEUTRAL
 
 if TYPE_CHECKING:
     from edge_router.ladders.ladder_file import LadderFile
@@ -201,9 +202,6 @@ pace_option = click.option(
 display_options = group("display", lambda: Display, json_option, plain_option, pace_option)
 
 
-DEFAULT_DIAL: Final = 0.5
-
-
 @dataclass(frozen=True)
 class Routing:
     """Who chooses the tiers, how much is escalated, and how KV is handed over."""
@@ -224,7 +222,7 @@ class Routing:
     @property
     def setting(self) -> float:
         """The dial as asked for."""
-        return DEFAULT_DIAL if self.dial is None else self.dial
+        return NEUTRAL if self.dial is None else self.dial
 
 
 routing_options = group(

@@ -30,6 +30,7 @@ from edge_router.errors import UserError
 from edge_router.evaluate.records import LOST, GameRecord, Recorder, StepRecord
 from edge_router.evaluate.routers import PLAN
 from edge_router.router.registry import find_kind, make_router
+from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import RouterSpec
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.protocol import scripted_steps
@@ -217,7 +218,7 @@ def _folder_name(job: GameJob) -> str:
         router = f"alone-{job.specs[0].name}"
     elif job.router.kind != "low":
         dial = job.options.dial
-        router += f"@{dial:g}" if isinstance(dial, float) and dial != 0.5 else ""
+        router += f"@{dial:g}" if isinstance(dial, float) and dial != NEUTRAL else ""
         router += f"-{job.kv}{'-rewrite' if job.options.escalate == 'rewrite' else ''}"
     return re.sub(r"[^\w.@-]+", "-", router)[:100]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edge_router.results.file import Row
 from edge_router.results.speed_sheets import BUSY
 from edge_router.screen.tables import Sheet
-
-Row = Mapping[str, Any]
 
 
 def advice_sheets(data: Mapping[str, Any]) -> list[Sheet]:

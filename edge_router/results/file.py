@@ -38,7 +38,9 @@ _RENAMED: Final = {
         "tokens_read": "prefilled_tokens",
     }
 }
-Table = Sequence[Mapping[str, Any]]
+Row = Mapping[str, Any]  # of a table
+Table = Sequence[Row]
+Data = Mapping[str, Any]  # a whole file
 
 
 def results(

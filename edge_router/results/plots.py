@@ -13,11 +13,10 @@ from typing import Any, Final
 from edge_router.agent.events import STAGES
 from edge_router.errors import UserError
 from edge_router.files.whole import whole
-from edge_router.results.file import damage_named
+from edge_router.results.file import Data, damage_named
 from edge_router.results.machine import threads_in_words
 from edge_router.results.statistics import escalation_rate
 
-Data = Mapping[str, Any]
 # Okabe and Ito's colours, distinct for everybody.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # Tol's muted ones for the rows of a long table, which differ by markers as well.

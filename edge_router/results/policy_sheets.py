@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from edge_router.results.file import Row
 from edge_router.results.statistics import escalation_rate, number
 from edge_router.screen.printable import wrapped
 from edge_router.screen.tables import Sheet
 
-Row = Mapping[str, Any]
 SHOWN: Final = 10  # games that the summary names
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from edge_router.results.file import Row
 from edge_router.screen.tables import Sheet
 
-Row = Mapping[str, Any]
 BUSY: Final = 0.5  # load average above which figures are said to be too low
 _LOOPS: Final = {
     "raw": "llama_decode",

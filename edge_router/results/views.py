@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from edge_router.errors import UserError
 from edge_router.results.advice_sheets import advice_notes, advice_sheets
-from edge_router.results.file import damage_named
+from edge_router.results.file import Data, damage_named
 from edge_router.results.policy_sheets import (
     differing_games,
     policy_notes,
@@ -26,7 +26,6 @@ from edge_router.results.speed_sheets import (
 )
 from edge_router.screen.tables import Sheet
 
-Data = Mapping[str, Any]
 _SHEETS: Final[Mapping[str, Callable[[Data], list[Sheet]]]] = {
     "policies": policy_sheets,
     "tiers": tier_sheets,

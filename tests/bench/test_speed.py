@@ -18,7 +18,7 @@ from edge_router.bench.calibrate import line, verdict
 from edge_router.bench.decisions import decision_figures
 from edge_router.bench.energy import EnergyMeter
 from edge_router.bench.shapes import find_subject
-from edge_router.bench.synthetic import SHAPES, write_f16
+from edge_router.bench.synthetic import SHAPES, write_random_f16
 from edge_router.bench.timing import Sample, in_turn
 from edge_router.cli.main import main
 from edge_router.errors import UserError
@@ -160,7 +160,7 @@ def test_every_router_is_timed_and_without_onnx_the_others_are(
 
 def test_random_weights_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
     files = [
-        write_f16(SHAPES["tiny"], tmp_path / f"{i}.gguf", seed=seed).read_bytes()
+        write_random_f16(SHAPES["tiny"], tmp_path / f"{i}.gguf", seed=seed).read_bytes()
         for i, seed in enumerate((0, 0, 1))
     ]
     assert files[0] == files[1] != files[2]

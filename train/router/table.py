@@ -17,6 +17,7 @@ from edge_router.evaluate.policies import Outcome, PlayedRow
 from edge_router.evaluate.records import LOST, GameRecord, StepRecord, classify_steps
 from edge_router.evaluate.rows import Row
 from edge_router.router.registry import make_router
+from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import RouterSpec
 from train.router.forest import Expand, Forest, Ints, walk
 from train.router.games import FileGame, KeyedGame
@@ -25,8 +26,6 @@ from train.router.oracle import search, tier_weights
 from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
 from train.router.setting import LadderSetting
-
-DEFAULT_DIAL = 0.5
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def _router(row: Row) -> RouterSpec:
 
 
 def _dial(row: Row) -> float:
-    return DEFAULT_DIAL if row.dial is None else row.dial
+    return NEUTRAL if row.dial is None else row.dial
 
 
 def walked_row(

@@ -38,19 +38,19 @@ Available commands:
   slice (object) with (object):     slice an object using a sharp object
 """
 
-ENTITY = r"([a-z]+ \d+)"
+_ENTITY = r"([a-z]+ \d+)"
 COMMANDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (verb, re.compile(pattern))
     for verb, pattern in (
-        ("go", rf"go to {ENTITY}"),
-        ("open", rf"open {ENTITY}"),
-        ("close", rf"close {ENTITY}"),
-        ("take", rf"take {ENTITY} from {ENTITY}"),
-        ("move", rf"move {ENTITY} to {ENTITY}"),
-        ("examine", rf"examine {ENTITY}"),
-        ("use", rf"use {ENTITY}"),
-        *((verb, rf"{verb} {ENTITY} with {ENTITY}") for verb in TREATMENTS),
-        ("slice", rf"slice {ENTITY} with {ENTITY}"),
+        ("go", rf"go to {_ENTITY}"),
+        ("open", rf"open {_ENTITY}"),
+        ("close", rf"close {_ENTITY}"),
+        ("take", rf"take {_ENTITY} from {_ENTITY}"),
+        ("move", rf"move {_ENTITY} to {_ENTITY}"),
+        ("examine", rf"examine {_ENTITY}"),
+        ("use", rf"use {_ENTITY}"),
+        *((verb, rf"{verb} {_ENTITY} with {_ENTITY}") for verb in TREATMENTS),
+        ("slice", rf"slice {_ENTITY} with {_ENTITY}"),
     )
 )
 

@@ -22,6 +22,7 @@ from edge_router.engine.ladder import Ladder
 from edge_router.engine.tier import Generation
 from edge_router.errors import UserError
 from edge_router.router.feature_table import ALL_NAMES, column
+from edge_router.router.rules import NEUTRAL
 from edge_router.tasks.parse import Parsed
 from edge_router.work.pool import StopRunError
 from train.router.decoder import Decoder, LogitsRecorder, Reading
@@ -31,7 +32,6 @@ from train.router.tree import Explorer, GameTree
 
 CALLS: Final = "calls "  # how the action of an answer begins that calls functions
 _ENTROPY: Final = column("entropy")
-_NEUTRAL: Final = 0.5  # the dial; whoever walks the tree sets it
 
 
 def comes_to(text: str, names: Sequence[str]) -> str:
@@ -68,7 +68,7 @@ class PromptDecoder(Decoder):
         end = game.steps[len(known)]
         prompts = self._prompts_of(game, len(known) + 1)
         self._names = names_of(game.tools)
-        history = history_of(game.messages[:end], _NEUTRAL, self.form.parse, known)
+        history = history_of(game.messages[:end], NEUTRAL, self.form.parse, known)
         return self.answers([tokens for tokens, _ in prompts], prompts[0][1], history)
 
     def action(self, text: str) -> str:

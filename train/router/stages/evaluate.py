@@ -26,6 +26,7 @@ from edge_router.results.file import results, write_json
 from edge_router.results.views import sheets_of, summary_of
 from edge_router.router.feature_table import ALL_NAMES, feature
 from edge_router.router.registry import RouterKind, kinds, make_router
+from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import RouterSpec
 from edge_router.screen.printable import paragraphs, say
 from edge_router.tasks.registry import find_task
@@ -37,7 +38,7 @@ from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
 from train.router.run import Run
 from train.router.setting import LadderSetting, results_stem
-from train.router.table import DEFAULT_DIAL, WalkedRow, compare, oracle_is_beaten
+from train.router.table import WalkedRow, compare, oracle_is_beaten
 from train.router.verify import verify
 
 DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -212,5 +213,5 @@ def _results(
 
 def default_row(rows: Sequence[PlayedRow]) -> PlayedRow:
     """The trained router at the dial that users start with."""
-    wanted = f"{TRAINED}, dial {DEFAULT_DIAL:g}"
+    wanted = f"{TRAINED}, dial {NEUTRAL:g}"
     return next(row for row in rows if row.row.label == wanted)
