@@ -23,8 +23,7 @@ front        a router at every escalation rate, as points and as one number
 
 table        policies walk through rollouts, as rows of the evaluation
 figures      pictures
-plans        the oracle's plans, to be played
-verify       reported episodes once more on the real engine
+verify       reported episodes and the oracle's plans, for the real engine
 
 rollouts     trees of many games, kept and grown on request
 store        where they are kept

@@ -33,13 +33,12 @@ from edge_router.tasks.registry import find_task
 from train.router import figures, front
 from train.router.explore import ExplorePlan
 from train.router.games import FileGame, KeyedGame, from_files
-from train.router.plans import plans_path, write_plans
 from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
 from train.router.run import Run
 from train.router.setting import LadderSetting, results_stem
 from train.router.table import WalkedRow, compare, oracle_is_beaten
-from train.router.verify import verify
+from train.router.verify import plans_path, verify, write_plans
 
 DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CHANCES = (0.1, 0.2, 0.4)

@@ -21,10 +21,10 @@ from tests.toy_forest import ToyGame, toy_tree
 from train.router.explore import ExplorePlan
 from train.router.forest import Forest
 from train.router.games import drawn, from_files
-from train.router.plans import plans_path, write_plans
 from train.router.rollouts import Rollouts
 from train.router.setting import LadderSetting
 from train.router.table import compare, oracle_row, tiers_of
+from train.router.verify import plans_path, write_plans
 
 STEPS = 8
 
