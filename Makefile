@@ -63,7 +63,8 @@ lm: $(VENV)/.test-stamp ## train the embedded model and build its tiers anew (ho
 
 router: $(VENV)/.test-stamp ## train the embedded model's router anew (an hour or so)
 	$(BIN)/edge-router train router --run runs/router \
-	  --train-games 4000 --select-games 800 --test-games 600 $(ARGS)
+	  --train-games 4000 --select-games 800 --test-games 1200 \
+	  --cost models/household/costs-qwen3-1.7b.json $(ARGS)
 	$(BIN)/python -m train.router.ship runs/router models/household
 
 freeze: $(VENV)/.test-stamp $(VENV)/.docs-stamp ## write constraints.txt from what is installed

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from edge_router.agent.trace import read_trace
 from edge_router.router.base import Features
-from edge_router.router.feature_table import ALL_NAMES, RENAMED, SCHEMA
+from edge_router.router.feature_table import ALL_NAMES, RENAMED
 from edge_router.router.features import Draft, StepContext, Wording, from_measure, with_draft
 from edge_router.router.logits import Measure, TokenStats
 from edge_router.router.onnx_router import OnnxRouter
@@ -56,12 +57,26 @@ def test_it_decides_as_recorded() -> None:
     )
 
 
-def test_its_features_older_names_are_read() -> None:
-    metadata = OnnxRouter(ROUTER).file.metadata
-    schema, names = metadata["edge_router.schema"], json.loads(metadata["edge_router.features"])
-    assert schema != SCHEMA
-    changed = {old: new for old, new in zip(names, ALL_NAMES, strict=True) if old != new}
-    assert changed == RENAMED[schema]
+@pytest.mark.parametrize("schema", RENAMED)
+def test_a_router_with_its_features_older_names_decides_the_same(
+    schema: str, tmp_path: Path
+) -> None:
+    model = onnx.load(str(ROUTER))
+    older = {new: old for old, new in RENAMED[schema].items()}
+    values = {
+        "edge_router.schema": schema,
+        "edge_router.features": json.dumps([older.get(name, name) for name in ALL_NAMES]),
+    }
+    for entry in model.metadata_props:
+        entry.value = values.get(entry.key, entry.value)
+    onnx.save(model, str(tmp_path / "older.onnx"))
+    routers = [OnnxRouter(ROUTER), OnnxRouter(tmp_path / "older.onnx")]
+    for router in routers:
+        router.reset(("iq1_s", "q8_0"), 0)
+    assert set(older) & set(ALL_NAMES)
+    for step in STEPS:
+        one, other = (router.decide(features(step)) for router in routers)
+        assert (one.tier, one.probability) == (other.tier, other.probability)
 
 
 def test_an_older_trace_tells_its_features_by_the_names_of_today() -> None:
