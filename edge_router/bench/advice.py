@@ -79,17 +79,24 @@ class AdvisedPair:
         The most precise of those that are hardly slower; none below four bits, whose drafts are
         accepted less often than a step assumes.
         """
-        high = next((c for c in candidates if c.precision == HIGH), candidates[0])
-        takes = {
-            c: routed(c.times, high.times, a)
-            for c in candidates
-            if c.weight_bytes < high.weight_bytes and BITS_A_WEIGHT[c.precision] > LEAST_BITS
-        }
+        high, takes = _taken(candidates, a)
         least = min(takes.values(), default=inf)
         if least >= WORTH * alone(high.times, a):
             return cls(None, high)
         near = [c for c, seconds in takes.items() if WORTH * seconds <= least]
         return cls(max(near, key=lambda c: c.weight_bytes), high)
+
+
+def _taken(
+    candidates: Sequence[Candidate], a: Assumptions
+) -> tuple[Candidate, dict[Candidate, float]]:
+    """The high tier, and seconds of a routed step with each precision that may be the low one."""
+    high = next((c for c in candidates if c.precision == HIGH), candidates[0])
+    return high, {
+        c: routed(c.times, high.times, a)
+        for c in candidates
+        if c.weight_bytes < high.weight_bytes and BITS_A_WEIGHT[c.precision] > LEAST_BITS
+    }
 
 
 def verdict(candidates: Sequence[Candidate], a: Assumptions, shape: str) -> str:
@@ -100,7 +107,8 @@ def verdict(candidates: Sequence[Candidate], a: Assumptions, shape: str) -> str:
     if pair.low is None:
         return (
             f"convert {shape} to {pair.high.precision} alone: {step} takes {high}, and no lower"
-            " precision makes routed steps quicker on this machine"
+            f" precision makes routed steps {100 * (1 - WORTH):.0f} % quicker on this machine"
+            f"{_nearest(candidates, a)}"
         )
     low = f"{alone(pair.low.times, a):.2f} s on {pair.low.precision}"
     both = routed(pair.low.times, pair.high.times, a)
@@ -111,6 +119,24 @@ def verdict(candidates: Sequence[Candidate], a: Assumptions, shape: str) -> str:
         f" {100 * a.escalated:.0f} % of the steps escalate and the high tier accepts each token of"
         f" a draft with probability {a.accepted:g}"
     )
+
+
+def _nearest(candidates: Sequence[Candidate], a: Assumptions) -> str:
+    """What comes nearest to being worth it, " (q4_k_m: 2.35 s)"; "" where nothing was measured."""
+    _, takes = _taken(candidates, a)
+    if not takes:
+        return ""
+    least = min(takes, key=lambda c: takes[c])
+    return f" ({least.precision}: {takes[least]:.2f} s)"
+
+
+def command(candidates: Sequence[Candidate], a: Assumptions, shape: str, *, known: bool) -> str:
+    """What to type; `known` is whether the shape's model can be fetched by its name."""
+    pair = AdvisedPair.best(candidates, a)
+    tiers = ",".join(c.precision for c in (pair.low, pair.high) if c is not None)
+    if known:
+        return f"edge-router models pull {shape} --tiers {tiers}"
+    return f"edge-router convert CHECKPOINT --tiers {tiers}"
 
 
 # -- other numbers of cores -----------------------------------------------------------------------
@@ -129,16 +155,20 @@ def predicted(candidate: Candidate, machine: CoresAndMemory, cores: int) -> Cand
     return CandidateTimes(call(now.prefill), call(now.decode), tuple(map(call, now.verify)))
 
 
-def by_cores(pair: AdvisedPair, machine: CoresAndMemory, a: Assumptions) -> list[dict[str, Any]]:
-    """Rows of a results file: seconds a step on 1 to 16 cores."""
+def by_cores(
+    candidates: Sequence[Candidate], machine: CoresAndMemory, a: Assumptions
+) -> list[dict[str, Any]]:
+    """Rows of a results file: seconds a step on 1 to 16 cores, with the low tier best there."""
     rows = []
     for cores in sorted({*CORES, machine.threads}):
-        high = predicted(pair.high, machine, cores)
-        low = predicted(pair.low, machine, cores) if pair.low else None
+        there = [replace(c, times=predicted(c, machine, cores)) for c in candidates]
+        pair = AdvisedPair.best(there, a)
+        low, high = pair.low.times if pair.low else None, pair.high.times
         rows.append(
             {
                 "cores": cores,
                 "predicted": cores != machine.threads,
+                "low": pair.low.precision if pair.low else "",
                 "high_s": alone(high, a),
                 "low_s": alone(low, a) if low else None,
                 "routed_s": routed(low, high, a) if low else None,

@@ -18,6 +18,7 @@ from edge_router.bench.advice import (
     Assumptions,
     alone,
     by_cores,
+    command,
     routed,
     verdict,
     with_bandwidth,
@@ -41,6 +42,7 @@ from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
 from edge_router.files.folders import cache_folder
 from edge_router.files.whole import write_text
+from edge_router.ladders.catalogue import catalogue
 from edge_router.ladders.resolve import find_ladder
 from edge_router.results.file import results
 from edge_router.results.machine import available_bytes
@@ -218,6 +220,9 @@ def _settings(
     return {
         "model": shape.name,
         "verdict": verdict(candidates, options.assumptions, shape.name),
+        "command": command(
+            candidates, options.assumptions, shape.name, known=shape.name in catalogue()
+        ),
         "assumed": asdict(options.assumptions),
         "layers": shape.layers,
         "prefill": READ,
@@ -249,4 +254,4 @@ def _tables(
         }
         for c in candidates
     ]
-    return {"candidates": rows, "cores": by_cores(pair, machine, assumed)}
+    return {"candidates": rows, "cores": by_cores(candidates, machine, assumed)}

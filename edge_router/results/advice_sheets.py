@@ -35,16 +35,16 @@ def _candidates(rows: Sequence[Row]) -> Sheet:
 
 
 def _cores(rows: Sequence[Row]) -> Sheet:
-    columns = ("cores", "", "low alone s", "high alone s", "routed s", "high/routed")
+    columns = ("cores", "", "low tier", "low alone s", "high alone s", "routed s", "high/routed")
     cells = [
         (
-            *(str(r["cores"]), "predicted" if r["predicted"] else "measured"),
+            *(str(r["cores"]), "predicted" if r["predicted"] else "measured", r.get("low") or "-"),
             *(_seconds(r["low_s"]), _seconds(r["high_s"]), _seconds(r["routed_s"])),
             f"{r['high_s'] / r['routed_s']:.2f}" if r["routed_s"] else "",
         )
         for r in rows
     ]
-    return Sheet("A step on other numbers of cores", columns, cells, 2)
+    return Sheet("A step on other numbers of cores, with the best low tier", columns, cells, 3)
 
 
 def _seconds(value: float | None) -> str:
@@ -55,6 +55,8 @@ def advice_notes(data: Mapping[str, Any]) -> list[str]:
     """The advice, how far the estimates can be trusted, and what was assumed."""
     settings, load = data["settings"], data["machine"].get("load_average")
     notes = [settings["verdict"]]
+    if told := settings.get("command"):
+        notes.append(f"to do so: {told}")
     if load is not None and load > BUSY:
         notes.append(f"the machine was busy (load {load}): figures taken now are too low")
     checked = settings["checked"]

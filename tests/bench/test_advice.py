@@ -14,6 +14,8 @@ from edge_router.bench.advice import (
     AdvisedPair,
     Assumptions,
     alone,
+    by_cores,
+    command,
     predicted,
     routed,
     verdict,
@@ -53,9 +55,15 @@ def test_the_quickest_pair_is_advised_and_none_where_the_high_tier_is_as_quick()
     assert AdvisedPair.best([HIGH, LOW, crude], STEP) == AdvisedPair(LOW, HIGH)
     assert AdvisedPair.best([HIGH, LOW, alike], STEP) == AdvisedPair(alike, HIGH)
     assert "--tiers q4_k_m,q8_0" in verdict([HIGH, LOW], STEP, "it")
+    assert command([HIGH, LOW], STEP, "it", known=True).endswith(
+        "models pull it --tiers q4_k_m,q8_0"
+    )
     slow = replace(LOW, times=HIGH.times)
     assert AdvisedPair.best([HIGH, slow], STEP) == AdvisedPair(None, HIGH)
     assert "to q8_0 alone" in verdict([HIGH, slow], STEP, "it")
+    routed_s = routed(slow.times, HIGH.times, STEP)
+    assert f"(q4_k_m: {routed_s:.2f} s)" in verdict([HIGH, slow], STEP, "it")
+    assert command([HIGH, slow], STEP, "it", known=False).endswith("CHECKPOINT --tiers q8_0")
 
 
 def test_other_cores_share_the_computing_and_not_the_memory() -> None:
@@ -64,6 +72,15 @@ def test_other_cores_share_the_computing_and_not_the_memory() -> None:
     assert predicted(HIGH, machine, 1).decode == pytest.approx(max(0.2, 1.6 / 10))
     assert predicted(HIGH, machine, 16).decode == pytest.approx(1.6 / 20)
     assert predicted(HIGH, machine, 16).prefill == pytest.approx(4.0 * 2 / 16)
+
+
+def test_the_pair_for_other_cores_is_the_best_one_there() -> None:
+    """Equal in computing, half the bytes: it pays where memory is the limit, and only there."""
+    half = replace(LOW, times=HIGH.times)
+    rows = by_cores([HIGH, half], CoresAndMemory(2, one=10e9, all=20e9), STEP)
+    low = {row["cores"]: row["low"] for row in rows}
+    assert (low[1], low[2], low[16]) == ("", "", "q4_k_m")
+    assert rows[-1]["routed_s"] < rows[-1]["high_s"]
 
 
 def test_the_layers_that_are_measured_stand_for_all() -> None:
@@ -106,6 +123,7 @@ def test_a_table_one_sentence_and_a_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert max(map(len, result.stdout.splitlines())) <= 80
     said = " ".join(result.stdout.split())
     assert "convert tiny" in said
+    assert "to do so: edge-router convert CHECKPOINT --tiers " in said
     assert "predicted" in said
     assert "50.0 GB/s (given)" in said
     data = read_results(tmp_path / "a.json")
