@@ -21,6 +21,7 @@ from edge_router.agent.conversations import Conversations
 from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import EpisodeFinished, Listener
 from edge_router.agent.tool_calls import Tool
+from edge_router.arguments import require_layers, require_numbers, require_router, require_texts
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
@@ -61,6 +62,8 @@ def load(
     take turns. `opening_store` keeps the KV of what prompts begin with on disk.
     Raises `UserError` for whatever cannot be loaded.
     """
+    require_numbers(context=context, threads=threads, slots=slots)
+    require_layers(gpu_layers)
     named = [f"{name}={path}" for name, path in (tiers or {}).items()]
     described = model if isinstance(model, LadderFile) else _resolve(model, named)
     machine = ModelRuntime(threads, gpu_layers, context, no_opening_store=not opening_store)
@@ -189,6 +192,8 @@ class RoutedModel:
         `listeners` get every event of the episode (`edge_router.agent.events`).
         Raises `UserError`.
         """
+        require_numbers(max_steps=max_steps, seed=seed)
+        _require_dial(dial)
         family = find_task(task) if isinstance(task, str) else add(task)
         found, asked = chosen_games(family, game, split, games)
         chosen = pick(found.games, asked, seed)
@@ -200,6 +205,8 @@ class RoutedModel:
 
     def _router(self, router: str | Router, budget: float | None = None) -> Router:
         """The router, or the one that a spec names, made once; with a budget held to it."""
+        require_router(router)
+        require_numbers(budget=budget)
         if router == AUTO and len(self.tiers) == 1:  # the ladder's own router knows more tiers
             router, budget = "low", None
         known = self._routers.get((router, budget))
@@ -262,12 +269,14 @@ class AnswerOptions(TypedDict, total=False):
 
 
 def _asked(options: AnswerOptions) -> Asked:
-    dial, max_tokens = options.get("dial", NEUTRAL), options.get("max_tokens", 256)
-    stop = options.get("stop", ())
-    if not 0.0 <= dial <= 1.0:
-        raise UserError(f"the dial goes from 0 to 1; it cannot be {dial}")
-    if max_tokens < 1:
-        raise UserError(f"an answer has at least one token, not {max_tokens}")
+    unknown = sorted(set(options) - set(AnswerOptions.__annotations__))
+    if unknown:
+        raise TypeError(f"there is no option {unknown[0]!r}")
+    numbers = {name: value for name, value in options.items() if name not in ("stop", "constraint")}
+    require_numbers(**numbers)
+    dial, stop = options.get("dial", NEUTRAL), options.get("stop", ())
+    _require_dial(dial)
+    require_texts("stop", stop)
     sampler = Sampler(
         options.get("temperature", 0.0),
         top_p=options.get("top_p", 1.0),
@@ -277,11 +286,17 @@ def _asked(options: AnswerOptions) -> Asked:
     return Asked(
         sampler,
         dial,
-        max_tokens,
+        options.get("max_tokens", 256),
         (stop,) if isinstance(stop, str) else tuple(stop),
         constraint=options.get("constraint"),
         likely=options.get("likely"),
     )
+
+
+def _require_dial(dial: float) -> None:
+    require_numbers(dial=dial)
+    if not 0.0 <= dial <= 1.0:
+        raise UserError(f"the dial goes from 0 to 1; it cannot be {dial}")
 
 
 class _ClosedError(Exception):

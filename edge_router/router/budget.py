@@ -57,14 +57,17 @@ class RunningThreshold:
             self._remember(score)
 
     def now(self) -> float | None:
-        """The threshold for the next step; None before the first score."""
-        if not self._sorted:
-            return None
+        """The threshold for the next step; None before the first score.
+
+        At a share of 0 or 1 there is one from the first step on: no score may decide there.
+        """
         credit = self.credit
         beyond = math.copysign(max(0.0, abs(credit) - _LET_BE), credit)
         wanted = self.share + beyond / _GAIN
         if not 0 < wanted < 1:
             return math.inf if wanted <= 0 else -math.inf
+        if not self._sorted:
+            return None
         return self._sorted[min(int((1 - wanted) * len(self._sorted)), len(self._sorted) - 1)]
 
     def exceeds(self, score: float, threshold: float) -> bool:
@@ -156,7 +159,8 @@ class BudgetRouter(Router):
         else:
             tier = given.tier or self._highest
         sign = ">=" if escalated else "<="
-        reason = f"doubt {score:.3g} {sign} {threshold:.3g} (budget {self.running.share:.0%})"
+        compared = f" {sign} {threshold:.3g}" if math.isfinite(threshold) else ""
+        reason = f"doubt {score:.3g}{compared} (budget {self.running.share:.0%})"
         shown = tuple(t for t in moved if math.isfinite(t))
         chosen = min(tier, self._highest) if escalated else 0
         return replace(given, tier=chosen, reason=reason, thresholds=shown)

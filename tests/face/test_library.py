@@ -202,7 +202,18 @@ def test_a_mistake_in_a_stream_reaches_its_reader(model: RoutedModel) -> None:
         ([user("a"), assistant("b")], {}, "the last message is the assistant's"),
         ([{"role": "user"}], {}, "a message is"),
         ([user(OPENING)], {"dial": 2.0}, "the dial goes from 0 to 1"),
-        ([user(OPENING)], {"max_tokens": 0}, "at least one token"),
+        ([user(OPENING)], {"max_tokens": 0}, "max_tokens is a whole number, at least 1"),
+        ([user(OPENING)], {"budget": "x"}, "budget is a number, not 'x'"),
+        ([user(OPENING)], {"budget": [0.2]}, "budget is a number"),
+        ([user(OPENING)], {"budget": 1.5}, "a share between 0 and 1"),
+        ([user(OPENING)], {"dial": "x"}, "dial is a number"),
+        ([user(OPENING)], {"max_tokens": 2.5}, "max_tokens is a whole number"),
+        ([user(OPENING)], {"temperature": "hot"}, "temperature is a number"),
+        ([user(OPENING)], {"seed": None}, "seed is a whole number"),
+        ([user(OPENING)], {"likely": -1}, "likely is a whole number"),
+        ([user(OPENING)], {"stop": [3]}, "stop is a text or several"),
+        ([user(OPENING)], {"stop": 3}, "stop is a text or several"),
+        ([user(OPENING)], {"router": 3}, "a router is named"),
         ([user(OPENING)], {"router": "fast"}, "there is no router 'fast'"),
         ([user("mug 1 " * 2000)], {}, "leave old messages out"),
     ],
@@ -212,6 +223,48 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         model.chat(messages, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"context": "x"}, "context is a whole number"),
+        ({"threads": 0}, "threads is a whole number, at least 1"),
+        ({"slots": 0}, "slots is a whole number"),
+        ({"gpu_layers": "many"}, 'gpu_layers is "auto"'),
+    ],
+)
+def test_a_model_is_not_loaded_with_what_is_no_number(
+    options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        edge_router.load(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"budget": "x"}, {"dial": "x"}, {"dial": 3}, {"max_steps": 0}, {"seed": "x"}]
+)
+def test_a_game_is_not_played_with_what_is_no_number(
+    model: RoutedModel, options: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match=next(iter(options))):
+        model.play(**options)
+
+
+def test_an_option_that_is_not_there_is_no_option(model: RoutedModel) -> None:
+    with pytest.raises(TypeError, match="no option 'budgets'"):
+        model.chat([user(OPENING)], budgets=0.2)  # type: ignore[call-arg]
+
+
+def test_a_budget_of_nothing_never_escalates_not_even_the_first_answer(
+    tiny_paths: dict[str, Path],
+) -> None:
+    tiers = {"low": tiny_paths["q3_k_m"], "high": tiny_paths["q8_0"]}
+    with edge_router.load(tiers=tiers, context=256, threads=1) as model:
+        for share, tier in ((0.0, "low"), (1.0, "high")):
+            for router in ("draft:0", "draft:1"):  # by itself it always or never escalates
+                response = model.chat([user("Hello!")], router=router, budget=share, max_tokens=3)
+                assert response.tier == tier
 
 
 def test_an_answer_ends_after_max_tokens_and_before_a_stop_string(model: RoutedModel) -> None:

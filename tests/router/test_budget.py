@@ -94,11 +94,12 @@ def test_the_steps_that_are_escalated_are_the_unsurest() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_the_ends_are_always_one_tier(share: float) -> None:
+@pytest.mark.parametrize("first", [0.1, 5.0])  # on either side of the router's own threshold
+def test_the_ends_are_always_one_tier_from_the_first_step_on(share: float, first: float) -> None:
     router = budget(share)
-    router.decide(features(entropy=1.0))  # the first of all is the router's own
-    tiers = {router.decide(features(entropy=float(i % 7))).tier for i in range(50)}
-    assert tiers == {round(share)}
+    decided = [router.decide(features(entropy=float(s))) for s in (first, *(range(7)), 7, 1)]
+    assert {decision.tier for decision in decided} == {round(share)}
+    assert "inf" not in decided[0].reason
 
 
 @pytest.mark.parametrize("inner", ["entropy:0.5", "margin:0.3", "draft:0.5"])
