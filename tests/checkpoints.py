@@ -268,6 +268,16 @@ def _add_tokenizer_json(folder: Path) -> None:
     LlamaTokenizer.from_pretrained(folder).save_pretrained(folder)
 
 
+def write_f16(source: Path, target: Path, *, check: bool = True, **how: Any) -> tuple[str, ...]:
+    """The F16 GGUF of a source that is none; returns what the user is told."""
+    from edge_router.convert.gguf_source import GgufSource
+    from edge_router.convert.source import open_source
+
+    opened = open_source(source, **how)
+    assert not isinstance(opened, GgufSource)
+    return opened.write(target, lambda n_bytes: None, check=check)
+
+
 Edit = Callable[[dict[str, Any]], None]
 
 

@@ -358,9 +358,10 @@ def _harm_checkpoint(folder: Path, rng: random.Random) -> None:
 
 
 def _read_checkpoint(folder: Path) -> None:
-    from edge_router.convert.source import open_source
+    from edge_router.convert.source import CheckpointSource, open_source
 
     source = open_source(folder)
+    assert isinstance(source, CheckpointSource)
     _ = source.columns, source.n_vocab
     source.write(folder / "out.gguf", lambda n_bytes: None, check=False)
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from edge_router.convert.gguf_source import GgufSource
 from edge_router.convert.importance import (
     importance_key,
     make_importance,
@@ -27,7 +28,7 @@ from edge_router.convert.importance import (
     uses_importance,
 )
 from edge_router.convert.journal import DoneTier, Intermediate, Journal, only_one
-from edge_router.convert.source import Source
+from edge_router.convert.source import Source, WrittenSource
 from edge_router.convert.tiers import Quantised, quantise_tier
 from edge_router.convert.verify import Fidelity, Reference, is_absurd, most_tokens, scratch_bytes
 from edge_router.engine.fingerprint import file_sha256
@@ -79,7 +80,7 @@ def parse_tiers(text: str) -> tuple[str, ...]:
     return names
 
 
-def convert(source: Source, order: Order, progress: ShownProgress) -> Made:
+def convert(source: GgufSource | WrittenSource, order: Order, progress: ShownProgress) -> Made:
     """Make the ladder. Raises `UserError`."""
     style_for(find_task(), {}, order.prompt)
     require_importance(order.imatrix, source.columns)
@@ -89,12 +90,15 @@ def convert(source: Source, order: Order, progress: ShownProgress) -> Made:
 
 
 class _Conversion:
-    def __init__(self, source: Source, order: Order, progress: ShownProgress) -> None:
+    def __init__(
+        self, source: GgufSource | WrittenSource, order: Order, progress: ShownProgress
+    ) -> None:
         self.source, self.order, self.progress = source, order, progress
         self.name = order.name or source.name
         self.phases: dict[str, float] = {}
         self.journal = Journal.open(order.out, self._fingerprint())
-        self.f16 = source.given or order.out / f"{self.name}-f16.gguf"
+        written = order.out / f"{self.name}-f16.gguf"
+        self.f16 = source.path if isinstance(source, GgufSource) else written
         self.key = importance_key(order.imatrix)
         self.imatrix = order.out / f".{self.name}-{self.key[:12]}.imatrix.gguf"
 
@@ -174,13 +178,13 @@ class _Conversion:
         return path == self.f16 or (there and path.samefile(self.f16))
 
     def _f16_is_missing(self) -> bool:
-        return self.source.given is None and not self.journal.holds(self.f16.name)
+        return not isinstance(self.source, GgufSource) and not self.journal.holds(self.f16.name)
 
     def _enter_intermediate(self, target: Path) -> Record:
         return lambda partial: self.journal.add(Intermediate(target.name, file_sha256(partial)))
 
     def _make_f16(self) -> None:
-        if not self._f16_is_missing():
+        if isinstance(self.source, GgufSource) or self.journal.holds(self.f16.name):
             return
         with self._phase("F16", 2 * self.source.n_parameters, "B") as bar:
             remarks = self.source.write(

@@ -21,6 +21,7 @@ from edge_router.convert.architecture import ARCHITECTURES, EMBEDDINGS, HEAD, ex
 from edge_router.convert.f16 import rotated_in_halves
 from edge_router.convert.vocabulary import CONTROL, NORMAL, PATTERNS, USER_DEFINED
 from edge_router.engine.gguf_file import EMBEDDING, OUTPUT, GgufHeader, read_header
+from edge_router.engine.tensor_values import tensor_values
 from edge_router.errors import UserError
 from edge_router.files.whole import make_folder
 
@@ -118,23 +119,13 @@ def _weights(
     """Hugging Face's name and values of every tensor."""
     names = hf_names(header)
     values: Any
-    for ours, values in dequantised(header.path):
-        theirs = names[ours]
+    for ours, tensor in header.tensors.items():
+        theirs, values = names[ours], tensor_values(tensor)
         if header.architecture == "llama" and ".q_proj." in theirs:
             values = rotated_in_halves(values, config["num_attention_heads"])
         if header.architecture == "llama" and ".k_proj." in theirs:
             values = rotated_in_halves(values, config["num_key_value_heads"])
         yield theirs, values.astype(np.float16) if values.ndim > 1 else values
-
-
-def dequantised(file: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Name and values (rows first) of a GGUF's tensors, one after the other."""
-    import gguf
-
-    for tensor in gguf.GGUFReader(file).tensors:
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        shape = tuple(int(n) for n in reversed(tensor.shape))
-        yield tensor.name, np.ascontiguousarray(values, dtype=np.float32).reshape(shape)
 
 
 def hf_names(header: GgufHeader) -> dict[str, str]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from edge_router.convert.checkpoint import Advance, hash_file
 from edge_router.engine.gguf_file import EMBEDDING, GgufHeader
-from edge_router.files.whole import Record
 
 
 def slug(text: str) -> str:
@@ -21,8 +20,8 @@ def slug(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class GgufSource:
-    """An F16, BF16 or F32 GGUF."""
+class GgufFile:
+    """What a GGUF answers as a source, whatever becomes of it."""
 
     header: GgufHeader
     title: str
@@ -59,16 +58,12 @@ class GgufSource:
     def columns(self) -> dict[str, int]:
         return {name: t.shape[0] for name, t in self.header.tensors.items()}
 
-    @property
-    def given(self) -> Path | None:
-        return self.header.path
 
-    def write(
-        self,
-        target: Path,
-        advance: Advance,
-        *,
-        check: bool,
-        record: Record = lambda partial: None,
-    ) -> tuple[str, ...]:
-        raise ValueError("a GGUF is quantised from as it is")
+@dataclass(frozen=True)
+class GgufSource(GgufFile):
+    """An F16, BF16 or F32 GGUF: the tiers are made from the file as it stands."""
+
+    @property
+    def path(self) -> Path:
+        """The file, the first of its parts."""
+        return self.header.path

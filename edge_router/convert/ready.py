@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_router.convert.download import cached_snapshot, explained
-from edge_router.convert.gguf_source import GgufSource, slug
+from edge_router.convert.gguf_source import GgufFile, slug
 from edge_router.convert.journal import JOURNAL, only_one
 from edge_router.convert.published import (
     PublishedGguf,
@@ -293,7 +293,7 @@ def _describe(
     models: Sequence[PublishedGguf],
     headers: Sequence[GgufHeader],
 ) -> None:
-    first = GgufSource(headers[0], order.repo)
+    first = GgufFile(headers[0], order.repo)
     style = style_for(find_task(), headers[0].metadata)
     entries = [
         TierEntry(name, model.files[0].path, gguf_sha256(header.path), header.size_bytes)

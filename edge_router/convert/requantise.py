@@ -20,8 +20,9 @@ from edge_router.convert.architecture import PlannedTensor
 from edge_router.convert.checkpoint import Advance
 from edge_router.convert.dequantise import hf_config, hf_names
 from edge_router.convert.f16 import rotated_in_pairs, write_f16
-from edge_router.convert.gguf_source import GgufSource
-from edge_router.engine.gguf_file import FLOAT_TYPES
+from edge_router.convert.gguf_source import GgufFile
+from edge_router.engine.gguf_file import FLOAT_TYPES, TensorInfo
+from edge_router.engine.tensor_values import tensor_values
 from edge_router.files.whole import Record
 from edge_router.tasks.styles import METADATA_KEY
 
@@ -37,7 +38,7 @@ class _Block:
 
     name: str
     shape: tuple[int, ...]
-    tensor: Any  # gguf's ReaderTensor
+    tensor: TensorInfo
 
     @property
     def count(self) -> int:
@@ -45,22 +46,15 @@ class _Block:
 
     def rows(self, at_once: int) -> Iterator[NDArray[np.float32]]:
         """All values as one piece: a block is dequantised whole."""
-        import gguf
-
-        values = gguf.quants.dequantize(self.tensor.data, self.tensor.tensor_type)
-        yield np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
+        yield tensor_values(self.tensor).reshape(-1)
 
 
 @dataclass(frozen=True)
-class DequantisedSource(GgufSource):
+class DequantisedSource(GgufFile):
     """A GGUF that is quantised, or one that an adapter changes."""
 
     adapter: Adapter | None = None
     prompt: str = ""  # the prompt style that the model was tuned for
-
-    @property
-    def given(self) -> Path | None:
-        return None
 
     def fingerprint(self, advance: Advance) -> str:
         whole = super().fingerprint(advance)
@@ -83,16 +77,14 @@ class DequantisedSource(GgufSource):
             if self.prompt:
                 writer.add_string(METADATA_KEY, self.prompt)
 
-        wide = write_f16(
-            target, self.architecture, self._planned(reader), add_metadata, advance, record
-        )
+        wide = write_f16(target, self.architecture, self._planned(), add_metadata, advance, record)
         return (*self._remarks(), *(f"{n} stays float32: F16 cannot hold its values" for n in wide))
 
-    def _planned(self, reader: GGUFReader) -> list[PlannedTensor]:
+    def _planned(self) -> list[PlannedTensor]:
         changes = self._changes()
         planned = []
-        for tensor in reader.tensors:
-            shape = tuple(int(n) for n in reversed(tensor.shape))
+        for tensor in self.header.tensors.values():
+            shape = tuple(reversed(tensor.shape))
             block = _Block(tensor.name, shape, tensor)
             change = changes.get(tensor.name)
             planned.append(PlannedTensor(tensor.name, shape, len(shape) > 1, block, change=change))
@@ -134,7 +126,7 @@ def _change(adapter: Adapter, theirs: str, heads: int) -> Callable[[], NDArray[n
 
 def _copy_metadata(reader: GGUFReader, writer: GGUFWriter) -> None:
     for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name in _WRITTEN_ANEW:
+        if name.startswith(("GGUF.", "split.")) or name in _WRITTEN_ANEW:  # the parts are joined
             continue
         kind, *inner = field.types
         writer.add_key_value(name, field.contents(), kind, sub_type=inner[-1] if inner else None)

@@ -1,7 +1,8 @@
 """What is to be converted: a checkpoint folder, or a GGUF that is not quantised yet.
 
-Both answer the same questions: a name for the ladder, a fingerprint, how many
-parameters, and an F16 (or BF16, F32) GGUF to quantise from.
+All answer the same questions: a name for the ladder, a fingerprint, how many
+parameters. A GGUF that is not quantised is quantised from as it stands (`GgufSource`); of the
+others an F16 GGUF is written first (`WrittenSource`).
 """
 
 from __future__ import annotations
@@ -81,14 +82,13 @@ class Source(Protocol):
         """Columns of every tensor of the F16 file, by its name there."""
         ...
 
-    @property
-    def given(self) -> Path | None:
-        """The source's own unquantised GGUF, None where one has to be written."""
-        ...
-
     def fingerprint(self, advance: Advance) -> str:
         """SHA-256 over all that decides what is made of it."""
         ...
+
+
+class WrittenSource(Source, Protocol):
+    """A source that is no unquantised GGUF: one is written of it."""
 
     def write(
         self,
@@ -113,7 +113,7 @@ def open_source(
     adapter: Path | None = None,
     requantise: bool = False,
     prompt: str = "",
-) -> Source:
+) -> GgufSource | WrittenSource:
     """The source at `path`, fetched from `repo`. Raises `UserError` when it is not whole.
 
     `adapter` is the folder of a LoRA adapter to merge into it. A quantised GGUF is taken with
@@ -132,7 +132,7 @@ def open_source(
 
 def _gguf_source(
     path: Path, title: str, adapter: Adapter | None, requantise: bool, prompt: str
-) -> Source:
+) -> GgufSource | WrittenSource:
     header = read_header(path)
     quantised = sorted(header.type_names - FLOAT_TYPES)
     if quantised and not requantise:
@@ -185,7 +185,6 @@ class CheckpointSource:
     checkpoint: Checkpoint
     title: str
     is_repo: bool = False  # `title` is a Hugging Face id
-    given: Path | None = None
     adapter: Adapter | None = None
 
     @property

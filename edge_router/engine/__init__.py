@@ -28,8 +28,10 @@ imatrix         which columns of a weight matter
 gguf_file       a GGUF's header, read before llama.cpp does
 gguf_bytes      little-endian values out of it
 gguf_writer     a GGUF from bytes, with holes for zeros
+tensor_values   a tensor's values, of whatever type
 mixtures        which type each weight gets at a precision
 checksums       SHA-256 of files, remembered
+file_notes      what was found out about files, remembered
 fingerprint     are files builds of one model?
 same_weights    how far apart two files' matrices lie, and how far quantising explains
 trial           tries an unknown file in a process of its own

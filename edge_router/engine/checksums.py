@@ -1,25 +1,18 @@
 """SHA-256 of a model's files, computed once for files that stay as they are.
 
-Hashing takes a second per gigabyte, so what was found is kept in the cache folder under the
-file's path, with its size and the times of its last change. A cache folder that cannot be
-written makes it slower and nothing else.
+Hashing takes a second per gigabyte, so what was found is remembered (`engine.file_notes`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_router.engine.file_notes import FileNote
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier_spec import TierSpec
 from edge_router.errors import UserError
-from edge_router.files.data_files import read_object
-from edge_router.files.folders import cache_folder, if_any
-from edge_router.files.whole import write_text
 
 _PIECE = 1 << 20
 
@@ -32,13 +25,11 @@ def gguf_sha256(path: Path, *, remembered: bool = True, parts: Sequence[Path] | 
     whole GGUF.
     """
     parts = parts or read_header(path).parts
-    facts = [_facts(part) for part in parts]
-    note = _note(parts[0])
-    if remembered and note and (known := _read(note, facts)):
-        return known
+    note = FileNote("checksums", parts)
+    if remembered and (known := note.read().get("sha256")):
+        return str(known)
     digest = _hash(parts)
-    if note and facts == [_facts(part) for part in parts]:
-        _write(note, facts, digest)
+    note.write({"sha256": digest})
     return digest
 
 
@@ -58,29 +49,3 @@ def _hash(parts: Sequence[Path]) -> str:
             while piece := file.read(_PIECE):
                 digest.update(piece)
     return digest.hexdigest()
-
-
-def _facts(path: Path) -> list[int]:
-    """What changes when a file does; a copied time of change does not fool the other one."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-
-
-def _note(path: Path) -> Path | None:
-    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
-    folder = if_any(cache_folder)
-    return folder / "checksums" / f"{name}.json" if folder else None
-
-
-def _read(note: Path, facts: list[list[int]]) -> str:
-    try:
-        said = read_object(note, "a checksum")
-        return str(said["sha256"]) if said["facts"] == facts else ""
-    except (UserError, KeyError):
-        return ""
-
-
-def _write(note: Path, facts: list[list[int]], digest: str) -> None:
-    with contextlib.suppress(OSError, UserError):
-        note.parent.mkdir(parents=True, exist_ok=True)
-        write_text(note, json.dumps({"facts": facts, "sha256": digest}), durable=False)

@@ -101,13 +101,18 @@ class _Traits(ctypes.Structure):
 
 
 def dequantised(type_name: str, data: bytes, count: int) -> NDArray[np.float32]:
-    """The values (count,) of the blocks in `data`, which may be of any type ("Q4_K", "F16")."""
+    """The values (count,) of the blocks in `data`, which may be of any type ("Q4_K", "F16").
+
+    Raises `UserError` for a type that ggml does not compute with.
+    """
     if type_name == "F32":
         return np.frombuffer(data, np.float32, count)
     number = TYPE_NUMBERS[type_name]
     traits = _ggml().ggml_get_type_traits(number).contents
     if (traits.block, traits.block_bytes) != GGML_TYPES[number][1:]:
         raise EngineError(f"this llama.cpp stores {type_name} differently")
+    if not traits.to_float:  # whole numbers, say: calling nothing would end the process
+        raise UserError(f"a tensor is of the type {type_name}, which holds no weights")
     values = np.empty(count, np.float32)
     traits.to_float(data, values.ctypes.data, count)
     return values

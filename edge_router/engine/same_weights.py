@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_router.engine.gguf_file import EMBEDDING, GgufHeader, TensorInfo
-from edge_router.engine.gguf_writer import row_bytes
-from edge_router.engine.llama_quantise import dequantised, requantised
+from edge_router.engine.llama_quantise import requantised
+from edge_router.engine.tensor_values import tensor_rows
 
 MOST: Final = 1.5  # times what quantising explains
 _MATRICES: Final = 64  # that are looked at, of a model that has more
@@ -131,14 +131,8 @@ def _ratio(one: TensorInfo, other: TensorInfo, least: tuple[float, float]) -> fl
 
 def _rows(tensor: TensorInfo) -> Rows:
     """(rows, columns): a few rows, evenly spread."""
-    columns, count = tensor.shape
-    size = row_bytes(tensor.type_name, columns)
-    out = []
-    with tensor.file.open("rb") as file:
-        for row in range(0, count, max(1, count // _ROWS)):
-            file.seek(tensor.offset + row * size)
-            out.append(dequantised(tensor.type_name, file.read(size), columns))
-    return np.stack(out[:_ROWS])
+    count = tensor.shape[1]
+    return tensor_rows(tensor, range(0, count, max(1, count // _ROWS))[:_ROWS])
 
 
 def _noise(rows: Rows, type_name: str, least: float) -> float:

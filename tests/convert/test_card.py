@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader
 
-from edge_router.convert.source import open_source
-from tests.checkpoints import write_checkpoint
+from tests.checkpoints import write_checkpoint, write_f16
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def shown(folder: Path) -> tuple[str, ...]:
     """What converting says; the file is `folder`.gguf."""
     target = folder.with_suffix(".gguf")
-    return open_source(folder).write(target, lambda n_bytes: None, check=False)
+    return write_f16(folder, target, check=False)
 
 
 def written(folder: Path, key: str) -> object:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from edge_router.convert.checkpoint import INDEX, Checkpoint
 from edge_router.convert.source import CheckpointSource, open_source
 from edge_router.errors import UserError
-from tests.checkpoints import edit_json, write_checkpoint
+from tests.checkpoints import edit_json, write_checkpoint, write_f16
 
 
 @pytest.fixture(scope="module")
@@ -158,12 +158,12 @@ def test_no_quantization_config_is_none(
     nothing: dict[str, str] | None, folder: Path, tmp_path: Path
 ) -> None:
     config(quantization_config=nothing)(folder)
-    open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=True)
+    write_f16(folder, tmp_path / "x.gguf")
 
 
 def test_a_missing_padding_token_of_minus_one_is_none(folder: Path, tmp_path: Path) -> None:
     config(pad_token_id=-1)(folder)
-    open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=True)
+    write_f16(folder, tmp_path / "x.gguf")
 
 
 def test_weights_that_are_programs_are_not_read(folder: Path) -> None:
@@ -178,7 +178,7 @@ def test_weights_that_are_programs_are_not_read(folder: Path) -> None:
 def test_a_missing_or_broken_tokenizer_is_reported(folder: Path, name: str, tmp_path: Path) -> None:
     (folder / name).write_text("{")
     with pytest.raises(UserError, match=r"the tokenizer in .* cannot be read") as error:
-        open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=True)
+        write_f16(folder, tmp_path / "x.gguf")
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("*.gguf"))
 
@@ -190,7 +190,7 @@ def test_a_checkpoint_without_a_tokenizer_is_reported_what_to_do(
     for file in folder.glob("token*"):
         file.unlink()
     with pytest.raises(UserError, match=r"holds no tokenizer .*; copy it") as error:
-        open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=check)
+        write_f16(folder, tmp_path / "x.gguf", check=check)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("*.gguf"))
 
@@ -202,7 +202,7 @@ def test_weights_that_are_no_numbers_are_refused(folder: Path, tmp_path: Path) -
     tensors[name][0, 0] = torch.nan
     save_file(tensors, shard)
     with pytest.raises(UserError, match=f"the tensor {name} holds values that are no numbers"):
-        open_source(folder).write(tmp_path / "x.gguf", lambda n: None, check=False)
+        write_f16(folder, tmp_path / "x.gguf", check=False)
     assert list(tmp_path.glob("*")) == [folder]
 
 

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from edge_router.convert.source import open_source
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.sampling import log_softmax
-from tests.checkpoints import FAMILIES, VOCABULARY, edit_json, write_checkpoint
+from tests.checkpoints import FAMILIES, VOCABULARY, edit_json, write_checkpoint, write_f16
 
 TOKENS = 300  # beyond the original context of the stretched ropes, which is 256
 
@@ -26,7 +25,7 @@ TOKENS = 300  # beyond the original context of the stretched ropes, which is 256
 def converted(folder: Path) -> Path:
     """The F16 GGUF of the checkpoint in `folder`, beside it."""
     target = folder.with_suffix(".gguf")
-    open_source(folder).write(target, lambda n_bytes: None, check=True)
+    write_f16(folder, target)
     return target
 
 
@@ -111,7 +110,7 @@ def test_values_beyond_f16_stay_float32(tmp_path: Path) -> None:
         model.model.layers[1].mlp.down_proj.weight[3, 5] = 1e6
     model.save_pretrained(folder)
     target = tmp_path / "wide.gguf"
-    kept = open_source(folder).write(target, lambda n_bytes: None, check=False)
+    kept = write_f16(folder, target, check=False)
     assert kept == ("blk.1.ffn_down.weight stays float32: it holds values that F16 cannot",)
     assert read_header(target).tensors["blk.1.ffn_down.weight"].type_name == "F32"
     assert max_kl(folder, target) < 1e-4

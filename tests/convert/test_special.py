@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from edge_router.agent.template import CHATML
-from edge_router.convert.source import open_source
 from edge_router.convert.tokens import check_vocabulary, vocabulary_model
 from edge_router.convert.vocabulary import UNUSED, load_tokenizer, read_vocabulary
 from edge_router.engine.llama_model import LlamaModel
@@ -21,6 +20,7 @@ from tests.checkpoints import (
     VOCABULARY,
     edit_json,
     write_checkpoint,
+    write_f16,
     write_tokenizer,
 )
 
@@ -363,9 +363,9 @@ def test_a_chat_that_llama_cpp_reads_differently_is_refused_or_reported(tmp_path
     (folder / "chat_template.jinja").write_text(template)
     target = tmp_path / "f16.gguf"
     with pytest.raises(UserError, match=r"chats differently.*takes in the white space") as error:
-        open_source(folder).write(target, lambda n_bytes: None, check=True)
+        write_f16(folder, target)
     assert "--no-verify" in str(error.value)
     assert not target.exists()
-    said = open_source(folder).write(target, lambda n_bytes: None, check=False)
+    said = write_f16(folder, target, check=False)
     assert any("chats differently" in sentence for sentence in said)
     assert target.is_file()

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from tokenizers.pre_tokenizers import Whitespace
 
-from edge_router.convert.source import open_source
 from edge_router.convert.tokens import CORPUS, compare_corpus, corpus, vocabulary_model
 from edge_router.convert.vocabulary import (
     CONTROL,
@@ -21,7 +20,14 @@ from edge_router.convert.vocabulary import (
 )
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.errors import UserError
-from tests.checkpoints import FAMILIES, VOCABULARY, edit_json, write_checkpoint, write_tokenizer
+from tests.checkpoints import (
+    FAMILIES,
+    VOCABULARY,
+    edit_json,
+    write_checkpoint,
+    write_f16,
+    write_tokenizer,
+)
 
 KINDS = ("llama-bpe", "qwen2", "gpt-2", "smollm")
 SPM = ("sentencepiece", "sentencepiece-json", "sentencepiece-first")
@@ -48,7 +54,7 @@ def test_the_corpus_is_read_alike(folder: Path, tmp_path: Path) -> None:
 def test_text_survives_the_round_trip(family: str, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / family, family)
     target = tmp_path / "f16.gguf"
-    open_source(folder).write(target, lambda n_bytes: None, check=True)
+    write_f16(folder, target)
     model = LlamaModel.load(target)
     tokenizer = load_tokenizer(folder)
     for text in CORPUS:
@@ -128,7 +134,7 @@ def test_the_template_comes_along(tmp_path: Path) -> None:
     for family in ("llama2", "qwen3"):
         folder = write_checkpoint(tmp_path / family, family)
         target = tmp_path / f"{family}.gguf"
-        open_source(folder).write(target, lambda n_bytes: None, check=False)
+        write_f16(folder, target, check=False)
         jinja = folder / "chat_template.jinja"
         config = json.loads((folder / "tokenizer_config.json").read_text())
         wanted = jinja.read_text() if jinja.is_file() else config["chat_template"]

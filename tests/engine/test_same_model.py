@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from gguf import GGUFReader, GGUFValueType
+from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType
+from gguf.quants import _type_traits, dequantize, quantize
 
+from edge_router.engine import fingerprint
 from edge_router.engine.fingerprint import require_same_model
-from edge_router.engine.gguf_file import GGML_TYPES, TYPE_NUMBERS, read_header
+from edge_router.engine.gguf_file import (
+    GGML_TYPES,
+    TYPE_NUMBERS,
+    GgufHeader,
+    TensorInfo,
+    read_header,
+)
+from edge_router.engine.gguf_writer import row_bytes
 from edge_router.engine.imatrix import ImportanceMatrix
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.engine.llama_quantise import dequantised, requantised
 from edge_router.engine.quantise import quantise
+from edge_router.engine.tensor_values import tensor_rows, tensor_values
 from edge_router.errors import UserError
 from edge_router.ladders.resolve import find_ladder
 from tests.edit_gguf import Weights, rewrite
 from tests.engine_fixtures import N_CTX, tiny_llama_paths, tiny_paths
+from tests.tiny_gguf import write_tiny
 
 __all__ = ["tiny_llama_paths", "tiny_paths"]
 
@@ -146,6 +158,36 @@ def test_values_come_back_from_their_blocks(kind: str) -> None:
     assert not dequantised(kind, bytes(512 // block * size), 512).any()
 
 
+READABLE = [t for t in GGMLQuantizationType if t.name in TYPE_NUMBERS and t in _type_traits]
+
+
+@pytest.mark.parametrize("kind", READABLE, ids=lambda kind: kind.name)
+def test_values_are_those_of_the_gguf_package_to_the_last_bit(
+    kind: GGMLQuantizationType, tmp_path: Path
+) -> None:
+    """Blocks of random bytes, with scales that are numbers."""
+    rows, columns = 6, 512
+    rng = np.random.default_rng(0)
+    values = 0.02 * rng.standard_normal((rows, columns), np.float32)
+    try:
+        data = quantize(values, kind).tobytes()
+    except NotImplementedError:
+        data = rng.integers(0, 60, (rows, row_bytes(kind.name, columns)), np.uint8).tobytes()
+    (tmp_path / "x").write_bytes(b"head" + data)
+    tensor = TensorInfo("x", (columns, rows), kind.name, 4, len(data), tmp_path / "x")
+    blocks = np.frombuffer(data, np.uint8).reshape(rows, -1)
+    wanted = dequantize(blocks, kind).reshape(rows, columns)
+    assert np.isfinite(wanted).all()
+    assert wanted.any()
+    np.testing.assert_array_equal(tensor_values(tensor), wanted)
+    np.testing.assert_array_equal(tensor_rows(tensor, (1, 4)), wanted[[1, 4]])
+
+
+def test_a_type_without_values_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="I32, which holds no weights"):
+        dequantised("I32", bytes(64), 16)
+
+
 def test_types_that_ggml_would_die_of_or_take_seconds_for_are_left_alone() -> None:
     for kind in ("IQ1_S", "I32", "Q8_K"):
         assert requantised(kind, np.zeros((1, 256), np.float32)) is None
@@ -244,3 +286,39 @@ def test_tokens_of_another_text_or_type_are_refused_by_name(
         (other,) = rewrite(tiny_paths["q8_0"], tmp_path / "x.gguf", change={key: values})
         with pytest.raises(UserError, match=said):
             together(tiny_paths["q3_k_m"], other)
+
+
+# -- remembered -------------------------------------------------------------------------------
+
+
+def test_files_are_compared_once_and_again_when_one_has_changed_or_the_version(
+    tiny_paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "home"))
+    low, high = tmp_path / "low.gguf", tmp_path / "high.gguf"
+    low.write_bytes(tiny_paths["q3_k_m"].read_bytes())
+    high.write_bytes(tiny_paths["q8_0"].read_bytes())
+    compared, compare = [], fingerprint._differences
+
+    def seen(a: GgufHeader, b: GgufHeader) -> Iterator[str]:
+        compared.append((a.path, b.path))
+        return compare(a, b)
+
+    monkeypatch.setattr(fingerprint, "_differences", seen)
+    together(low, high)
+    together(low, high)
+    assert compared == [(low, high)]
+    together(high, low)
+    assert len(compared) == 2
+    os.utime(high, (1, 1))
+    together(low, high)
+    assert len(compared) == 3
+    monkeypatch.setattr(fingerprint, "__version__", "another")
+    together(low, high)
+    assert len(compared) == 4
+
+    other = write_tiny(tmp_path, seed=5)
+    high.write_bytes(other.read_bytes())
+    for _ in range(2):  # a refusal is not remembered, and no older verdict holds
+        with pytest.raises(UserError, match="different checkpoints"):
+            together(low, high)

@@ -19,13 +19,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, TokenType, dequantize
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType
 from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.gguf_file import read_header
 from edge_router.engine.imatrix import CHUNK, ImportanceMatrix, collect, write_imatrix
 from edge_router.engine.quantise import quantise
+from edge_router.engine.tensor_values import tensor_values
 from edge_router.files.whole import whole
 from edge_router.ladders.ladder_file import LADDER_FILE, read_ladder
 from edge_router.ladders.ladder_writer import TierEntry, write_ladder
@@ -92,8 +94,8 @@ def read_gguf(path: Path, shape: LmShape) -> HouseholdLM:
     """A model with the weights of a GGUF of this shape, dequantised if need be."""
     model = HouseholdLM(shape)
     found = {
-        t.name: torch.from_numpy(np.array(dequantize(t.data, t.tensor_type), np.float32))
-        for t in GGUFReader(path).tensors
+        name: torch.from_numpy(np.array(tensor_values(tensor)))
+        for name, tensor in read_header(path).tensors.items()
     }
     state = {name: torch.zeros_like(w) for name, w in model.state_dict().items()}
     state["embed_tokens.own"] = found["token_embd.weight"]
