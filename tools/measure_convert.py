@@ -37,6 +37,8 @@ from edge_router.work.processes import python_module
 SHARD: Final = 1_000_000_000
 POOL: Final = 16_777_213  # random values, used again and again
 HUGGING_FACE: Final = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
+ENDED: Final = re.compile(r"(.+): \S+(?: MB)?, [\d:]+ gone$")  # "q4_k_m: 107.1/107.1 MB, 0:12 gone"
+TOLD: Final = re.compile(r"(?:^|, )([^,]+) ([\d.]+) s")  # "F16 1.2 s, q4_k_m 3.4 s"
 STATUS: Final = re.compile(r"^(RssAnon|VmRSS):\s+(\d+) kB", re.MULTILINE)
 
 
@@ -174,24 +176,19 @@ def convert(checkpoint: Path, out: Path, tiers: str) -> dict[str, Any]:
     started = time.perf_counter()
     command = ["convert", str(checkpoint), "--tiers", tiers, "--out", str(out)]
     process = subprocess.Popen(
-        python_module("edge_router.cli.main", *command),
+        python_module("edge_router.cli", *command),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     watch = Watch(process.pid)
-    phases = {}
+    phases: dict[str, dict[str, float]] = {}
     assert process.stderr is not None
-    for line in process.stderr:  # "q4_k_m: 1074.1/1074.1 MB, 0:12 gone"
+    for line in process.stderr:
         print(line, end="", file=sys.stderr)
-        found = re.match(r"(.+): \S+(?: MB)?, (\d+):(\d\d) gone$", line)
-        if found:
+        if found := ENDED.match(line):
             peak = watch.by_phase.get(watch.phase, (0, 0))
-            phases[found[1]] = {
-                "seconds": 60.0 * int(found[2]) + int(found[3]),
-                "anonymous_bytes": peak[0],
-                "resident_bytes": peak[1],
-            }
+            phases[found[1]] = {"anonymous_bytes": peak[0], "resident_bytes": peak[1]}
             watch.phase = f"after {found[1]}"
     table = process.stdout.read() if process.stdout else ""
     watch.stop()
@@ -199,6 +196,10 @@ def convert(checkpoint: Path, out: Path, tiers: str) -> dict[str, Any]:
     if code != 0:
         sys.exit(code)
     print(table)
+    told = " ".join(table.partition("time: ")[2].partition("\n\n")[0].split())
+    seconds = dict(match.groups() for match in TOLD.finditer(told))
+    for phase, figures in phases.items():
+        figures["seconds"] = float(seconds[phase])
     peaks = list(watch.by_phase.values())
     return {
         "seconds": time.perf_counter() - started,

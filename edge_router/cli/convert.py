@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,13 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 default=True,
                 help="Compare each tier with F16. Without, text that llama.cpp reads differently "
                 "is reported and not refused.",
+            ),
+            click.option(
+                "--verify-tokens",
+                type=click.IntRange(min=16),
+                metavar="N",
+                help="Tokens of the text, and of the games, that are compared: more take longer "
+                "and give a KL that is surer.  [80]",
             ),
             click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]"),
         ]
@@ -96,6 +103,7 @@ class ConvertOptions:
     verify: bool
     threads: int | None
     keep_checkpoint: bool
+    verify_tokens: int | None = None
     out: Path | None = None
     name: str | None = None
     prompt: str | None = None
@@ -110,8 +118,11 @@ def run(source: str, options: ConvertOptions) -> None:
     from edge_router.convert.build import Order, parse_tiers
     from edge_router.convert.build import convert as make
     from edge_router.convert.source import open_source
+    from edge_router.errors import UserError
     from edge_router.ladders.resolve import models_folder
 
+    if options.verify_tokens and not options.verify:
+        raise UserError("--verify-tokens and --no-verify exclude each other; give one of them")
     wanted, out = parse_tiers(options.tiers), options.out
     repo, known_as = _remote(source)
     if options.name is not None or known_as:  # before anything is fetched
@@ -136,6 +147,7 @@ def run(source: str, options: ConvertOptions) -> None:
         prompt=options.prompt or "",
         imatrix=options.imatrix or "",
         verify=options.verify,
+        positions=options.verify_tokens,
         keep_f16=options.keep_f16,
         threads=options.threads,
     )
@@ -212,24 +224,42 @@ def report(made: Made, model: str) -> None:
 
 
 def table(tiers: list[DoneTier]) -> str:
-    """One line a tier, low to high; what was not measured is left out."""
-    lines = [f"{'tier':9}{'size':>10}{'made in':>10}"]
-    if any(t.fidelity for t in tiers):
-        lines = [
-            f"{'':29}{'text, against F16':^34}{'games, against F16':^34}",
-            f"{'tier':9}{'size':>10}{'made in':>10}" + f"{'KL':>10}{'same top':>11}{'ppl':>13}" * 2,
-        ]
-    for tier in tiers:
-        line = f"{tier.name:9}{tier.size_bytes / 1e6:>7.1f} MB{tier.seconds:>8.1f} s"
-        for found in tier.fidelity.values():
-            line += f"{found.kl:>10.4f}{found.same_top:>10.1%} {_perplexity(found.perplexity):>13}"
-        lines.append(line)
-    for kind, found in next((t.fidelity for t in tiers if t.fidelity), {}).items():
-        lines.append(
-            f"F16's perplexity on the {kind} is {_perplexity(found.f16_perplexity)} "
-            f"({found.tokens} tokens); KL in nats a token"
+    """A line for each text that a tier was compared on, low to high."""
+    from edge_router.screen.tables import Sheet
+
+    measured = any(t.fidelity for t in tiers)
+    names = ("size", "made in")
+    figures = ("KL", "\N{PLUS-MINUS SIGN}", "same top", "perplexity")
+    columns = ("tier", "on", *names, *figures) if measured else ("tier", *names)
+    rows = [row[: len(columns)] for tier in tiers for row in _rows(tier, measured)]
+    title = "Tiers, compared with F16" if measured else "Tiers"
+    return "\n".join([Sheet(title, columns, rows, 2 if measured else 1).text(), *_legend(tiers)])
+
+
+def _rows(tier: DoneTier, measured: bool) -> Iterator[tuple[str, ...]]:
+    size, seconds = f"{tier.size_bytes / 1e6:.1f} MB", f"{tier.seconds:.1f} s"
+    if not tier.fidelity:
+        yield (
+            (tier.name, "", size, seconds, "", "", "", "")
+            if measured
+            else (tier.name, size, seconds)
         )
-    return "\n".join(lines)
+    for number, (kind, found) in enumerate(tier.fidelity.items()):
+        first = (tier.name, kind, size, seconds) if number == 0 else ("", kind, "", "")
+        error = "" if found.kl_error is None else f"{found.kl_error:.4f}"
+        same, ppl = f"{found.same_top:.1%}", _perplexity(found.perplexity)
+        yield (*first, f"{found.kl:.4f}", error, same, ppl)
+
+
+def _legend(tiers: list[DoneTier]) -> Iterator[str]:
+    compared = next((t.fidelity for t in tiers if t.fidelity), {})
+    for kind, found in compared.items():
+        yield (
+            f"F16's perplexity on the {kind} is {_perplexity(found.f16_perplexity)} "
+            f"({found.tokens} tokens)"
+        )
+    if compared:
+        yield "KL in nats a token, \N{PLUS-MINUS SIGN} its standard error"
 
 
 def _perplexity(value: float) -> str:

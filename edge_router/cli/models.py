@@ -246,7 +246,15 @@ def _pull_ready(repo: str, files: str | None, revision: str, name: str) -> None:
     from edge_router.errors import UserError
 
     context = click.get_current_context()
-    for option in ("tiers", "imatrix", "verify", "threads", "keep_checkpoint", "base"):
+    for option in (
+        "tiers",
+        "imatrix",
+        "verify",
+        "verify_tokens",
+        "threads",
+        "keep_checkpoint",
+        "base",
+    ):
         if context.get_parameter_source(option) == ParameterSource.COMMANDLINE:
             said = option.replace("_", "-")
             raise UserError(f"--{said} is for checkpoints, and ready GGUFs are not converted")

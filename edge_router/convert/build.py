@@ -30,7 +30,15 @@ from edge_router.convert.importance import (
 from edge_router.convert.journal import DoneTier, Intermediate, Journal, only_one
 from edge_router.convert.source import Source, WrittenSource
 from edge_router.convert.tiers import Quantised, quantise_tier
-from edge_router.convert.verify import Fidelity, Reference, is_absurd, most_tokens, scratch_bytes
+from edge_router.convert.verify import (
+    POSITIONS,
+    Fidelity,
+    Reference,
+    in_nats,
+    is_absurd,
+    most_tokens,
+    scratch_bytes,
+)
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.imatrix import write_imatrix
@@ -56,6 +64,7 @@ class Order:
     prompt: str = ""  # "" is what the source says, else react
     imatrix: str = ""  # "", "auto" or a file
     verify: bool = True
+    positions: int | None = None  # that are compared; None: a tier's older figures will do
     keep_f16: bool = False
     threads: int | None = None
 
@@ -96,6 +105,7 @@ class _Conversion:
         self.source, self.order, self.progress = source, order, progress
         self.name = order.name or source.name
         self.phases: dict[str, float] = {}
+        self.positions = order.positions or POSITIONS
         self.journal = Journal.open(order.out, self._fingerprint())
         written = order.out / f"{self.name}-f16.gguf"
         self.f16 = source.path if isinstance(source, GgufSource) else written
@@ -105,7 +115,7 @@ class _Conversion:
     def run(self) -> Made:
         done = [t for t in map(self._finished, self.order.tiers) if t is not None]
         missing = [t for t in self.order.tiers if self._finished(t) is None]
-        unverified = [t for t in done if self.order.verify and not t.fidelity]
+        unverified = [t for t in done if self.order.verify and not self._is_compared(t)]
         self._require_room(missing, bool(unverified))
         if missing or unverified:
             self._make_f16()
@@ -117,7 +127,7 @@ class _Conversion:
             self._quantise(tier)
         made = sorted((self.journal.tiers[t] for t in self.order.tiers), key=lambda t: t.size_bytes)
         if self.order.verify:
-            self._verify([t for t in made if not t.fidelity])
+            self._verify([t for t in made if not self._is_compared(t)])
             self._require_sound(made)
         prompt = style_for(
             find_task(), read_header(self.order.out / made[0].file).metadata, self.order.prompt
@@ -138,6 +148,9 @@ class _Conversion:
     def _fingerprint(self) -> str:
         with self._phase("reading the source", self.source.n_bytes, "B") as bar:
             return self.source.fingerprint(_counted(bar.short_of_end))
+
+    def _is_compared(self, tier: DoneTier) -> bool:
+        return bool(tier.fidelity) and self.order.positions in (None, tier.positions)
 
     def _clear(self) -> None:
         """Remove what only the making needed."""
@@ -166,7 +179,7 @@ class _Conversion:
         if f16 and "f16" not in missing:
             needed += estimated_bytes("f16", parameters)
         if self.order.verify and (missing or unverified):
-            needed += scratch_bytes(self.source.n_vocab)
+            needed += scratch_bytes(self.source.n_vocab, self.positions)
         require_space(self.order.out, needed)
 
     def _target(self, tier: str) -> Path:
@@ -249,9 +262,15 @@ class _Conversion:
         style = style_for(find_task(), read_header(self.f16).metadata, self.order.prompt)
         scratch = temporary(self.order.out / f"{self.name}-logits")
         try:
-            with self._phase("reading with F16", most_tokens()) as bar:
-                advance, threads = _counted(bar.short_of_end), self.order.threads
-                reference = Reference(self.f16, style, scratch, threads=threads, advance=advance)
+            with self._phase("reading with F16", most_tokens(self.positions)) as bar:
+                reference = Reference(
+                    self.f16,
+                    style,
+                    scratch,
+                    positions=self.positions,
+                    threads=self.order.threads,
+                    advance=_counted(bar.short_of_end),
+                )
             for tier in tiers:
                 self._compare(reference, tier)
         finally:
@@ -264,15 +283,16 @@ class _Conversion:
                 threads=self.order.threads,
                 advance=_counted(bar.short_of_end),
             )
+        tier.positions = self.positions
         self.journal.add(tier)
 
     def _require_sound(self, tiers: Sequence[DoneTier]) -> None:
         for tier in tiers:
             if is_absurd(tier.fidelity):
-                kl = max(f.kl for f in tier.fidelity.values())
+                worst = max(tier.fidelity.values(), key=lambda found: found.kl)
                 raise UserError(
-                    f"the tier {tier.name} has lost the model (KL {kl:.2f} nats a token from F16, "
-                    f"more than half of what guessing has); {_way_out(tier)}"
+                    f"the tier {tier.name} has lost the model (KL {in_nats(worst)} nats a token "
+                    f"from F16, more than half of what guessing has); {_way_out(tier)}"
                 )
 
 
@@ -322,4 +342,6 @@ def _measured(found: Fidelity) -> Measured:
         "perplexity": float(f"{found.perplexity:.6g}"),
         "f16_perplexity": float(f"{found.f16_perplexity:.6g}"),
     }
+    if found.kl_error is not None:
+        facts["kl_error"] = round(found.kl_error, 6)
     return Measured(facts, f"against F16, {found.tokens} tokens")

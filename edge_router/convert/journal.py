@@ -46,6 +46,7 @@ class DoneTier:
     imatrix: str = ""
     fallbacks: list[Fallback] = field(default_factory=list)
     fidelity: dict[str, Fidelity] = field(default_factory=dict)
+    positions: int = 0  # that were asked for in comparing; 0: an older version did not tell
 
 
 @dataclass

@@ -1,13 +1,14 @@
 """Compare a tier with F16 on the same text, token by token.
 
 Two kinds of text: a page that comes with the package (prose, numbers, code),
-and the ends of three games of the task in the ladder's prompt. F16 reads them
+and the ends of two games of the task in the ladder's prompt. F16 reads them
 once and its log-probabilities go to a scratch file; every tier reads them and is
 compared: KL divergence of its next-token distribution from F16's, how often both
 have the same likeliest token, and perplexity.
 
-Reading is what takes the time (nine tenths at 600 million parameters and a vocabulary of 152k), so
-little is read that is not compared: of a game, its end behind the chat's first token.
+Reading is what takes the time, and it follows the tokens. So by default few are read, less than
+quantising takes, and the KL has its standard error beside it: whoever wants a smaller one asks
+for more positions. docs/measurements.md has both.
 
 A tier is refused when its KL is more than half of what guessing would have: the
 KL of the uniform distribution from F16's. That yardstick needs no tuning for
@@ -36,12 +37,13 @@ from edge_router.tasks.registry import find_task
 
 TEXT_FILE: Final = Path(__file__).with_name("verify_text.txt")
 PROSE, GAMES = "text", "games"
-MAX_GAMES: Final = 3
-# Tokens of one text that are read, its first and its last; and positions that are compared.
-MAX_READ: Final = {PROSE: 193, GAMES: 192}
-MAX_SCORED: Final = {PROSE: 192, GAMES: 96}
-ABSURD: Final = 0.5  # share of guessing's KL
+POSITIONS: Final = 80  # of the text, and of the games together, that are compared by default
+_GAMES: Final = 2
+_CONTEXT: Final = 24  # tokens of a passage, behind its first, that are read and not compared
+_ABSURD: Final = 0.5  # share of guessing's KL
 _BATCH: Final = 64  # rows of logits at a time: 39 MB at a vocabulary of 152k
+_AT_ONCE: Final = 8  # rows that numpy works on: 5 MB, which stays in a cache
+_STRETCH: Final = 8  # neighbouring positions, whose KLs are alike, that count as one in the error
 
 Logits = NDArray[np.float32]
 
@@ -69,26 +71,32 @@ class Fidelity:
     f16_perplexity: float
     guessing_kl: float  # KL of the uniform distribution from F16's
     tokens: int
+    kl_error: float | None = None  # standard error; None where older versions did not tell it
 
 
-def passages(model: LlamaModel, style: PromptStyle) -> list[Passage]:
+def passages(model: LlamaModel, style: PromptStyle, positions: int = POSITIONS) -> list[Passage]:
     """The text and the games in the model's tokens, cut to its context."""
     text = _with_bos(model, TEXT_FILE.read_text(encoding="utf-8"))
-    found = [_passage(PROSE, text[: MAX_READ[PROSE]], model.n_ctx_train)]
+    found = [_passage(PROSE, text[: _read_at_most(positions)], positions, model.n_ctx_train)]
     template = ChatTemplate(
         model.chat_template, bos=model.token_text(model.bos_id), eos=model.token_text(model.eos_id)
     )
-    for chat in islice(find_task().verification(style), MAX_GAMES):
+    for chat in islice(find_task().verification(style), _GAMES):
         game = _with_bos(model, template.render(chat, lead=False))
-        found.append(_passage(GAMES, game, model.n_ctx_train))
+        found.append(_passage(GAMES, game, positions // _GAMES, model.n_ctx_train))
     return found
 
 
-def _passage(kind: str, tokens: Sequence[int], room: int) -> Passage:
+def _passage(kind: str, tokens: Sequence[int], scored: int, room: int) -> Passage:
     """The end of a text, behind its first token: models lean on the one that begins a text."""
-    left_out = max(0, len(tokens) - min(room, MAX_READ[kind]))
+    left_out = max(0, len(tokens) - min(room, _read_at_most(scored)))
     read = (*tokens[:1], *tokens[1 + left_out :])
-    return Passage(kind, read, max(0, len(read) - 1 - MAX_SCORED[kind]))
+    return Passage(kind, read, max(0, len(read) - 1 - scored))
+
+
+def _read_at_most(scored: int) -> int:
+    """Tokens of a passage with so many positions that are compared."""
+    return 1 + _CONTEXT + scored
 
 
 def _with_bos(model: LlamaModel, text: str) -> list[int]:
@@ -98,15 +106,14 @@ def _with_bos(model: LlamaModel, text: str) -> list[int]:
     return tokens
 
 
-def most_tokens() -> int:
+def most_tokens(positions: int) -> int:
     """Tokens that are read at most."""
-    return MAX_READ[PROSE] + MAX_GAMES * MAX_READ[GAMES]
+    return _read_at_most(positions) + _GAMES * _read_at_most(positions // _GAMES)
 
 
-def scratch_bytes(n_vocab: int) -> int:
+def scratch_bytes(n_vocab: int, positions: int) -> int:
     """What F16's log-probabilities need on disk at most."""
-    rows = MAX_SCORED[PROSE] + MAX_GAMES * MAX_SCORED[GAMES]
-    return rows * n_vocab * 4
+    return 2 * positions * n_vocab * 4
 
 
 class Reference:
@@ -121,26 +128,24 @@ class Reference:
         style: PromptStyle,
         scratch: Path,
         *,
+        positions: int = POSITIONS,
         threads: int | None = None,
         advance: Callable[[int], None] = lambda tokens: None,
     ) -> None:
         with _loaded(model_path) as model:
-            self.passages = passages(model, style)
+            self.passages = passages(model, style, positions)
             count = sum(p.scored for p in self.passages)
             shape = (count, model.n_vocab)
             self.log_p = np.memmap(scratch, dtype=np.float32, mode="w+", shape=shape)
             self.entropy = np.empty(count, np.float32)
             self.top = np.empty(count, np.intp)
             self.losses = np.empty(count, np.float32)
-            at = 0
-            for _, logits, following in _read(model, self.passages, threads, advance):
-                part = slice(at, at + len(logits))
+            for part, logits, following in _read(model, self.passages, threads, advance):
                 log_p = log_probabilities(logits)
                 self.log_p[part] = log_p
                 self.entropy[part] = -np.einsum("ij,ij->i", np.exp(log_p), log_p)
                 self.top[part] = log_p.argmax(-1)
                 self.losses[part] = -log_p[np.arange(len(following)), following]
-                at = part.stop
 
     @property
     def tokens(self) -> int:
@@ -155,13 +160,52 @@ class Reference:
         advance: Callable[[int], None] = lambda tokens: None,
     ) -> dict[str, Fidelity]:
         """Fidelity of a tier over each kind of passage."""
-        sums = {kind: _Sums() for kind in (PROSE, GAMES)}
+        count, n_vocab = self.log_p.shape
+        found = _Positions(*np.empty((4, count)))
         with _loaded(model_path) as model:
-            at = 0
-            for kind, logits, following in _read(model, self.passages, threads, advance):
-                sums[kind].add(self, slice(at, at + len(logits)), logits, following)
-                at += len(logits)
-        return {kind: total.fidelity() for kind, total in sums.items()}
+            for part, logits, following in _read(model, self.passages, threads, advance):
+                log_p, log_q = self.log_p[part], log_probabilities(logits)
+                found.kl[part] = np.einsum("ij,ij->i", np.exp(log_p), log_p - log_q)
+                found.same[part] = self.top[part] == logits.argmax(axis=-1)
+                found.loss[part] = -log_q[np.arange(len(following)), following]
+        found.guessing[:] = math.log(n_vocab) - self.entropy
+        text = sum(p.scored for p in self.passages if p.kind == PROSE)
+        kinds = {PROSE: slice(0, text), GAMES: slice(text, count)}
+        return {kind: found.fidelity(at, self.losses[at]) for kind, at in kinds.items()}
+
+
+@dataclass(frozen=True)
+class _Positions:
+    """What `Fidelity` is the mean of, each (scored positions,)."""
+
+    kl: NDArray[np.float64]
+    same: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    guessing: NDArray[np.float64]
+
+    def fidelity(self, at: slice, f16_loss: NDArray[np.float32]) -> Fidelity:
+        kl = self.kl[at]
+        return Fidelity(
+            kl=float(kl.mean()),
+            same_top=float(self.same[at].mean()),
+            perplexity=_exp(float(self.loss[at].mean())),
+            f16_perplexity=_exp(float(f16_loss.mean(dtype=np.float64))),
+            guessing_kl=float(self.guessing[at].mean()),
+            tokens=len(kl),
+            kl_error=standard_error(kl),
+        )
+
+
+def standard_error(values: NDArray[np.float64]) -> float | None:
+    """Of their mean, (n,) in the order of the text; None for fewer than two.
+
+    Neighbours are alike, so means of short stretches are what counts as independent.
+    """
+    stretches = min(len(values), max(2, len(values) // _STRETCH))
+    if stretches < 2:
+        return None
+    means = [float(stretch.mean()) for stretch in np.array_split(values, stretches)]
+    return float(np.std(means, ddof=1) / math.sqrt(stretches))
 
 
 class _loaded:  # noqa: N801 - used as `with _loaded(path) as model`
@@ -180,27 +224,32 @@ def _read(
     read: Sequence[Passage],
     threads: int | None,
     advance: Callable[[int], None],
-) -> Iterator[tuple[str, Logits, list[int]]]:
-    """(kind, logits, the tokens that followed) of the scored positions, a batch at a time.
+) -> Iterator[tuple[slice, Logits, list[int]]]:
+    """(which of the scored positions, their logits, the tokens that followed), a few at a time.
 
     The logits are a view that the next batch overwrites.
     """
     longest = max(len(p.tokens) for p in read)
     context = LlamaContext(model, n_ctx=longest, n_batch=_BATCH, n_threads=threads, max_rows=_BATCH)
+    count = 0
     try:
         for passage in read:
             read_tokens = passage.tokens[:-1]  # nothing is known to follow the last
             for at in range(0, len(read_tokens), _BATCH):
                 batch = read_tokens[at : at + _BATCH]
-                if at + len(batch) <= passage.first:
+                end = at + len(batch)
+                scored = min(len(batch), end - passage.first)  # logits of the others cost time
+                if scored <= 0:
                     context.decode(batch, at)
-                    advance(len(batch))
-                    continue
-                rows = context.decode_rows(batch, at)
-                skipped = max(0, min(len(rows), passage.first - at))
-                following = list(passage.tokens[at + skipped + 1 : at + len(rows) + 1])
-                advance(len(rows))
-                yield passage.kind, rows[skipped:], following
+                else:
+                    rows = context.decode_rows(batch, at, scored)
+                    following = list(passage.tokens[end - scored + 1 : end + 1])
+                    for row in range(0, scored, _AT_ONCE):
+                        some = slice(row, row + _AT_ONCE)
+                        n = len(following[some])
+                        yield slice(count, count + n), rows[some], following[some]
+                        count += n
+                advance(len(batch))
     finally:
         context.close()
 
@@ -212,38 +261,14 @@ def log_probabilities(logits: Logits) -> Logits:
     return shifted
 
 
-class _Sums:
-    """Adds up what `Fidelity` is the mean of."""
-
-    def __init__(self) -> None:
-        self.kl = self.same = self.loss = self.f16_loss = self.guessing = 0.0
-        self.n = 0
-
-    def add(self, f16: Reference, part: slice, logits: Logits, following: Sequence[int]) -> None:
-        """Count the positions `part` of the reference; `logits` are the tier's there."""
-        log_p, log_q = f16.log_p[part], log_probabilities(logits)
-        kl = np.einsum("ij,ij->i", np.exp(log_p), log_p - log_q)
-        self.kl += float(kl.sum(dtype=np.float64))
-        self.guessing += float((math.log(logits.shape[1]) - f16.entropy[part]).sum())
-        self.same += float((f16.top[part] == logits.argmax(axis=-1)).sum())
-        self.loss -= float(log_q[np.arange(len(following)), following].sum())
-        self.f16_loss += float(f16.losses[part].sum())
-        self.n += len(following)
-
-    def fidelity(self) -> Fidelity:
-        n = max(1, self.n)
-        return Fidelity(
-            kl=self.kl / n,
-            same_top=self.same / n,
-            perplexity=_exp(self.loss / n),
-            f16_perplexity=_exp(self.f16_loss / n),
-            guessing_kl=self.guessing / n,
-            tokens=self.n,
-        )
-
-
 def _exp(value: float) -> float:
     return math.exp(min(value, 700.0)) if value == value else math.nan
+
+
+def in_nats(found: Fidelity) -> str:
+    """The KL for people, with its standard error."""
+    error = "" if found.kl_error is None else f" \N{PLUS-MINUS SIGN} {found.kl_error:.4f}"
+    return f"{found.kl:.4f}{error}"
 
 
 def is_absurd(found: dict[str, Fidelity]) -> bool:
@@ -251,4 +276,4 @@ def is_absurd(found: dict[str, Fidelity]) -> bool:
     n = sum(f.tokens for f in found.values())
     kl = sum(f.kl * f.tokens for f in found.values()) / n
     guessing = sum(f.guessing_kl * f.tokens for f in found.values()) / n
-    return not kl <= ABSURD * guessing
+    return not kl <= _ABSURD * guessing

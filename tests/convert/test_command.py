@@ -63,14 +63,32 @@ def test_the_ladder_plays_with_the_prompt_it_names(checkpoint: Path, tmp_path: P
 
 def test_the_table_shows_what_was_measured(checkpoint: Path, tmp_path: Path) -> None:
     result = run(checkpoint, "--tiers", TIERS, "--out", tmp_path / "ladder")
-    assert "text, against F16" in result.stdout
-    assert "games, against F16" in result.stdout
-    rows = [line.split() for line in result.stdout.splitlines() if line.startswith("q")]
-    assert [row[0] for row in rows] == ["q3_k_m", "q8_0"]
-    assert float(rows[0][5]) > float(rows[1][5]) > 0  # KL
+    lines = result.stdout.splitlines()
+    rows = [line.split() for line in lines if line.startswith("q")]
+    assert [row[:2] for row in rows] == [["q3_k_m", "text"], ["q8_0", "text"]]
+    assert float(rows[0][6]) > float(rows[1][6]) > 0  # KL
+    assert float(rows[0][6]) > float(rows[0][7]) > 0  # its standard error
+    assert sum(line.split()[:1] == ["games"] for line in lines) == 2
+    assert max(len(line) for line in lines if line.startswith(("q", "tier"))) <= 80
     (told,) = [line for line in result.stdout.splitlines() if line.startswith("time: ")]
     phases = ("reading the source", "F16", "q3_k_m", "q8_0", "reading with F16", "q8_0 against F16")
     assert all(re.search(rf"\b{phase} [0-9.]+ s", told) for phase in phases)
+
+
+def test_tiers_are_compared_anew_where_more_positions_are_asked_for(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    command = (checkpoint, "--tiers", "q8_0", "--out", tmp_path / "ladder")
+    run(*command)
+    assert "q8_0 against F16" not in run(*command).stdout
+    more = run(*command, "--verify-tokens", 120)
+    assert "q8_0 is there already" in more.stderr
+    assert "q8_0 against F16" in more.stdout
+    assert "(120 tokens)" in more.stdout
+    (tier,) = read_details(tmp_path / "ladder")["tier"]
+    assert tier["text"]["kl"] > tier["text"]["kl_error"] > 0
+    assert "q8_0 against F16" not in run(*command, "--verify-tokens", 120).stdout
+    assert run(*command, "--verify-tokens", 99, "--no-verify").exit_code == 2
 
 
 def test_what_a_gguf_cannot_say_is_reported(checkpoint: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from edge_router.convert.verify import (
     GAMES,
-    MAX_SCORED,
+    POSITIONS,
     PROSE,
     Fidelity,
     Reference,
@@ -20,6 +20,7 @@ from edge_router.convert.verify import (
     most_tokens,
     passages,
     scratch_bytes,
+    standard_error,
 )
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
@@ -90,25 +91,50 @@ def test_the_figures_are_those_of_the_textbook(f16: Path, reference: Reference) 
     assert found.perplexity == pytest.approx(math.exp(loss), rel=0.01)
 
 
-def test_text_and_games_are_measured_and_fit_the_scratch_file(f16: Path) -> None:
+@pytest.mark.parametrize("positions", [16, POSITIONS, 200])
+def test_so_many_positions_are_compared_as_were_asked_for(f16: Path, positions: int) -> None:
     model = LlamaModel.load(f16)
     for style in (ReactStyle(), HouseholdStyle()):
-        found = passages(model, style)
-        assert [p.kind for p in found] == [PROSE, GAMES, GAMES, GAMES]
-        assert all(0 < p.scored <= MAX_SCORED[p.kind] for p in found)
-        assert sum(p.scored for p in found) * model.n_vocab * 4 <= scratch_bytes(model.n_vocab)
+        found = passages(model, style, positions)
+        assert [p.kind for p in found] == [PROSE, GAMES, GAMES]
+        for kind in (PROSE, GAMES):
+            assert sum(p.scored for p in found if p.kind == kind) == positions
+        count = sum(p.scored for p in found)
+        assert count * model.n_vocab * 4 <= scratch_bytes(model.n_vocab, positions)
+        assert sum(len(p.tokens) for p in found) == most_tokens(positions)
 
 
-def test_half_of_what_is_read_is_compared_and_games_are_read_from_their_end(f16: Path) -> None:
+def test_two_thirds_of_what_is_read_are_compared_and_games_are_read_from_their_end(
+    f16: Path,
+) -> None:
     """A game's opening is a thousand tokens that tell nothing more of a tier than its end does."""
     model = LlamaModel.load(f16)
     found = passages(model, HouseholdStyle())
-    assert sum(p.scored for p in found) > sum(len(p.tokens) for p in found) / 2
-    assert sum(len(p.tokens) for p in found) == most_tokens()
+    assert sum(p.scored for p in found) > sum(len(p.tokens) for p in found) * 2 / 3
     game = found[1].tokens
     *_, last = next(iter(find_task().verification(HouseholdStyle())))
-    assert last["content"] in model.join(game).decode()
+    assert model.join(game[-20:]).decode().strip() in last["content"]
     assert game[0] == passages(model, ReactStyle())[1].tokens[0]  # what begins every chat
+
+
+def test_the_error_shrinks_with_the_positions_and_counts_neighbours_that_are_alike() -> None:
+    values = np.random.default_rng(0).gamma(1.0, 1.0, 6400)
+    short, long = standard_error(values[:400]), standard_error(values)
+    assert short is not None
+    assert long == pytest.approx(1 / 80, rel=0.1)  # what independent values have
+    assert 2 < short / long < 8
+    alike = standard_error(np.repeat(values[:800], 8))
+    assert alike == pytest.approx(800**-0.5, rel=0.2)  # eight in a row say no more than one
+    assert standard_error(values[:1]) is None
+
+
+def test_figures_come_with_an_error(f16: Path, reference: Reference) -> None:
+    path = f16.with_name("error.gguf")
+    quantise(f16, path, "q2_k", threads=1)
+    for found in reference.compare(path, threads=1).values():
+        assert found.tokens == POSITIONS
+        assert found.kl_error is not None
+        assert 0 < found.kl_error < found.kl / 4
 
 
 def test_log_probabilities_are_those_of_double_precision() -> None:
