@@ -197,9 +197,9 @@ def convert(checkpoint: Path, out: Path, tiers: str) -> dict[str, Any]:
         sys.exit(code)
     print(table)
     told = " ".join(table.partition("time: ")[2].partition("\n\n")[0].split())
-    seconds = dict(match.groups() for match in TOLD.finditer(told))
+    seconds = {match[1]: float(match[2]) for match in TOLD.finditer(told)}
     for phase, figures in phases.items():
-        figures["seconds"] = float(seconds[phase])
+        figures["seconds"] = seconds[phase]
     peaks = list(watch.by_phase.values())
     return {
         "seconds": time.perf_counter() - started,

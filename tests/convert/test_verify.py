@@ -121,6 +121,7 @@ def test_the_error_shrinks_with_the_positions_and_counts_neighbours_that_are_ali
     values = np.random.default_rng(0).gamma(1.0, 1.0, 6400)
     short, long = standard_error(values[:400]), standard_error(values)
     assert short is not None
+    assert long is not None
     assert long == pytest.approx(1 / 80, rel=0.1)  # what independent values have
     assert 2 < short / long < 8
     alike = standard_error(np.repeat(values[:800], 8))
