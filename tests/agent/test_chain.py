@@ -98,9 +98,9 @@ def test_every_tiers_part_is_paid_for(game: AlfworldGame) -> None:
     played(game, "chain", Options(max_steps=3), recorder)
     record = recorder.record(game.id, game.kind, "iq1_s", 0)
 
-    def seconds(dear: str) -> float:
+    def seconds(slow: str) -> float:
         tiers = tuple(
-            TierCost(name, 1, (1,), (0,), ((0.0,),), (float(name == dear),)) for name in TIERS
+            TierCost(name, 1, (1,), (0,), ((0.0,),), (float(name == slow),)) for name in TIERS
         )
         return record.seconds(CostProfile("m", "", tiers, 0.0, 0.0, 1))
 

@@ -364,7 +364,7 @@ def test_every_step_verified_is_an_episode_of_the_high_tier(router: str, constra
         assert "".join(shown) == step.text
 
 
-def test_a_dearer_tier_rewrites_after_a_draft_what_it_writes_without(
+def test_a_higher_tier_rewrites_after_a_draft_what_it_writes_without(
     paths: dict[str, Path], game: AlfworldGame
 ) -> None:
     texts = []

@@ -180,7 +180,7 @@ def test_dropping_turns_cuts_every_copy_of_them(make_ladder: LadderMaker) -> Non
     assert fresh.tiers[2].context.n_past == ladder.tiers[2].context.n_past == len(shorter) - 1
 
 
-def test_a_copy_of_what_the_cheapest_tier_computed_again_is_renewed(
+def test_a_copy_of_what_the_low_tier_computed_again_is_renewed(
     make_ladder: LadderMaker,
 ) -> None:
     ladder = make_ladder()
@@ -208,7 +208,7 @@ def test_several_tiers_may_continue_the_same_prompt(make_ladder: LadderMaker) ->
         assert ladder.generate(tier, GREEDY, max_tokens=12).tokens == texts[tier]
 
 
-def test_logits_are_the_prompts_and_only_until_the_cheapest_tier_writes(
+def test_logits_are_the_prompts_and_only_until_the_low_tier_writes(
     make_ladder: LadderMaker,
 ) -> None:
     ladder = make_ladder()

@@ -94,7 +94,7 @@ def test_a_mix_gives_each_tier_its_share_and_differs_between_seeds() -> None:
     assert [counts[i] / 2000 for i in range(3)] == pytest.approx([0.2, 0.5, 0.3], abs=0.04)
 
 
-def test_a_plan_is_followed_and_then_the_cheapest_tier_plays() -> None:
+def test_a_plan_is_followed_and_then_the_low_tier_plays() -> None:
     router = make_router("plan:1.0.2")
     for _ in range(2):  # every episode from its start
         router.reset(("a", "b", "c"), 0)

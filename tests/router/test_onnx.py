@@ -95,7 +95,7 @@ def counting(path: Path, wired: bool = True) -> str:
     return write(path, nodes, inputs, outputs, [tensor("step", [[0.3]]), tensor("zero", [[0.0]])])
 
 
-def test_one_probability_chooses_the_cheapest_or_the_dearest(tmp_path: Path) -> None:
+def test_one_probability_chooses_the_low_or_the_high_tier(tmp_path: Path) -> None:
     router = make_router(single(tmp_path / "r.onnx"))
     for tiers in (TWO, THREE):
         router.reset(tiers, 0)
@@ -123,7 +123,7 @@ def test_the_files_own_threshold_counts(tmp_path: Path) -> None:
         ([0.3, 0.1, 0.6], 2, "p(escalate) 0.60 >= 0.50"),
     ],
 )
-def test_a_probability_for_each_tier_chooses_the_cheapest_that_will_do(
+def test_a_probability_for_each_tier_chooses_the_lowest_tier_that_will_do(
     tmp_path: Path, probabilities: list[float], tier: int, reason: str
 ) -> None:
     router = make_router(softmax(tmp_path / "r.onnx", np.log(probabilities).tolist()))

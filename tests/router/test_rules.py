@@ -80,7 +80,7 @@ def test_thresholds_choose_and_say_why(
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(2, 6))
-def test_the_dearest_tier_is_chosen_where_the_threshold_as_given_is_met(
+def test_the_high_tier_is_chosen_where_the_threshold_as_given_is_met(
     threshold: float, value: float, n: int
 ) -> None:
     tiers = tuple(f"t{i}" for i in range(n))

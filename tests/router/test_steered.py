@@ -85,7 +85,7 @@ def test_a_dial_in_the_middle_changes_nothing(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", ["entropy:0.4", "entropy:0", "margin:0.6", "margin:1"])
-def test_the_ends_of_the_dial_are_always_cheapest_and_always_dearest(spec: str) -> None:
+def test_the_ends_of_the_dial_are_always_low_and_always_high(spec: str) -> None:
     router = steered(spec)
     for step in ({"entropy": 2.0, "margin": 0.0}, {"entropy": 0.001, "margin": 0.999}):
         assert router.decide(features(dial=0.0, **step)).tier == 0
