@@ -29,7 +29,7 @@ from edge_router.convert.importance import (
 )
 from edge_router.convert.journal import DoneTier, Intermediate, Journal, only_one
 from edge_router.convert.source import Source, WrittenSource
-from edge_router.convert.tiers import Quantised, quantise_tier
+from edge_router.convert.tiers import Quantised, fallback_notes, quantise_tier
 from edge_router.convert.verify import (
     POSITIONS,
     Fidelity,
@@ -250,11 +250,9 @@ class _Conversion:
                 advance=bar.short_of_end,
                 record=enter,
             )
-        for fallback in made.fallbacks:
-            self.progress.note(
-                f"{tier}: {fallback.tensor} is {fallback.got}, not {fallback.wanted}, because its "
-                f"rows of {fallback.columns} are not a multiple of 256"
-            )
+        matrices = sum(len(t.shape) > 1 for t in read_header(target).tensors.values())
+        for said in fallback_notes(tier, made.fallbacks, matrices):
+            self.progress.note(said)
 
     def _verify(self, tiers: Sequence[DoneTier]) -> None:
         if not tiers:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_router.engine.gguf_file import GGML_TYPES, TYPE_NUMBERS
 from edge_router.engine.imatrix import read_imatrix
 from edge_router.engine.quantise import Fallback, quantise
 from edge_router.errors import UserError
@@ -36,6 +37,39 @@ class Quantised:
     size_bytes: int
     seconds: float
     fallbacks: tuple[Fallback, ...]
+
+
+def fallback_notes(tier: str, fallbacks: Sequence[Fallback], matrices: int) -> list[str]:
+    """A sentence for each length of rows that did not fit: which types, how often, which weights.
+
+    `matrices` is how many the tier has. What a name promises is what its matrices are made of, so
+    the share that is something else matters; a line for each would be 180 for a small model.
+    """
+    by_columns: dict[int, list[Fallback]] = {}
+    for fallback in fallbacks:
+        by_columns.setdefault(fallback.columns, []).append(fallback)
+    return [
+        f"{tier}: {len(found)} of {matrices} matrices have rows of {columns}, no multiple of "
+        f"{_block(found)}: {_changes(found)}"
+        for columns, found in sorted(by_columns.items())
+    ]
+
+
+def _block(fallbacks: Sequence[Fallback]) -> int:
+    """Values in the largest block that did not fit."""
+    return max(GGML_TYPES[TYPE_NUMBERS[f.wanted.upper()]][1] for f in fallbacks)
+
+
+def _changes(fallbacks: Sequence[Fallback]) -> str:
+    """ "q4_k became q5_0 in 90 (attn_k, attn_q)", the commonest change first."""
+    changes: dict[tuple[str, str], list[str]] = {}
+    for f in fallbacks:
+        weight = f.tensor.removesuffix(".weight").rpartition(".")[2]
+        changes.setdefault((f.wanted.lower(), f.got.lower()), []).append(weight)
+    return "; ".join(
+        f"{wanted} became {got} in {len(weights)} ({', '.join(sorted(set(weights)))})"
+        for (wanted, got), weights in sorted(changes.items(), key=lambda c: -len(c[1]))
+    )
 
 
 def quantise_tier(

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from edge_router.cli.main import main
 from edge_router.engine.imatrix import collect, write_imatrix
 from edge_router.engine.ladder import Ladder
+from edge_router.files.data_files import read_object
 from edge_router.ladders.ladder_file import read_details
 from edge_router.ladders.resolve import find_ladder
 from tests.checkpoints import edit_json, write_checkpoint
@@ -123,13 +124,23 @@ def test_the_f16_file_stays_when_asked_for(checkpoint: Path, tmp_path: Path) -> 
     assert [t.name for t in find_ladder(str(tmp_path / "b")).tiers] == ["q8_0", "f16"]
 
 
-def test_tensors_that_fell_back_are_reported(tmp_path: Path) -> None:
+def test_tensors_that_fell_back_are_counted_in_one_sentence_and_kept_by_name(
+    tmp_path: Path,
+) -> None:
     folder = write_checkpoint(tmp_path / "narrow", "qwen3", width=160)
     result = run(folder, "--tiers", "q4_k_m", "--no-verify", "--out", tmp_path / "ladder")
     assert result.exit_code == 0, result.output
-    assert "rows of 160 are not a multiple of 256" in result.stderr
+    told = [line for line in result.stderr.splitlines() if "multiple of" in line]
+    assert told == [
+        "q4_k_m: 10 of 15 matrices have rows of 160, no multiple of 256: q4_k became q5_0 in 9 "
+        "(attn_k, attn_q, attn_v, ffn_gate, ffn_up); q6_k became q8_0 in 1 (attn_v)",
+        "q4_k_m: 2 of 15 matrices have rows of 320, no multiple of 256: q4_k became q5_0 in 1 "
+        "(ffn_down); q6_k became q8_0 in 1 (ffn_down)",
+    ]
     (tier,) = read_details(tmp_path / "ladder")["tier"]
-    assert tier["tensors_of_another_type"] == result.stderr.count("not a multiple of 256")
+    assert tier["tensors_of_another_type"] == 12
+    (kept,) = read_object(tmp_path / "ladder" / ".convert.json", "a journal")["tiers"]
+    assert "blk.1.attn_v.weight" in {f["tensor"] for f in kept["fallbacks"]}
 
 
 # -- importance matrices ----------------------------------------------------------------------
