@@ -29,6 +29,7 @@ from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.errors import UserError
 from edge_router.evaluate.records import LOST, GameRecord, Recorder, StepRecord
 from edge_router.evaluate.routers import PLAN
+from edge_router.evaluate.rows import REWRITE
 from edge_router.router.registry import find_kind, make_router
 from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import RouterSpec
@@ -58,7 +59,15 @@ class GameJob:
 
     @property
     def title(self) -> str:
-        return f"{self.router} {self.game.id}"
+        return f"{self.player} {self.game.id}"
+
+    @property
+    def player(self) -> str:
+        """Who plays, as a row of the table is called: "low", "alone:q8_0", "rewrite:draft:0.5"."""
+        if len(self.specs) == 1:
+            return f"alone:{self.specs[0].name}"
+        router = f"{self.router}{_dial(self.options)}"
+        return f"{REWRITE}:{router}" if self.options.escalate == REWRITE else router
 
     @property
     def trace(self) -> Path | None:
@@ -90,7 +99,7 @@ class GameJob:
     @property
     def _verifies(self) -> bool:
         """Whether a higher tier may be given drafts."""
-        if len(self.specs) < 2 or self.options.escalate == "rewrite":
+        if len(self.specs) < 2 or self.options.escalate == REWRITE:
             return False
         return find_kind(self.router).decide_at != "prompt"
 
@@ -217,10 +226,15 @@ def _folder_name(job: GameJob) -> str:
     if len(job.specs) == 1:
         router = f"alone-{job.specs[0].name}"
     elif job.router.kind != "low":
-        dial = job.options.dial
-        router += f"@{dial:g}" if isinstance(dial, float) and dial != NEUTRAL else ""
-        router += f"-{job.kv}{'-rewrite' if job.options.escalate == 'rewrite' else ''}"
+        rewritten = f"-{REWRITE}" if job.options.escalate == REWRITE else ""
+        router += f"{_dial(job.options)}-{job.kv}{rewritten}"
     return re.sub(r"[^\w.@-]+", "-", router)[:100]
+
+
+def _dial(options: Options) -> str:
+    """ "@0.3", "" where the dial was left alone."""
+    dial = options.dial
+    return f"@{dial:g}" if isinstance(dial, float) and dial != NEUTRAL else ""
 
 
 # -- identity -----------------------------------------------------------------------------------

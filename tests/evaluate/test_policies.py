@@ -105,6 +105,27 @@ def test_a_table_has_every_row_and_the_same_command_plays_nothing_again(
     assert stored(tmp_path / "store.sqlite") == before
 
 
+def test_the_store_calls_each_game_by_who_plays_it_and_older_names_are_read(
+    options: list[str], tmp_path: Path
+) -> None:
+    store = tmp_path / "store.sqlite"
+    command = [*options, "--games=1", "--routers=low,alone:q8_0,rewrite:draft:1"]
+
+    def names() -> list[str]:
+        with sqlite3.connect(store) as database:
+            return sorted(
+                what.split()[0] for (what,) in database.execute("SELECT what FROM results")
+            )
+
+    assert run(command).exit_code == 0
+    assert names() == ["alone:q8_0", "high", "low", "rewrite:draft:1"]
+    before = stored(store)
+    with sqlite3.connect(store) as database:  # as older versions called it
+        database.execute("UPDATE results SET what = replace(what, 'alone:q8_0', 'low')")
+    assert run(command).exit_code == 0
+    assert stored(store) == before
+
+
 def test_games_are_played_anew_when_anything_that_decides_them_changes(
     options: list[str], tmp_path: Path
 ) -> None:
