@@ -101,8 +101,8 @@ def _front(data: Data, rows: Sequence[Data], axes: Any) -> None:
 
 _ENDS: Final = ("value", "low", "high")
 _COSTS: Final = {
-    "estimated_s": "seconds a game (calibrated)",
-    "measured_s": "seconds a game (measured)",
+    "estimated_s": "model seconds a game, estimated",
+    "measured_s": "model seconds a game, measured",
     None: "escalation rate, % of steps",  # rollouts without a cost profile
 }
 _MARKERS: Final = {
@@ -124,7 +124,7 @@ def _stages(rows: Sequence[Data], axes: Any) -> None:
         left = [a + b for a, b in zip(left, seconds, strict=True)]
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=7)
-    axes.set_xlabel("seconds a game (measured)")
+    axes.set_xlabel("model seconds a game, measured")
     axes.set_title("Where the time goes")
     axes.set_xlim(0, 1.35 * (max(left) or 1))  # room for the legend beside the bars
     axes.legend(fontsize=7, loc="right")

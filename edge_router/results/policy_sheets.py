@@ -11,6 +11,7 @@ from edge_router.screen.printable import wrapped
 from edge_router.screen.tables import Sheet
 
 SHOWN: Final = 10  # games that the summary names
+WALL: Final = "median wall s"
 
 
 def policy_summary(data: Mapping[str, Any]) -> list[Sheet]:
@@ -18,10 +19,8 @@ def policy_summary(data: Mapping[str, Any]) -> list[Sheet]:
     rows: Sequence[Row] = data["tables"]["policies"]
     if data["settings"].get("grown"):
         return [_grown_summary(data)]
-    played = [r for r in rows if r["how"] != "expert"]
-    of = next((k for k in ("estimated_s", "measured_s") if all(r[k] for r in played)), "steps")
+    key, heading = _time_shown(rows)
     against = _against(data)
-    heading = {"estimated_s": "estimated seconds", "measured_s": "measured seconds"}.get(of, of)
     scored = any(r.get("score") for r in rows)
     columns = ["router", "won", "95 %", *(["score %"] if scored else [])]
     columns += ["escalated %", heading, against]
@@ -32,13 +31,43 @@ def policy_summary(data: Mapping[str, Any]) -> list[Sheet]:
         (
             *(name, f"{r['won']}/{r['games']}", _percent(r["success"])),
             *([_value(r.get("score"), ".0%").rstrip("%")] if scored else []),
-            *(_escalated(r), _value(r[of], ".1f" if of == "steps" else ".2f")),
+            *(_escalated(r), _time(r.get(key), ".1f" if key == "steps" else ".2f")),
             _games_against(r["against_high"]),
             *([_games_against(r["against_router"])] if _held_against(rows) else []),
         )
         for name, r in zip(names, rows, strict=True)
     ]
     return [Sheet("Games won, and what a game takes", tuple(columns), cells)]
+
+
+def _time_shown(rows: Sequence[Row]) -> tuple[str, str]:
+    """(key, heading) of the column that says what a game takes.
+
+    A game's wall seconds are what its player waits for, so they come first where every row has
+    them; games that were played beside each other waited for one another, so there the estimate
+    does, where there is one.
+    """
+    played = [r for r in rows if r["how"] != "expert"]
+    times = {"wall_s": WALL, "estimated_s": "estimated s", "measured_s": "model s"}
+    order = ("estimated_s", "wall_s", "measured_s") if _side_by_side(rows) else (*times,)
+    key = next((k for k in order if all(r.get(k) for r in played)), "steps")
+    return key, times.get(key, key)
+
+
+def _time(found: Mapping[str, float] | None, form: str) -> str:
+    """An estimate's value, or the median of wall seconds."""
+    return "" if found is None else format(found.get("value", found.get("median", 0.0)), form)
+
+
+def _ways(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """How seconds were measured: (games at once, threads of each), all ways that occur."""
+    return sorted({tuple(way) for r in rows for way in r["measured_with"]})
+
+
+def _side_by_side(rows: Sequence[Row]) -> bool:
+    """Whether the measured seconds cannot be compared: games shared the machine, or not alike."""
+    ways = _ways(rows)
+    return len(ways) > 1 or any(jobs > 1 for jobs, _ in ways)
 
 
 def _against(data: Mapping[str, Any]) -> str:
@@ -49,7 +78,7 @@ def _grown_summary(data: Mapping[str, Any]) -> Sheet:
     """What a ladder that costs what a large model does wins, and in which seconds."""
     rows: Sequence[Row] = data["tables"]["policies"]
     columns = (
-        *("router", "won", "95 %", "escal. %", "wall s, median", "quartiles", "times as fast"),
+        *("router", "won", "95 %", "escal. %", WALL, "quartiles", "times as fast"),
         *("95 %", "same actions", _against(data)),
     )
     cells = []
@@ -151,14 +180,17 @@ def _versus(row: Row, other: str = "high") -> tuple[str, str, str]:
 def _cost(rows: Sequence[Row]) -> Sheet:
     tiers = list(rows[0]["share"]) if rows else []
     profiles = list(rows[0].get("seconds", {})) if rows else []
-    verified = any(r.get("acceptance") for r in rows)  # results of older versions have none
+    # Results of older versions have none of these.
+    verified = any(r.get("acceptance") for r in rows)
+    timed = any(r.get("wall_s") for r in rows)
     columns = (
         *("router", "kv", *(f"% {tier}" for tier in tiers), "steps", "% refused"),
         *(
             "decoded",
             "prefilled",
             *(_VERIFIED if verified else ()),
-            "measured s",
+            *((WALL,) if timed else ()),
+            "model s",
             "estimated s",
             *(f"s, {name}" for name in profiles),
         ),
@@ -169,12 +201,18 @@ def _cost(rows: Sequence[Row]) -> Sheet:
             *(number(r["steps"]), number(r["refused"], ".1f", 100)),
             *(number(r["decoded_tokens"], ".0f"), number(r["prefilled_tokens"], ".0f")),
             *(_accepted(r) if verified else ()),
+            *((_wall(r.get("wall_s")),) if timed else ()),
             *(number(r["measured_s"], ".2f"), number(r["estimated_s"], ".2f")),
             *(number(r["seconds"][name], ".2f") for name in profiles),
         )
         for r in rows
     ]
     return Sheet("A game on average: steps by tier, tokens, seconds (95 %)", columns, cells, 2)
+
+
+def _wall(found: Mapping[str, float] | None) -> str:
+    """ "4.82 (3.83-6.44)": median and quartiles."""
+    return "" if found is None else f"{found['median']:.2f} ({found['q1']:.2f}-{found['q3']:.2f})"
 
 
 _VERIFIED: Final = ("drafted", "accepted", "% accepted", "rewritten")
@@ -291,18 +329,23 @@ def _threads_each(threads: int) -> str:
     return f"{threads} threads each" if threads else "threads that follow the machine"
 
 
+def _estimated(rows: Sequence[Row]) -> bool:
+    return any(r["estimated_s"] for r in rows)
+
+
 def policy_notes(data: Mapping[str, Any]) -> list[str]:
     """What a reader must know: crashes, seconds taken side by side, missing costs."""
     rows: Sequence[Row] = data["tables"]["policies"]
     crashes = sorted({crash for r in rows for crash in r["crashes"]})
     notes = [f"crashed, counted as not won: {crash}" for crash in crashes]
     notes += [f"{r['row']}: {r['note']}" for r in rows if r["note"]]
-    ways = sorted({tuple(way) for r in rows for way in r["measured_with"]})
-    if len(ways) > 1 or any(jobs > 1 for jobs, _ in ways):
-        ways_in_words = ", ".join(
-            f"{jobs} games at once with {_threads_each(n)}" for jobs, n in ways
+    if _side_by_side(rows):
+        ways = ", ".join(
+            f"{jobs} game{'s' * (jobs > 1)} at once with {_threads_each(n)}"
+            for jobs, n in _ways(rows)
         )
-        notes.append(f"measured seconds come from {ways_in_words}: compare the estimated ones")
+        better = "compare the estimated ones" if _estimated(rows) else "they do not compare"
+        notes.append(f"measured seconds come from {ways}: {better}")
     if grown := data["settings"].get("grown"):
         notes.insert(0, str(grown))
     elif not data["settings"].get("costs"):
