@@ -25,6 +25,7 @@ from edge_router.arguments import require_layers, require_numbers, require_route
 from edge_router.engine.constrain import Constraint
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.sampling import Sampler
+from edge_router.engine.stop_flag import asking
 from edge_router.engine.tier_spec import AUTO as AUTO_LAYERS
 from edge_router.engine.tier_spec import GpuLayers, ModelRuntime
 from edge_router.errors import UserError
@@ -107,6 +108,7 @@ class RoutedModel:
         self._conversations = Conversations(ladder, slots, prompt=described.prompt)
         self._alones: dict[str, RoutedModel] = {}
         self._writing = threading.Lock()
+        self._writer = 0  # the thread that holds it
         self._closed = False
 
     @property
@@ -119,6 +121,7 @@ class RoutedModel:
 
         Raises `UserError` when there is no such tier.
         """
+        self._require_open()
         if self.tiers == (tier,):
             return self
         if tier not in self._alones:
@@ -223,31 +226,48 @@ class RoutedModel:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the caches for one text or one game. Raises `UserError` when they are in use."""
+        if not self._writing.acquire(blocking=False):
+            self._require_open()
+            raise UserError("this model is writing another text; finish or close that stream first")
+        self._writer = threading.get_ident()
+        try:
+            self._require_open()
+            with asking(self._require_open):
+                yield
+        finally:
+            self._writer = 0
+            self._writing.release()
+
+    def _require_open(self) -> None:
         if self._closed:
             raise UserError("this model is closed; load it again")
-        if not self._writing.acquire(blocking=False):
-            raise UserError("this model is writing another text; finish or close that stream first")
-        try:
-            yield
-        finally:
-            self._writing.release()
 
     def close(self) -> None:
         """Free the memory; the model cannot be used afterwards.
 
-        What budgets have learnt of the scores is kept for the next process.
+        A text that another thread writes, a stream's among them, ends before its next batch, and
+        its reader gets a `UserError`. What budgets have learnt of the scores is kept for the next
+        process. Raises `UserError` where the text's own listener asks for it.
         """
         if self._closed:
             return
-        self._closed = True
+        models = [self, *self._alones.values()]
+        if threading.get_ident() in [model._writer for model in models]:
+            raise UserError("this model is writing; close it when the text has ended")
+        for model in models:
+            model._closed = True
+        for model in models:  # nobody may compute with what is freed
+            model._writing.acquire()
         for router in self._routers.values():
             keep(router, self._described)
         for alone in self._alones.values():
-            alone._closed = True
             alone.ladder.tiers[0].context.close()
         self.ladder.close()
+        for model in models:
+            model._writing.release()
 
     def __enter__(self) -> RoutedModel:
+        self._require_open()
         return self
 
     def __exit__(self, *_: object) -> None:

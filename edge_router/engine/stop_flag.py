@@ -22,7 +22,7 @@ from typing import Any, Final
 ABORTED: Final = 2  # what llama_decode returns then
 _lost = False  # a KeyboardInterrupt was raised where nobody could hear it
 _text: Final = ctypes.create_string_buffer(b"0")
-_here = threading.local()  # `ask`: what the decodes of a thread ask before they begin
+_here = threading.local()  # `asks`: what the decodes of a thread ask before they begin
 
 
 def set_stop(stop: bool) -> None:
@@ -35,12 +35,14 @@ def asking(ask: Callable[[], None]) -> Iterator[None]:
     """Call `ask` before each batch that this thread decodes; what it raises ends the decode.
 
     So a text of which nobody wants the rest ends within a token, or within a batch of its prompt.
+    Within another one both ask, the outer one first.
     """
-    _here.ask = ask
+    asks = getattr(_here, "asks", ())
+    _here.asks = (*asks, ask)
     try:
         yield
     finally:
-        del _here.ask
+        _here.asks = asks
 
 
 def begin() -> None:
@@ -50,7 +52,7 @@ def begin() -> None:
     """
     global _lost
     set_stop(False)
-    if (ask := getattr(_here, "ask", None)) is not None:
+    for ask in getattr(_here, "asks", ()):
         ask()
     if _lost:
         _lost = False

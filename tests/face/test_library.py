@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,39 @@ def test_a_model_that_was_closed_says_so() -> None:
         with pytest.raises(UserError, match="this model is closed"):
             model.chat([user(OPENING)], router="low")
     closed.close()
+
+
+def test_a_model_may_be_closed_while_a_stream_of_it_is_half_read() -> None:
+    """Going on, llama.cpp would compute with memory that is freed, which ends the process."""
+
+    def hold(event: Event) -> None:
+        """Write no further until the model is being closed."""
+        while isinstance(event, TextDecoded):
+            try:
+                closed.__enter__()
+            except UserError:
+                return
+            time.sleep(0.001)
+
+    with edge_router.load("household", threads=1) as closed:
+        pieces = iter(closed.stream([user(OPENING)], router="high", listeners=[hold]))
+        assert next(pieces)
+    with pytest.raises(UserError, match="this model is closed"):
+        list(pieces)
+
+
+def test_a_model_that_was_closed_gives_no_tier_alone() -> None:
+    closed = edge_router.load("household", threads=1)
+    closed.close()
+    for used in (lambda: closed.alone("q8_0"), closed.__enter__):
+        with pytest.raises(UserError, match="this model is closed"):
+            used()
+
+
+def test_a_text_does_not_close_the_model_that_writes_it(model: RoutedModel) -> None:
+    with pytest.raises(UserError, match="close it when the text has ended"):
+        model.chat([user(OPENING)], on_text=lambda _: model.close())
+    assert model.chat([user(OPENING)], max_tokens=2).text
 
 
 def test_a_stop_string_is_not_taken_for_its_letters(model: RoutedModel) -> None:
