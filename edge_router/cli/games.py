@@ -31,10 +31,11 @@ def list_games(task: str, split: str | None, folder: Path | None, as_json: bool)
     edge-router games list --split train
     """
     from edge_router.screen.printable import columns, say, wrapped
+    from edge_router.tasks.protocol import found_games
     from edge_router.tasks.registry import find_task
 
     width = columns()
-    found = find_task(task).games(split, folder)
+    found = found_games(find_task(task), split, folder)
     for index, game in enumerate(found.games):
         if as_json:
             click.echo(json.dumps({"index": index, "id": game.id, "kind": game.kind}))

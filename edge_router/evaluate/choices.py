@@ -25,6 +25,7 @@ from edge_router.ladders.costs import CostProfile, find_profile, ladder_profile
 from edge_router.ladders.ladder_file import LadderFile, read_details
 from edge_router.screen.printable import say
 from edge_router.tasks.games import GameRef
+from edge_router.tasks.protocol import found_games
 from edge_router.tasks.registry import DEFAULT, find_task
 from edge_router.tasks.styles import prompt_override
 from edge_router.work.pool import Backend, Crew
@@ -51,7 +52,7 @@ class GameSet:
 
     def chosen(self) -> list[GameRef]:
         """All of them, or N spread over the list, which is by type. Raises `UserError`."""
-        looked = find_task(self.task).games(self.split, self.folder)
+        looked = found_games(find_task(self.task), self.split, self.folder)
         if looked.note:
             say(f"edge-router: {looked.note}", err=True)
         found = looked.games

@@ -154,7 +154,8 @@ class Task(Protocol):
     def games(self, split: str | None = None, folder: str | Path | None = None) -> Found:
         """The games of a split (None: the usual one) or of a folder, in an order that stays.
 
-        At least one. Raises UserError: none there, no such split, or both asked for.
+        Raises UserError: no such split, or both asked for. That there are none, `found_games` says
+        where it is not said here.
         """
         ...
 
@@ -258,6 +259,15 @@ def scripted_steps(
             return
 
 
+def found_games(task: Task, split: str | None = None, folder: str | Path | None = None) -> Found:
+    """The games of a split or a folder, one at least. Raises UserError."""
+    found = task.games(split, folder)
+    if not found.games:
+        why = f" ({found.note})" if found.note else ""
+        raise UserError(f"there are no games of {task.name} in {found.folder}{why}")
+    return found
+
+
 def chosen_games(
     task: Task,
     game: str | int | None = None,
@@ -269,6 +279,6 @@ def chosen_games(
     A `game` that names a file is that game and no other. Raises UserError.
     """
     if split is None and folder is None and isinstance(game, str) and os.path.isfile(game):
-        return task.games(folder=game), 0
-    found = task.games(split, folder)
+        return found_games(task, folder=game), 0
+    found = found_games(task, split, folder)
     return found, task.first_game(found.games) if game is None else game

@@ -9,8 +9,10 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import edge_router
+from edge_router.cli.main import main
 from edge_router.errors import UserError
 from edge_router.tasks import registry
 from edge_router.work.processes import python_module
@@ -50,6 +52,24 @@ def test_the_guides_task_is_played_by_the_command(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "guess a number from 0 to 9." in done.stdout
     assert re.search(r"> \d", done.stdout)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["play", "--game", "random", "--games"],
+        ["play", "--games"],
+        ["games", "list", "--games"],
+        ["bench", "policies", "--routers", "low", "--folder"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_without_games_is_one_sentence(folder: Path, command: list[str]) -> None:
+    """A task of one's own returns what it finds, and that may be nothing."""
+    (folder / "empty").mkdir()
+    done = CliRunner().invoke(main, [*command, "empty", "--task", "guess:GuessTask"])
+    said = "edge-router: there are no games of guess in empty\n"
+    assert (done.exit_code, done.output) == (2, said)
 
 
 def test_an_object_is_played_by_the_library(folder: Path) -> None:
