@@ -282,6 +282,7 @@ class AnswerOptions(TypedDict, total=False):
     temperature: float  # 0, greedy, where nobody says
     top_p: float
     min_p: float
+    top_k: int  # only so many of the likeliest tokens may be drawn; 0: all
     seed: int
     stop: str | Sequence[str]
     constraint: Constraint | None  # what the text has to be: a `Grammar`, say
@@ -301,6 +302,7 @@ def _asked(options: AnswerOptions) -> Asked:
         options.get("temperature", 0.0),
         top_p=options.get("top_p", 1.0),
         min_p=options.get("min_p", 0.0),
+        top_k=options.get("top_k", 0),
         seed=options.get("seed", 0),
     )
     return Asked(

@@ -93,7 +93,11 @@ class WatchedSampler(Sampler):
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__(
-            sampler.temperature, top_p=sampler.top_p, min_p=sampler.min_p, seed=sampler.seed
+            sampler.temperature,
+            top_p=sampler.top_p,
+            min_p=sampler.min_p,
+            top_k=sampler.top_k,
+            seed=sampler.seed,
         )
         self.likely = 0  # how many of the likeliest tokens are remembered at each choice
         self.likeliest: list[list[tuple[int, float]]] = []  # with their ln p
@@ -125,7 +129,13 @@ class WatchedSampler(Sampler):
 
     def unwatched(self) -> Sampler:
         """Another sampler of the same settings and seed."""
-        return Sampler(self.temperature, top_p=self.top_p, min_p=self.min_p, seed=self.seed)
+        return Sampler(
+            self.temperature,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            top_k=self.top_k,
+            seed=self.seed,
+        )
 
     def confidence(self) -> tuple[float, float]:
         """(least probability, mean of -ln p) of what was sampled since `at_step`."""

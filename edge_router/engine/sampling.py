@@ -1,8 +1,8 @@
-"""Choose the next token from logits: greedy, or seeded temperature / top-p / min-p.
+"""Choose the next token from logits: greedy, or seeded temperature / top-k / min-p / top-p.
 
 Pure numpy on the logits as llama.cpp leaves them, without a Python loop over the
-vocabulary or a sort of all of it. The order is temperature, then min-p, then
-top-p, each on what the one before left over. `allowed` limits the choice to
+vocabulary or a sort of all of it. The order is temperature, then top-k, then min-p,
+then top-p, each on what the one before left over. `allowed` limits the choice to
 some token ids.
 
 A token that a draft proposes is accepted by speculative rejection sampling: with
@@ -59,12 +59,18 @@ class Sampler:
     """Draws one token at a time; the same seed and logits give the same tokens.
 
     `temperature` 0 (below a millionth) is greedy: the arg max, first of equals.
-    `top_p` in (0, 1] and `min_p` in [0, 1] keep everything at 1 and 0. Raises
-    `UserError` on values out of range.
+    `top_p` in (0, 1] and `min_p` in [0, 1] keep everything at 1 and 0, `top_k` so many of the
+    likeliest tokens, at 0 all. Raises `UserError` on values out of range.
     """
 
     def __init__(
-        self, temperature: float = 0.0, *, top_p: float = 1.0, min_p: float = 0.0, seed: int = 0
+        self,
+        temperature: float = 0.0,
+        *,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        top_k: int = 0,
+        seed: int = 0,
     ) -> None:
         if not 0.0 <= temperature <= 100.0:
             raise UserError(f"the temperature must lie between 0 and 100, not {temperature}")
@@ -72,11 +78,14 @@ class Sampler:
             raise UserError(f"top-p must be above 0 and at most 1, not {top_p}")
         if not 0.0 <= min_p <= 1.0:
             raise UserError(f"min-p must lie between 0 and 1, not {min_p}")
+        if top_k < 0:
+            raise UserError(f"top-k must be at least 0, which keeps all, not {top_k}")
         if seed < 0:
             raise UserError(f"the seed must not be negative, but it is {seed}")
         self.temperature = temperature
         self.top_p = top_p
         self.min_p = min_p
+        self.top_k = top_k
         self.seed = seed
         self._rng = np.random.default_rng([seed])
         self.source: Distribution | None = None
@@ -132,6 +141,8 @@ class Sampler:
         """Indices of the scores that are left to draw from, and their weights."""
         weights = self._weights(scores)
         kept = np.flatnonzero(weights >= max(self.min_p, _NEGLIGIBLE))
+        if 0 < self.top_k < kept.size:
+            kept = kept[_likeliest(weights[kept], self.top_k)]
         if self.top_p < 1.0:
             kept = kept[_nucleus(weights[kept], self.top_p)]
         return kept, weights[kept]
@@ -163,6 +174,12 @@ def _nucleus(weights: NDArray[np.float32], top_p: float) -> NDArray[np.intp]:
     few = few[np.argsort(-weights[few], kind="stable")]
     cumulative = np.cumsum(weights[few], dtype=np.float64)
     return few[: int(np.searchsorted(cumulative, wanted, "left")) + 1]
+
+
+def _likeliest(weights: NDArray[np.float32], top_k: int) -> NDArray[np.intp]:
+    """Indices of the `top_k` largest weights, in their order; more than one of equals may go."""
+    largest = np.argpartition(weights, weights.size - top_k)[weights.size - top_k :]
+    return np.sort(largest)
 
 
 def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 run        load, listen, drain: what `edge-router serve` does
 app        the routes
 forms      what a request may hold, checked
+unkept     what other servers take and this one refuses
 bodies     what answers hold
 openapi    the routes and the document that describes them
 names      which tier, dial or router a model's name asks for

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_router.agent.events import Listener
@@ -17,7 +17,14 @@ from edge_router.engine.constrain import Constraint
 from edge_router.errors import UserError
 from edge_router.router.base import Router
 from edge_router.server.errors import ApiError
-from edge_router.server.forms import Asking, ChatForm, CompletionForm, MessageForm, NamedTool
+from edge_router.server.forms import (
+    NO_LIMIT,
+    Asking,
+    ChatForm,
+    CompletionForm,
+    MessageForm,
+    NamedTool,
+)
 from edge_router.server.names import parse_name
 
 
@@ -42,6 +49,7 @@ class AnswerPlan:
     prompt: str = ""  # of a completion, which has no messages
     tools: list[dict[str, Any]] = field(default_factory=list)
     forced: bool = False  # a call has to come
+    most_calls: int | None = None
     tier: str | None = None  # alone
 
     @property
@@ -63,7 +71,8 @@ class AnswerPlan:
         heard: Any = {"router": router, "on_text": on_text, "listeners": listeners}
         if not self.messages:
             return model.complete(self.prompt, **heard, **self.options)
-        return model.chat(self.messages, tools=self.tools, **heard, **self.options)
+        response = model.chat(self.messages, tools=self.tools, **heard, **self.options)
+        return replace(response, tool_calls=response.tool_calls[: self.most_calls])
 
 
 def plan_chat(form: ChatForm, served: Served) -> AnswerPlan:
@@ -80,7 +89,7 @@ def plan_chat(form: ChatForm, served: Served) -> AnswerPlan:
         options["likely"] = form.top_logprobs or 0
     template = served.model.ladder.vocab.chat_template
     options["constraint"] = (
-        call_grammar(tools, way_of(template)) if forced else _format_of(form, bool(tools))
+        call_grammar(tools, way_of(template)) if forced else _format_of(form, has_tools=bool(tools))
     )
     messages = [_message(message) for message in form.messages]
     if messages[-1]["role"] == "assistant":
@@ -89,12 +98,15 @@ def plan_chat(form: ChatForm, served: Served) -> AnswerPlan:
             "the last message is the assistant's; add the message it should answer",
             param="messages",
         )
-    return _planned(form, served, options, messages=messages, tools=tools, forced=forced)
+    most = 1 if form.parallel_tool_calls is False else None
+    calling: Any = {"tools": tools, "forced": forced, "most_calls": most}
+    return _planned(form, served, options, messages=messages, **calling)
 
 
 def plan_completion(form: CompletionForm, served: Served) -> AnswerPlan:
-    """Raises `ApiError` for what cannot be done."""
+    """Raises `ApiError` and `UserError` for what cannot be done."""
     options = _options(form, form.max_tokens or 16)  # as OpenAI's
+    options["constraint"] = _format_of(form, has_tools=False)
     if form.logprobs is not None:
         options["likely"] = form.logprobs
     return _planned(form, served, options, prompt=form.text)
@@ -109,20 +121,25 @@ def _planned(form: Asking, served: Served, options: AnswerOptions, **rest: Any) 
 def _options(form: Asking, max_tokens: int | None) -> AnswerOptions:
     temperature = form.temperature or 0.0
     # Asked twice to draw something without a seed, one wants two answers.
-    seed = secrets.randbits(63) if form.seed is None and temperature else form.seed or 0
+    drawn = form.seed in (None, -1)  # -1 is llama.cpp's way to say so
+    seed = (secrets.randbits(63) if temperature else 0) if drawn else form.seed or 0
     return AnswerOptions(
-        max_tokens=max_tokens or 1_000_000,  # up to where the context is full
+        max_tokens=max_tokens or NO_LIMIT,
         temperature=temperature,
         top_p=form.top_p or 1.0,
         min_p=form.min_p or 0.0,
+        top_k=max(0, form.top_k or 0),
         seed=seed % 2**63,
         stop=form.stops,
     )
 
 
-def _format_of(form: ChatForm, has_tools: bool) -> Constraint | None:
+def _format_of(form: Asking, *, has_tools: bool) -> Constraint | None:
     wanted = form.response_format
-    if wanted is None or wanted.type == "text":
+    schema: Mapping[str, Any] | None = form.json_schema
+    if wanted is not None and wanted.type != "text":
+        schema = ANY_OBJECT if wanted.wanted is None else wanted.wanted
+    if schema is None:
         return None
     if has_tools:
         raise ApiError(
@@ -131,9 +148,7 @@ def _format_of(form: ChatForm, has_tools: bool) -> Constraint | None:
             "function whose arguments have that form",
             param="response_format",
         )
-    if wanted.json_schema is None:
-        return grammar_of(ANY_OBJECT)
-    return grammar_of(wanted.json_schema.schema_)
+    return grammar_of(schema)
 
 
 def _message(form: MessageForm) -> dict[str, Any]:
@@ -158,9 +173,11 @@ def _message(form: MessageForm) -> dict[str, Any]:
     return message
 
 
-def _arguments(text: str) -> Mapping[str, Any]:
+def _arguments(told: str | dict[str, Any]) -> Mapping[str, Any]:
+    if isinstance(told, dict):
+        return told
     try:
-        value = json.loads(text or "{}")
+        value = json.loads(told or "{}")
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

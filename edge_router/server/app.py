@@ -37,6 +37,7 @@ from edge_router.server.guard import Guard, read_body
 from edge_router.server.metrics import Metrics
 from edge_router.server.names import names
 from edge_router.server.replies import DONE, ReplyForm, event, headers
+from edge_router.server.unkept import refuse_unkept
 from edge_router.server.worker import AnswerWriting, Worker
 
 FormT = TypeVar("FormT", bound=BaseModel)
@@ -160,7 +161,8 @@ class Api:
 
     async def _completions(self, request: Request) -> HttpResponse:
         form = await _form(request, CompletionForm)
-        return await self._answer(request, form, plan_completion(form, self._served))
+        plan = await asyncio.to_thread(plan_completion, form, self._served)
+        return await self._answer(request, form, plan)
 
     async def _answer(self, request: Request, form: Asking, plan: AnswerPlan) -> HttpResponse:
         number = request.state.number = next(self._numbers)
@@ -174,6 +176,7 @@ class Api:
         self.worker.submit(writing)
         watch = asyncio.create_task(_until_gone(request, writing))
         if form.stream:
+            await self._begun(writing, watch)
             texts = self._stream(request, form, writing, reply, watch)
             return StreamingResponse(texts, media_type="text/event-stream")
         started = time.monotonic()
@@ -185,6 +188,15 @@ class Api:
         self._answered(request, reply, writing, started)
         share = self.metrics.escalation_rate
         return JSONResponse(reply.whole(response, share), headers=headers(response, share))
+
+    async def _begun(self, writing: AnswerWriting, watch: asyncio.Task[None]) -> None:
+        """Wait for the first of a stream: an error before it still has a status of its own."""
+        try:
+            await writing.begun()
+        except BaseException:
+            writing.give_up()
+            watch.cancel()
+            raise
 
     async def _stream(
         self,
@@ -233,9 +245,11 @@ class Api:
 async def _form(request: Request, kind: type[FormT]) -> FormT:
     body = await read_body(request)
     try:
-        return kind.model_validate_json(body)
+        form = kind.model_validate_json(body)
     except ValidationError as error:
         raise invalid(error) from error
+    refuse_unkept(form.model_extra or {})
+    return form
 
 
 async def _until_gone(request: Request, writing: AnswerWriting) -> None:
@@ -248,5 +262,7 @@ async def _until_gone(request: Request, writing: AnswerWriting) -> None:
 async def _no_route(request: Request, error: Exception) -> HttpResponse:
     """No such path, or not with this method."""
     assert isinstance(error, HTTPException)
-    said = f"{request.method} {request.url.path[:80]} is nothing that this server has"
+    there = ", ".join(f"{one.method} {one.path}" for one in openapi.OPERATIONS)
+    asked = f"{request.method} {request.url.path[:80]}"
+    said = f"{asked} is nothing that this server has; it has {there.replace(':path', '')}"
     return ApiError(error.status_code, said, headers=error.headers).response()

@@ -1,18 +1,27 @@
 """What a request may hold. Fields that change nothing here are let through; those that would
-change the answer and cannot be kept are refused.
+change the answer and cannot be kept are refused (`unkept`).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MOST_STOPS = 16
 MOST_TOOLS = 128
 MOST_LIKELY = 20
+NO_LIMIT = 1_000_000  # tokens of an answer: up to where the context is full
+
+
+def _some(tokens: int | None) -> int | None:
+    if tokens == 0:
+        raise ValueError("at least 1, or -1 for as many as there is room for")
+    return NO_LIMIT if tokens == -1 else tokens
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
+MostTokens = Annotated[int | None, Field(ge=-1, le=NO_LIMIT), AfterValidator(_some)]
 
 
 class Form(BaseModel):
@@ -28,7 +37,7 @@ class TextPart(Form):
 
 class CalledFunction(Form):
     name: str
-    arguments: str
+    arguments: str | dict[str, Any]  # OpenAI's is a text; templates read objects, as Ollama sends
 
 
 class CallForm(Form):
@@ -81,12 +90,18 @@ class SchemaForm(Form):
 class FormatForm(Form):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: SchemaForm | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")  # as llama.cpp's server takes it
 
     @model_validator(mode="after")
     def _has_its_schema(self) -> FormatForm:
-        if self.type == "json_schema" and self.json_schema is None:
+        if self.type == "json_schema" and self.wanted is None:
             raise ValueError("json_schema is missing: {'name': ..., 'schema': {...}}")
         return self
+
+    @property
+    def wanted(self) -> dict[str, Any] | None:
+        """The schema, if one is sent."""
+        return self.schema_ if self.json_schema is None else self.json_schema.schema_
 
 
 class StreamOptions(Form):
@@ -96,33 +111,21 @@ class StreamOptions(Form):
 class Asking(Form):
     """What both kinds of request may say."""
 
+    model_config = ConfigDict(extra="allow")  # `unkept` looks at the rest
+
     model: str
-    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    max_tokens: MostTokens = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     min_p: Share | None = None
+    top_k: int | None = Field(None, ge=-1)  # 0 and -1: all of them
     seed: int | None = None
     stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
-
-    @field_validator("frequency_penalty", "presence_penalty")
-    @classmethod
-    def _no_penalty(cls, penalty: float | None) -> float | None:
-        if penalty:
-            raise ValueError("penalties are not offered; leave it out or send 0")
-        return penalty
-
-    @field_validator("logit_bias")
-    @classmethod
-    def _no_bias(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
-        if bias:
-            raise ValueError("logit_bias is not offered; leave it out")
-        return bias
+    response_format: FormatForm | None = None
+    json_schema: dict[str, Any] | None = None  # the same in llama.cpp's server
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -135,10 +138,10 @@ class ChatForm(Asking):
     """The body of /v1/chat/completions."""
 
     messages: list[MessageForm] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    max_completion_tokens: MostTokens = None
     tools: list[ToolForm] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
-    response_format: FormatForm | None = None
+    parallel_tool_calls: bool | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MOST_LIKELY)
 

@@ -33,21 +33,32 @@ class AnswerWriting:
         self._gone = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._news: asyncio.Queue[str | Response | Exception] = asyncio.Queue()
+        self._first: str | Response | None = None  # of its news, while nobody has read it
         self.response: Response | None = None
 
     def give_up(self) -> None:
         """Nobody waits for it any longer."""
         self._gone.set()
 
+    async def begun(self) -> None:
+        """Wait for the first piece. Raises what went wrong before it."""
+        self._first = await self._heard()
+
     async def pieces(self) -> AsyncIterator[str]:
         """The text as it grows; then `response` is there. Raises what went wrong."""
-        while isinstance(news := await self._news.get(), str):
+        news, self._first = self._first or await self._heard(), None
+        while isinstance(news, str):
             yield news
             # Of several pieces that wait, none would let the loop notice that the client has gone.
             await asyncio.sleep(0)
+            news = await self._heard()
+        self.response = news
+
+    async def _heard(self) -> str | Response:
+        news = await self._news.get()
         if isinstance(news, Exception):
             raise news
-        self.response = news
+        return news
 
     async def whole(self) -> Response:
         """The answer, when all of it was written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,12 @@ def test_min_p_drops_what_is_unlikely_beside_the_best() -> None:
     assert shares(Sampler(1.0, min_p=1.0)) == [1, 0, 0, 0]
 
 
+def test_top_k_keeps_the_likeliest_tokens() -> None:
+    assert shares(Sampler(1.0, top_k=2)) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
+    assert shares(Sampler(1.0, top_k=1)) == [1, 0, 0, 0]
+    assert shares(Sampler(1.0, top_k=9))[3] > 0
+
+
 def test_only_allowed_tokens_are_drawn_in_their_proportion() -> None:
     assert shares(Sampler(1.0), allowed=[3, 2]) == pytest.approx([0, 0, 0.75, 0.25], abs=0.03)
     assert Sampler().sample(LOGITS, np.array([3, 2])) == 2
@@ -58,6 +65,7 @@ def test_only_allowed_tokens_are_drawn_in_their_proportion() -> None:
     temperature=st.floats(0, 5),
     top_p=st.floats(0.01, 1),
     min_p=st.floats(0, 1),
+    top_k=st.integers(0, 5),
     seed=st.integers(0, 2**32),
     data=st.data(),
 )
@@ -66,13 +74,15 @@ def test_any_setting_draws_a_token_that_is_there_and_the_same_one_again(
     temperature: float,
     top_p: float,
     min_p: float,
+    top_k: int,
     seed: int,
     data: st.DataObject,
 ) -> None:
     allowed = np.array(data.draw(st.lists(st.integers(0, logits.size - 1), min_size=1)))
+    settings: Any = {"top_p": top_p, "min_p": min_p, "top_k": top_k, "seed": seed}
     first, second = (
         [sampler.sample(logits, allowed) for _ in range(5)]
-        for sampler in [Sampler(temperature, top_p=top_p, min_p=min_p, seed=seed) for _ in range(2)]
+        for sampler in [Sampler(temperature, **settings) for _ in range(2)]
     )
     assert first == second
     assert set(first) <= set(allowed.tolist())
@@ -98,6 +108,7 @@ def test_a_step_draws_the_same_however_much_was_drawn_before() -> None:
         ({"top_p": 1.1}, "top-p"),
         ({"min_p": -0.1}, "min-p"),
         ({"min_p": 2.0}, "min-p"),
+        ({"top_k": -1}, "top-k"),
         ({"seed": -1}, "seed"),
     ],
 )
