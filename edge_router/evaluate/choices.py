@@ -22,7 +22,7 @@ from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.evaluate.policies import Plans, Settings, read_plans
 from edge_router.evaluate.rows import Row, parse_rows
 from edge_router.ladders.costs import CostProfile, find_profile, ladder_profile
-from edge_router.ladders.ladder_file import LadderFile, read_details
+from edge_router.ladders.ladder_file import LadderFile
 from edge_router.screen.printable import say
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.protocol import found_games
@@ -73,25 +73,27 @@ class RowChoice:
     costs: str | None
     against: str | None
 
-    def reference(self, ladder: LadderFile) -> str:
-        """What the rows are compared with: of a grown ladder the high tier as it runs alone."""
-        alone = f"alone:{ladder.tiers[-1].name}" if grown_from(ladder) else HIGH_TIER
-        return self.against or alone
+    def line_up(self, ladder: LadderFile) -> LineUp:
+        """What was asked for, on this ladder; a grown one is compared with its high tier alone.
 
-    def rows(self, ladder: LadderFile) -> tuple[list[Row], Row | None]:
-        """The rows, and the one that the others are compared with.
-
-        None: each is compared with the high tier under its own KV mode. Raises `UserError`.
+        Raises `UserError`.
         """
-        reference, kvs, dials = self.reference(ladder), _words(self.kv), _dials(self.dial)
+        alone = f"alone:{ladder.tiers[-1].name}" if ladder.grown else HIGH_TIER
+        against = self.against or alone
+        kvs, dials = _words(self.kv), _dials(self.dial)
 
         def parsed(specs: Sequence[str]) -> list[Row]:
-            return parse_rows(specs, kvs=kvs, dials=dials, auto=ladder.router, against=reference)
+            return parse_rows(specs, kvs=kvs, dials=dials, auto=ladder.router, against=against)
 
-        rows = parsed(self.routers)
-        return rows, None if reference == HIGH_TIER else parsed([reference])[-1]
+        return LineUp(
+            rows=parsed(self.routers),
+            against=against,
+            reference=None if against == HIGH_TIER else parsed([against])[-1],
+            profile=self._profile(ladder),
+            plans=read_plans(self.oracle, [t.name for t in ladder.tiers]) if self.oracle else None,
+        )
 
-    def profile(self, ladder: LadderFile) -> CostProfile | None:
+    def _profile(self, ladder: LadderFile) -> CostProfile | None:
         """The costs asked for, or those of this very ladder where it was calibrated."""
         if self.costs is None:
             return ladder_profile(ladder.name, ladder_fingerprint(ladder.tiers))
@@ -100,9 +102,16 @@ class RowChoice:
             profile.tier(spec.name)
         return profile
 
-    def plans(self, ladder: LadderFile) -> Plans | None:
-        """The oracle's plans, None where none are given. Raises `UserError`."""
-        return read_plans(self.oracle, [t.name for t in ladder.tiers]) if self.oracle else None
+
+@dataclass(frozen=True)
+class LineUp:
+    """The rows of one ladder's table, and what their outcomes are held against."""
+
+    rows: Sequence[Row]
+    against: str  # the row that the others are compared with, as people write it
+    reference: Row | None  # that row; None: the high tier, under each row's own KV mode
+    profile: CostProfile | None  # None: this ladder's costs are not known
+    plans: Plans | None  # of the oracle, where there are any
 
 
 @dataclass(frozen=True)
@@ -180,12 +189,6 @@ def settings_of(
         retry_temperature=episode.retry_temperature,
         traces=episode.traces and _made(episode.traces.expanduser()),
     )
-
-
-def grown_from(ladder: LadderFile) -> str:
-    """What ladder.toml says of a ladder that was grown to another model's shape, else ""."""
-    source = read_details(ladder.folder).get("source", {}) if ladder.name else {}
-    return str(source.get("grown", ""))
 
 
 def _made(folder: Path) -> Path:

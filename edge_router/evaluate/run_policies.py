@@ -14,7 +14,6 @@ from edge_router.evaluate.choices import (
     GameSet,
     RowChoice,
     WorkPlace,
-    grown_from,
     settings_of,
 )
 from edge_router.evaluate.jobs import ladder_fingerprint
@@ -42,24 +41,24 @@ def run_policies(
     """Play what is not yet in the store, show the table; returns the exit code."""
     outputs.check()
     games = asked.chosen()
-    rows, compared = who.rows(ladder)
-    settings, profile = settings_of(ladder, asked.task, episode, machine), who.profile(ladder)
+    line_up = who.line_up(ladder)
+    settings, profile = settings_of(ladder, asked.task, episode, machine), line_up.profile
     with place.opened() as work:
         policies = Policies(
-            *(ladder.tiers, games, settings, work), profile=profile, plans=who.plans(ladder)
+            *(ladder.tiers, games, settings, work), profile=profile, plans=line_up.plans
         )
         try:
-            played = policies.play(rows)
+            played = policies.play(line_up.rows)
             work.crew.close()  # a Ctrl-C while processes end is handled like any other
         except KeyboardInterrupt:
             say(f"edge-router: {interrupted(work)}", err=True)
             return 130
-    reference = next((p for p in played if p.row == compared), None)
+    reference = next((p for p in played if p.row == line_up.reference), None)
     table = summaries(played, policies.names, profile, reference=reference)
     settled = described(ladder, asked, games, settings, place.jobs) | {
         "costs": None if profile is None else profile.model,
         "costs_predicted": "" if profile is None else profile.predicted,
-        "against": who.reference(ladder),
+        "against": line_up.against,
     }
     threads = settings.machine.threads or 0
     outputs.write(results("policies", settled, {"policies": table}, threads=threads))
@@ -99,7 +98,7 @@ def described(
         "prompt": style_for(task, header.metadata, options.prompt).name,
         "jobs": jobs,
         "costs": None,
-        "grown": grown_from(ladder),
+        "grown": ladder.grown,
     }
 
 

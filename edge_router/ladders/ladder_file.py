@@ -37,7 +37,7 @@ DEFAULT_ROUTER: Final = RouterSpec("budget", "0.2:draft:0.5")
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _TYPES: Final = {str: "a text", int: "a whole number", dict: "a table", list: "a list of tables"}
-# What a table may hold; of [source] nothing is read, so it may hold anything.
+# What a table may hold; [source] may hold anything, of which `grown` alone is read.
 _TOP: Final = {"ladder": dict, "source": dict, "tier": list}
 _LADDER: Final = {"name": str, "prompt": str, "router": str}
 _TIER: Final = {
@@ -61,6 +61,7 @@ class LadderFile:
     tiers: tuple[TierSpec, ...]
     router: RouterSpec = DEFAULT_ROUTER
     prompt: str = ""  # the prompt style; "" is what the GGUF says
+    grown: str = ""  # of a ladder grown to another model's shape: in words, to which
 
 
 def read_ladder(folder: Path) -> LadderFile:
@@ -72,8 +73,11 @@ def read_ladder(folder: Path) -> LadderFile:
         for t in details["tier"]
     )
     router = RouterSpec.parse(details["ladder"].get("router", str(DEFAULT_ROUTER)))
-    prompt = details["ladder"].get("prompt", "")
-    return LadderFile(details["ladder"]["name"], folder, tiers, router.beside(folder), prompt)
+    return LadderFile(
+        *(details["ladder"]["name"], folder, tiers, router.beside(folder)),
+        prompt=details["ladder"].get("prompt", ""),
+        grown=str(details.get("source", {}).get("grown", "")),
+    )
 
 
 def read_details(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from edge_router.evaluate.choices import (
     WorkPlace,
     settings_of,
 )
-from edge_router.ladders.ladder_file import LadderFile
+from edge_router.ladders.ladder_file import LadderFile, read_ladder
 from edge_router.ladders.ladder_writer import TierEntry, write_ladder
 from edge_router.ladders.resolve import find_ladder
 
@@ -33,7 +33,7 @@ def ladder() -> LadderFile:
 def grown(ladder: LadderFile, tmp_path: Path) -> LadderFile:
     tiers = [TierEntry(t.name, f"{t.name}.gguf", "0" * 64, 1) for t in ladder.tiers]
     write_ladder(tmp_path, {"name": "g"}, tiers, source={"grown": "qwen3-1.7b"})
-    return replace(ladder, name="g", folder=tmp_path)
+    return replace(read_ladder(tmp_path), tiers=ladder.tiers)
 
 
 def test_a_few_games_are_spread_over_all_kinds() -> None:
@@ -46,12 +46,12 @@ def test_a_few_games_are_spread_over_all_kinds() -> None:
 def test_rows_are_held_against_the_high_tier_and_those_of_a_grown_ladder_against_it_alone(
     ladder: LadderFile, grown: LadderFile
 ) -> None:
-    assert WHO.rows(ladder)[1] is None  # each with "high" under its own KV mode
-    rows, compared = WHO.rows(grown)
-    assert compared is not None
-    assert (compared.how, compared.tier) == ("alone", grown.tiers[-1].name)
-    assert compared in rows
-    asked = replace(WHO, against="low").rows(grown)[1]
+    assert WHO.line_up(ladder).reference is None  # each with "high" under its own KV mode
+    found = WHO.line_up(grown)
+    assert found.reference is not None
+    assert (found.reference.how, found.reference.tier) == ("alone", grown.tiers[-1].name)
+    assert found.reference in found.rows
+    asked = replace(WHO, against="low").line_up(grown).reference
     assert asked is not None
     assert asked.label == "low"
 
@@ -79,9 +79,9 @@ Asked = Callable[[LadderFile, Path], object]
     ("asked", "said"),
     [
         (lambda _, __: GameSet(split="generated", games=999).chosen(), "asks for 999 games"),
-        (lambda ladder, _: replace(WHO, dial="0.5,2").rows(ladder), "--dial 0.5,2: dials are"),
-        (lambda ladder, _: replace(WHO, dial="much").rows(ladder), "--dial much: dials are"),
-        (lambda ladder, _: replace(WHO, kv="none").rows(ladder), "unknown KV mode 'none'"),
+        (lambda ladder, _: replace(WHO, dial="0.5,2").line_up(ladder), "--dial 0.5,2: dials are"),
+        (lambda ladder, _: replace(WHO, dial="much").line_up(ladder), "--dial much: dials are"),
+        (lambda ladder, _: replace(WHO, kv="none").line_up(ladder), "unknown KV mode 'none'"),
         (
             lambda ladder, file: settings_of(
                 ladder, "alfworld", EpisodeChoice(traces=file / "in"), ModelRuntime()

@@ -10,6 +10,7 @@ from functools import cached_property
 from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
+from edge_router.engine.loading import default_context
 from edge_router.engine.openings import usual_store
 from edge_router.engine.tier import TierSpec
 from edge_router.router.feature_table import ALL_NAMES, SAME_NUMBERS_SINCE
@@ -17,8 +18,6 @@ from edge_router.tasks.registry import DEFAULT, find_task
 from edge_router.tasks.styles import prompt_override
 from train.router.decoder import Decoder
 from train.router.tree import Explorer, GameTree
-
-MAX_CONTEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ class LadderSetting:
     @cached_property
     def n_ctx(self) -> int:
         """What the model was trained for, but no more than an episode needs (as `play` does)."""
-        meta = read_header(self.tiers[0].path).metadata
-        trained = meta.get(f"{meta.get('general.architecture')}.context_length")
-        return min(int(trained), MAX_CONTEXT) if trained else MAX_CONTEXT
+        return default_context(self.tiers)
 
     def conditions(self) -> dict[str, object]:
         """All that a step's outcome depends on besides its history."""

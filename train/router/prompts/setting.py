@@ -12,12 +12,13 @@ from edge_router.agent.template import ChatTemplate
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.llama_model import LlamaModel
+from edge_router.engine.tier_spec import DEFAULT_CONTEXT
 from edge_router.errors import UserError
 from edge_router.work.progress import Progress
 from train.router.decoder import Decoder
 from train.router.prompts.lines import PromptGame
 from train.router.prompts.reading import PromptDecoder, PromptExplorer
-from train.router.setting import MAX_CONTEXT, LadderSetting
+from train.router.setting import LadderSetting
 from train.router.tree import Explorer, GameTree
 
 
@@ -30,7 +31,7 @@ class PromptSetting(LadderSetting):
 
     max_steps: int = USUAL_STEPS
     max_tokens: int = 128  # of an answer
-    context: int = MAX_CONTEXT
+    context: int = DEFAULT_CONTEXT
 
     @cached_property
     def n_ctx(self) -> int:
@@ -64,7 +65,7 @@ def context_for(
     vocab = LlamaModel.load(low, vocab_only=True)
     template = ChatTemplate.of(vocab)
     trained = header.metadata.get(f"{header.architecture}.context_length", "")
-    most = int(trained) if trained.isdecimal() else MAX_CONTEXT
+    most = int(trained) if trained.isdecimal() else DEFAULT_CONTEXT
     longest, step = 0, progress("prompts checked", len(games))
     for game in games:
         longest = max(longest, _tokens(game, file, vocab, template))
@@ -75,7 +76,7 @@ def context_for(
                 "leave it out, or give a smaller --max-tokens"
             )
         step()
-    context = MAX_CONTEXT
+    context = DEFAULT_CONTEXT
     while context < longest + max_tokens:
         context *= 2
     return min(context, most)
