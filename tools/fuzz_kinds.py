@@ -292,8 +292,7 @@ def _harm_row(folder: Path, rng: random.Random) -> None:
 def _read_store(folder: Path) -> None:
     from edge_router.evaluate.records import GameRecord
     from edge_router.work.pool import Backend, Crew
-    from edge_router.work.store import Store
-    from edge_router.work.stored_work import StoredWork
+    from edge_router.work.store import Store, StoredWork
 
     with Store(folder / "s.sqlite") as store:
         StoredWork(store, Crew(Backend()))._stored("key", GameRecord)
@@ -441,7 +440,7 @@ def _make_plans(folder: Path) -> None:
 
 def _read_plans(folder: Path) -> None:
     from edge_router.evaluate.policies import read_plans
-    from edge_router.evaluate.routers import plan_spec
+    from edge_router.evaluate.rows import plan_spec
     from edge_router.router.registry import make_router
 
     for plan in read_plans(folder / "p.json", ["low", "high"]).values():

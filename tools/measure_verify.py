@@ -30,8 +30,7 @@ from edge_router.tasks.household.generator import draw_world
 from edge_router.tasks.household.rules import KIND_NAMES
 from edge_router.tasks.parse import parse_step
 from edge_router.tasks.protocol import PromptStyle
-from edge_router.tasks.registry import find_task
-from edge_router.tasks.styles import style_for
+from edge_router.tasks.registry import find_task, style_for
 
 MAX_STEPS = 50
 

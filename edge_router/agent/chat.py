@@ -36,8 +36,7 @@ from edge_router.engine.tier import Generation
 from edge_router.errors import UserError
 from edge_router.router.base import Router
 from edge_router.tasks.parse import Parsed
-from edge_router.tasks.registry import find_task
-from edge_router.tasks.styles import style_for
+from edge_router.tasks.registry import find_task, style_for
 
 __all__ = ["Asked", "ChatMessage", "Conversation", "Response", "TokenChance"]
 

@@ -1,4 +1,4 @@
-"""Render a stranger's chat template in a process of its own (`work.confined`).
+"""Render a stranger's chat template in a process of its own (`work.processes`).
 
 The child serves one template for as long as it is wanted.
 """
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from edge_router.agent.jinja_template import JinjaTemplate
 from edge_router.errors import UserError
-from edge_router.work.confined import ChildLimits, Confined, EndedError, serve
+from edge_router.work.processes import ChildLimits, Confined, EndedError, serve
 
 SECONDS: Final = 5.0
 MEMORY_BYTES: Final = 512_000_000

@@ -44,8 +44,7 @@ from edge_router.router.base import Router
 from edge_router.router.rules import NEUTRAL
 from edge_router.tasks.parse import MARKER
 from edge_router.tasks.protocol import Game, Opening, PromptStyle, Task
-from edge_router.tasks.registry import find_task
-from edge_router.tasks.styles import style_for
+from edge_router.tasks.registry import find_task, style_for
 from edge_router.work.processes import interrupts_held
 
 

@@ -30,7 +30,7 @@ from edge_router.bench.zeros import (
 from edge_router.engine.gguf_file import EMBEDDING
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.mixtures import weight_types
+from edge_router.engine.quantise import weight_types
 from edge_router.engine.verify import ROWS
 
 LAYERS: Final = 4  # that are measured at least ...

@@ -15,7 +15,6 @@ from typing import Final
 
 import click
 
-from edge_router.engine.checksums import require_promised
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import default_context
@@ -24,8 +23,8 @@ from edge_router.engine.library import features as library_features
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.engine.openings import any_store
 from edge_router.engine.tier_sizes import kv_bytes
+from edge_router.engine.trust import ladder_fingerprint, require_promised
 from edge_router.errors import UserError
-from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.files.folders import cache_folder, data_folder
 from edge_router.ladders.costs import ladder_profile, profile_path
 from edge_router.ladders.ladder_file import LadderFile

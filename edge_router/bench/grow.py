@@ -17,16 +17,20 @@ from typing import Final
 from edge_router.bench.growth import grown_metadata, grown_tensors
 from edge_router.bench.sizes import BLOCK, Placement, Sizes
 from edge_router.bench.synthetic import SHAPES, Shape
-from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.gguf_writer import NewTensor, file_bytes, write_gguf
-from edge_router.engine.mixtures import precisions, weight_types
+from edge_router.engine.quantise import precisions, weight_types
 from edge_router.engine.tier import TierSpec
+from edge_router.engine.trust import gguf_sha256, ladder_fingerprint
 from edge_router.errors import UserError
-from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.files.whole import free_bytes, gigabytes, make_folder, remove_leftovers, whole
-from edge_router.ladders.ladder_file import LadderFile, read_details
-from edge_router.ladders.ladder_writer import TierEntry, set_router, write_ladder
+from edge_router.ladders.ladder_file import (
+    LadderFile,
+    TierEntry,
+    read_details,
+    set_router,
+    write_ladder,
+)
 from edge_router.ladders.resolve import models_folder
 from edge_router.router.spec import RouterSpec
 from edge_router.work.progress import Progress, silent

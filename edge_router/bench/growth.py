@@ -43,7 +43,7 @@ from edge_router.engine.gguf_writer import (
     u32,
 )
 from edge_router.engine.llama_quantise import dequantised, quantised
-from edge_router.engine.mixtures import matrix_sizes
+from edge_router.engine.quantise import matrix_sizes
 from edge_router.errors import UserError
 
 # Types that three codings make nearly exact. Coarser ones stay coarse, and most of those need an

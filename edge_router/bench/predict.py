@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from edge_router.bench.calibrate import keep_and_show
 from edge_router.bench.roofline import predicted_profile
+from edge_router.engine.trust import ladder_fingerprint
 from edge_router.errors import UserError
-from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.ladders.costs import CostProfile, find_profile, ladder_profile
 from edge_router.ladders.resolve import resolve
 from edge_router.results.outputs import Outputs

@@ -14,8 +14,8 @@ from edge_router.engine.gguf_file import read_header
 from edge_router.engine.quantise import QUANTISED_TIERS
 from edge_router.engine.tier import TierSpec
 from edge_router.engine.tier_sizes import estimated_bytes
+from edge_router.engine.trust import ladder_fingerprint
 from edge_router.errors import UserError
-from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.files.folders import cache_folder
 from edge_router.files.whole import free_bytes, gigabytes
 from edge_router.ladders.resolve import resolve

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_router.bench.synthetic import Shape
 from edge_router.engine.gguf_file import EMBEDDING, GgufHeader
-from edge_router.engine.mixtures import MATRICES, WeightColumns
+from edge_router.engine.quantise import MATRICES, WeightColumns
 from edge_router.errors import UserError
 
 CODINGS: Final = 3  # of a weight in another type, side by side (`growth`)

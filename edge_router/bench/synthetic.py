@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from edge_router.agent.template import CHATML
 from edge_router.engine.imatrix import ImportanceMatrix
-from edge_router.engine.mixtures import matrix_sizes
-from edge_router.engine.quantise import NEEDS_IMPORTANCE, quantise
+from edge_router.engine.quantise import NEEDS_IMPORTANCE, matrix_sizes, quantise
 from edge_router.errors import UserError
 from edge_router.files.whole import remove_leftovers, whole
 from edge_router.work.pool import Backend, Crash, Crew

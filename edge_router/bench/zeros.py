@@ -25,7 +25,7 @@ from edge_router.engine.gguf_writer import (
     u32,
     write_gguf,
 )
-from edge_router.engine.mixtures import (
+from edge_router.engine.quantise import (
     WeightColumns,
     matrix_sizes,
     plain_vocabulary,

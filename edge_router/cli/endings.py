@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from edge_router.errors import UserError
-from edge_router.screen import stdio
+from edge_router.screen import printable
 from edge_router.screen.printable import one_line, say
 from edge_router.work.processes import sigterm_as_ctrl_c
 
@@ -31,13 +31,13 @@ class OneSentence(click.Group):
     """A group whose commands end in a sentence and never in a traceback."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        stdio.mend()
+        printable.mend()
         try:
             code = self._run(*args, **kwargs)
-            stdio.flush()
+            printable.flush()
         except OSError as error:  # of the last flush
             code = _of_error(error)
-        stdio.give_up()
+        printable.give_up()
         sys.exit(code)
 
     def _run(self, *args: Any, **kwargs: Any) -> int:

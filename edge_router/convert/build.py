@@ -46,9 +46,8 @@ from edge_router.engine.quantise import QUANTISED_TIERS
 from edge_router.engine.tier_sizes import estimated_bytes
 from edge_router.errors import UserError
 from edge_router.files.whole import Record, make_folder, require_space, temporary, whole
-from edge_router.ladders.ladder_writer import Measured, TierEntry, write_ladder
-from edge_router.tasks.registry import find_task
-from edge_router.tasks.styles import style_for
+from edge_router.ladders.ladder_file import Measured, TierEntry, write_ladder
+from edge_router.tasks.registry import find_task, style_for
 from edge_router.work.progress import Bar, ShownProgress
 
 DEFAULT_TIERS: Final = "q3_k_m,q4_k_m,q8_0"

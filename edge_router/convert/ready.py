@@ -28,19 +28,16 @@ from edge_router.convert.published import (
     listed,
     tier_names,
 )
-from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.fingerprint import file_sha256, require_same_model, require_same_text
 from edge_router.engine.gguf_file import GgufHeader, read_header
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.trial import require_tried
+from edge_router.engine.trust import gguf_sha256, require_tried
 from edge_router.errors import UserError
 from edge_router.files.whole import gigabytes, make_folder, require_space, whole
-from edge_router.ladders.ladder_file import LADDER_FILE, read_details
-from edge_router.ladders.ladder_writer import TierEntry, write_ladder
+from edge_router.ladders.ladder_file import LADDER_FILE, TierEntry, read_details, write_ladder
 from edge_router.ladders.resolve import models_folder, require_free_name
 from edge_router.parts import load_part
-from edge_router.tasks.registry import find_task
-from edge_router.tasks.styles import style_for
+from edge_router.tasks.registry import find_task, style_for
 
 PREFIX: Final = "hf:"  # how a repository is named whose files are taken as they are
 Say = Callable[[str], None]

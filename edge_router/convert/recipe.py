@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_router.convert.adapter import WEIGHTS
-from edge_router.engine.checksums import gguf_sha256
+from edge_router.engine.trust import gguf_sha256
 from edge_router.errors import UserError
 from edge_router.files.data_files import read_toml
 from edge_router.files.paths import why_no_file

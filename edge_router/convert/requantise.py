@@ -24,7 +24,7 @@ from edge_router.convert.gguf_source import GgufFile
 from edge_router.engine.gguf_file import FLOAT_TYPES, TensorInfo
 from edge_router.engine.tensor_values import tensor_values
 from edge_router.files.whole import Record
-from edge_router.tasks.styles import METADATA_KEY
+from edge_router.tasks.registry import METADATA_KEY
 
 if TYPE_CHECKING:
     from gguf import GGUFReader, GGUFWriter

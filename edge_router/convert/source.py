@@ -31,12 +31,12 @@ from edge_router.convert.requantise import DequantisedSource
 from edge_router.convert.tokens import check_vocabulary
 from edge_router.convert.vocabulary import Vocabulary, load_tokenizer, read_vocabulary
 from edge_router.engine.gguf_file import FLOAT_TYPES, is_gguf, read_header
-from edge_router.engine.trial import require_tried
+from edge_router.engine.trust import require_tried
 from edge_router.errors import UserError
 from edge_router.files.paths import is_folder, why_no_file
 from edge_router.files.whole import Record
 from edge_router.parts import load_part
-from edge_router.tasks.styles import METADATA_KEY
+from edge_router.tasks.registry import METADATA_KEY
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter

@@ -92,7 +92,7 @@ class Ladder:
 
         `n_threads` None follows the machine (`engine.threads`) on at most `thread_limit`
         threads, its physical cores by default. `gpu_layers` is how many layers of each tier a GPU
-        computes, -1 all, "auto" as many as fit (`engine.offload`). `use_mmap` None maps files
+        computes, -1 all, "auto" as many as fit (`engine.tier_sizes`). `use_mmap` None maps files
         whose weights stay as they lie on disk. `reread` lets the low tier
         compute its own steps' tokens again in the next `prefill`, as it does
         for the other tiers' steps: the cache then holds the same bits whoever

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from edge_router.engine.checksums import require_promised
 from edge_router.engine.fingerprint import require_same_model, require_same_text
 from edge_router.engine.gguf_file import GgufHeader, read_header
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.offload import Need, plan, with_fewer
 from edge_router.engine.tier import KvMode, Tier, TierSpec
+from edge_router.engine.tier_sizes import Need, plan, with_fewer
 from edge_router.engine.tier_spec import AUTO, DEFAULT_CONTEXT, GpuLayers, ModelRuntime
-from edge_router.engine.trial import require_tried
+from edge_router.engine.trust import require_promised, require_tried
 from edge_router.engine.verify import ROWS
 from edge_router.errors import UserError
 

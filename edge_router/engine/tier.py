@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.generate import Proposal, StopReason
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.engine.tier_spec import TierSpec
+from edge_router.engine.trust import gguf_sha256
 from edge_router.errors import UserError
 
 __all__ = ["Generation", "Ingest", "KvMode", "Tier", "TierSpec", "common_prefix"]

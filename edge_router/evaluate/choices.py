@@ -17,8 +17,8 @@ from edge_router.engine.gguf_file import read_header
 from edge_router.engine.loading import settled
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier_spec import ModelRuntime
+from edge_router.engine.trust import ladder_fingerprint
 from edge_router.errors import UserError
-from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.evaluate.policies import Plans, Settings, read_plans
 from edge_router.evaluate.rows import Row, parse_rows
 from edge_router.ladders.costs import CostProfile, find_profile, ladder_profile
@@ -26,12 +26,10 @@ from edge_router.ladders.ladder_file import LadderFile
 from edge_router.screen.printable import say
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.protocol import found_games
-from edge_router.tasks.registry import DEFAULT, find_task
-from edge_router.tasks.styles import prompt_override
+from edge_router.tasks.registry import DEFAULT, find_task, prompt_override
 from edge_router.work.pool import Backend, Crew
 from edge_router.work.progress import Bar, ShownProgress
-from edge_router.work.store import Store, default_store
-from edge_router.work.stored_work import StoredWork, WorkState
+from edge_router.work.store import Store, StoredWork, WorkState, default_store
 
 HIGH_TIER: Final = "high"  # what rows are compared with where nobody says otherwise
 

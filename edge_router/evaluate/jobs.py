@@ -10,7 +10,6 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -20,16 +19,15 @@ from typing import Any, Final
 from edge_router.agent.episode import Options, play_episode
 from edge_router.agent.events import Listener
 from edge_router.agent.trace import TraceWriter
-from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.fingerprint import file_sha256
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.engine.tier import TierSpec
 from edge_router.engine.tier_spec import ModelRuntime
+from edge_router.engine.trust import gguf_sha256
 from edge_router.errors import UserError
 from edge_router.evaluate.records import LOST, GameRecord, Recorder, StepRecord
-from edge_router.evaluate.routers import PLAN
-from edge_router.evaluate.rows import REWRITE
+from edge_router.evaluate.rows import PLAN, REWRITE
 from edge_router.router.registry import find_kind, make_router
 from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import RouterSpec
@@ -115,11 +113,6 @@ def episode_seed(seed: int, game: str, attempt: int = 0) -> int:
     """A seed of its own for every game and attempt, so that draws differ between games."""
     digest = hashlib.sha256(f"{seed}/{game}/{attempt}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-def ladder_fingerprint(specs: Sequence[TierSpec]) -> str:
-    """SHA-256 over the tiers' names and files, low to high."""
-    return key_of({"tiers": [(spec.name, gguf_sha256(spec.path)) for spec in specs]})
 
 
 def play_job(job: GameJob) -> GameRecord:

@@ -20,13 +20,12 @@ from edge_router.engine.tier_spec import DEFAULT_CONTEXT, ModelRuntime
 from edge_router.errors import UserError
 from edge_router.evaluate.jobs import EXPERT, GameJob, crashed, episode_seed, play_job
 from edge_router.evaluate.records import GameRecord
-from edge_router.evaluate.routers import mix_spec, plan_spec
-from edge_router.evaluate.rows import LOW, REWRITE, Row, check_rows
+from edge_router.evaluate.rows import LOW, REWRITE, Row, check_rows, mix_spec, plan_spec
 from edge_router.files.data_files import read_object
 from edge_router.ladders.costs import CostProfile
 from edge_router.router.spec import RouterSpec
 from edge_router.tasks.games import GameRef
-from edge_router.work.stored_work import StoredWork
+from edge_router.work.store import StoredWork
 
 PLANS: Final = "edge-router/plans/1"
 MAX_ATTEMPTS: Final = 10

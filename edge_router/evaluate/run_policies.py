@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier_spec import ModelRuntime
+from edge_router.engine.trust import ladder_fingerprint
 from edge_router.evaluate.choices import (
     EpisodeChoice,
     GameSet,
@@ -16,7 +17,6 @@ from edge_router.evaluate.choices import (
     WorkPlace,
     settings_of,
 )
-from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.evaluate.policies import PlayedRow, Policies, Settings
 from edge_router.evaluate.summary import summaries
 from edge_router.ladders.ladder_file import LadderFile
@@ -24,9 +24,8 @@ from edge_router.results.file import results
 from edge_router.results.outputs import Outputs
 from edge_router.screen.printable import columns, say
 from edge_router.tasks.games import GameRef
-from edge_router.tasks.registry import find_task
-from edge_router.tasks.styles import style_for
-from edge_router.work.stored_work import StoredWork
+from edge_router.tasks.registry import find_task, style_for
+from edge_router.work.store import StoredWork
 
 
 def run_policies(

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import is_gguf, read_header
 from edge_router.engine.tier import TierSpec
+from edge_router.engine.trust import gguf_sha256
 from edge_router.errors import UserError
 from edge_router.files.folders import cache_folder, if_any
 from edge_router.files.paths import is_folder, require_name, why_no_file

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.fingerprint import file_sha256
+from edge_router.engine.trust import gguf_sha256
 from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
 from edge_router.files.folders import cache_folder, if_any

@@ -18,8 +18,8 @@ from typing import Any, Final
 from edge_router.errors import UserError
 from edge_router.files.whole import write_text
 from edge_router.results.file import damage_named, read_results, require_writable
+from edge_router.results.outputs import notes_of, sheets_of
 from edge_router.results.plots import require_matplotlib
-from edge_router.results.views import notes_of, sheets_of
 from edge_router.screen.printable import one_line, paragraphs, say, shortened
 from edge_router.screen.tables import Sheet
 

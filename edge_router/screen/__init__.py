@@ -1,6 +1,5 @@
 """Text for people.
 
-printable  text that steers no terminal
+printable  text that steers no terminal, and the streams it goes to
 tables     tables for any width, and as Markdown
-stdio      the standard streams as they are found
 """

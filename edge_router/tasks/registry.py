@@ -7,11 +7,16 @@ A package offers one in its entry points:
 
 Whoever calls `my_package.counting:CountingTask` without arguments gets the `Task`. `add_task` takes
 the same text from a user; the processes that are started from then on know the task as well.
+
+In which of a task's prompt styles a model is asked, ladder.toml says (`prompt = "react"`), and so
+may a GGUF, in the metadata key `edge_router.prompt_style`. A model that says nothing gets the
+task's default.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -20,7 +25,7 @@ from typing import Any, Final
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.task import Alfworld
 from edge_router.tasks.games import nearest
-from edge_router.tasks.protocol import Task
+from edge_router.tasks.protocol import PromptStyle, Task
 from edge_router.tasks.textworld.task import Textworld
 
 GROUP: Final = "edge_router.tasks"
@@ -111,3 +116,33 @@ def _load(entry: EntryPoint) -> None:
     add(task, entry.value)
     if task.name != entry.name:
         raise UserError(f"the task {entry.name} of {entry.value} calls itself {task.name!r}")
+
+
+# -- prompt styles --------------------------------------------------------------------------------
+
+METADATA_KEY = "edge_router.prompt_style"
+
+
+def style_for(task: Task, metadata: Mapping[str, str], prompt: str = "") -> PromptStyle:
+    """The style called `prompt`; "" is the one that the GGUF asks for. Raises `UserError`."""
+    name = prompt or metadata.get(METADATA_KEY, task.default_style)
+    if name not in task.styles:
+        raise UserError(
+            f"there is no prompt style {name!r} for {task.name}; styles are {_listed(task.styles)}"
+        )
+    return task.styles[name]
+
+
+def prompt_override(task: Task, prompt: str, files: Sequence[Mapping[str, str]]) -> str:
+    """`prompt`, or "" where every file's metadata asks for that style by itself.
+
+    Results that are kept by what they depend on are then found again whether a ladder names its
+    model's own style or leaves it out. Raises `UserError` for a style that there is not.
+    """
+    if prompt and all(style_for(task, m) is style_for(task, m, prompt) for m in files):
+        return ""
+    return prompt
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

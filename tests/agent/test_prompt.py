@@ -17,8 +17,7 @@ from edge_router.ladders.resolve import find_ladder
 from edge_router.tasks.alfworld.household_prompt import HouseholdStyle, compact, compact_opening
 from edge_router.tasks.alfworld.react_prompt import ReactStyle
 from edge_router.tasks.protocol import Message, Opening
-from edge_router.tasks.registry import find_task
-from edge_router.tasks.styles import style_for
+from edge_router.tasks.registry import find_task, style_for
 from tests.tiny_gguf import write_tiny
 
 OPENING = Opening("You see a desk 1, and a bed 1.", "put some pen on desk.")

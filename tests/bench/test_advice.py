@@ -26,7 +26,7 @@ from edge_router.bench.roofline import CoresAndMemory
 from edge_router.bench.synthetic import SHAPES
 from edge_router.bench.zeros import chosen_types, columns_of, layer_bytes, output_bytes
 from edge_router.cli.main import main
-from edge_router.engine.mixtures import weight_types
+from edge_router.engine.quantise import weight_types
 from edge_router.results.file import read_results
 
 STEP = Assumptions(reads=64, writes=32, escalated=0.2, accepted=0.9)

@@ -23,7 +23,7 @@ from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.llama import LlamaContext
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.mixtures import WeightColumns, weight_types
+from edge_router.engine.quantise import WeightColumns, weight_types
 from edge_router.errors import UserError
 from edge_router.evaluate.records import GameRecord, Recorder
 from edge_router.ladders.ladder_file import LadderFile, read_ladder

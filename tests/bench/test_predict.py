@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from edge_router.bench.roofline import predicted_profile
 from edge_router.cli.main import main
-from edge_router.evaluate.jobs import ladder_fingerprint
+from edge_router.engine.trust import ladder_fingerprint
 from edge_router.ladders.costs import (
     CostProfile,
     StepTokens,

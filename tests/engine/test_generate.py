@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_router.engine.generate import TextStream
 from edge_router.engine.ladder import Generation, Ladder, TierSpec
-from edge_router.engine.text_stream import TextStream
 from tests.engine_fixtures import Scripted, tiny_paths
 
 __all__ = ["tiny_paths"]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from gguf import GGUFValueType
 
-from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.engine.sampling import Sampler
+from edge_router.engine.trust import gguf_sha256
 from edge_router.errors import UserError
 from tests.edit_gguf import rewrite
 from tests.engine_fixtures import N_CTX, tiny_paths

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.engine import offload
+from edge_router.engine import tier_sizes
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.engine.library import gpu_memory, offloads
 from edge_router.engine.llama_model import LlamaModel
-from edge_router.engine.offload import ALL, Need, layers_that_fit, plan, with_fewer
+from edge_router.engine.tier_sizes import ALL, Need, layers_that_fit, plan, with_fewer
 from edge_router.engine.tier_spec import AUTO
 from edge_router.errors import UserError
 from tests.engine_fixtures import LadderMaker, make_ladder, tiny_paths
@@ -76,13 +76,13 @@ def test_a_build_for_cpus_offloads_nothing_whatever_is_asked(
 def test_a_number_is_that_number_for_every_tier(
     tiny_paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offload, "offloads", lambda: True)
+    monkeypatch.setattr(tier_sizes, "offloads", lambda: True)
     headers = [read_header(tiny_paths[name]) for name in ("q4_k_m", "q8_0")]
     assert plan(1, headers, 512) == [1, 1]
     assert plan(-1, headers, 512) == [ALL, ALL]
-    monkeypatch.setattr(offload, "gpu_memory", lambda: 10**8)
+    monkeypatch.setattr(tier_sizes, "gpu_memory", lambda: 10**8)
     assert plan(AUTO, headers, 512) == [0, 0]
-    monkeypatch.setattr(offload, "gpu_memory", lambda: 10**12)
+    monkeypatch.setattr(tier_sizes, "gpu_memory", lambda: 10**12)
     assert plan(AUTO, headers, 512) == [ALL, ALL]
 
 
@@ -99,8 +99,8 @@ def test_a_device_that_refuses_gets_fewer_and_the_user_is_told(
             raise UserError("out of memory")
         return real(path, n_gpu_layers=n_gpu_layers, use_mmap=use_mmap)
 
-    monkeypatch.setattr(offload, "offloads", lambda: True)
-    monkeypatch.setattr(offload, "gpu_memory", lambda: None)
+    monkeypatch.setattr(tier_sizes, "offloads", lambda: True)
+    monkeypatch.setattr(tier_sizes, "gpu_memory", lambda: None)
     monkeypatch.setattr(LlamaModel, "load", load)
     specs = [TierSpec(name, tiny_paths[name]) for name in ("q4_k_m", "q8_0")]
     with Ladder.load(specs, n_ctx=512, n_threads=1) as ladder:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.engine.opening_file import WrongFileError, read_pieces, write_pieces
+from edge_router.engine.openings import WrongFileError, read_pieces, write_pieces
 
 KEY = hashlib.sha256(b"an opening").digest()
 PIECES = [bytes(range(256)) * 2, b"", b"last"]

@@ -10,11 +10,17 @@ import numpy as np
 import pytest
 
 from edge_router.engine import openings
-from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.ladder import Ladder, TierSpec
-from edge_router.engine.opening_file import write_pieces
-from edge_router.engine.openings import LEAST_TOKENS, LIMIT, OpeningStore, any_store, usual_store
+from edge_router.engine.openings import (
+    LEAST_TOKENS,
+    LIMIT,
+    OpeningStore,
+    any_store,
+    usual_store,
+    write_pieces,
+)
 from edge_router.engine.sampling import Sampler
+from edge_router.engine.trust import gguf_sha256
 from edge_router.errors import UserError
 from tests.engine_fixtures import N_CTX, LadderMaker, make_ladder, tiny_paths
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader, GGUFValueType
 
-from edge_router.engine import checksums, trial
-from edge_router.engine.checksums import gguf_sha256, require_promised
+from edge_router.engine import trust
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder, TierSpec
-from edge_router.engine.trial import require_tried
+from edge_router.engine.trust import gguf_sha256, require_promised, require_tried
 from edge_router.errors import UserError
 from edge_router.ladders.resolve import find_ladder
 from tests.edit_gguf import rewrite
@@ -71,12 +70,12 @@ def test_a_file_that_llama_cpp_dies_of_is_reported_in_a_sentence(
 def test_a_file_is_tried_once_and_never_again(
     tiny_paths: dict[str, Path], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial._passed.clear()
+    trust._passed.clear()
     header = read_header(tiny_paths["q8_0"])
     require_tried(header)
     (note,) = (home / "cache" / "tried").iterdir()
     assert note.name.startswith(gguf_sha256(header.path))
-    trial._passed.clear()  # as in another process
+    trust._passed.clear()  # as in another process
     monkeypatch.setattr(sys, "executable", "/nowhere/python")  # a trial would fail
     require_tried(header)
     note.unlink()
@@ -130,7 +129,7 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
 ) -> None:
     (tmp_path / "cache").touch()
     monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path))
-    assert checksums.gguf_sha256(tiny_paths["q8_0"]) == checksums.gguf_sha256(tiny_paths["q8_0"])
+    assert trust.gguf_sha256(tiny_paths["q8_0"]) == trust.gguf_sha256(tiny_paths["q8_0"])
 
 
 # -- what means the same ----------------------------------------------------------------------

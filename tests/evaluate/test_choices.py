@@ -17,8 +17,7 @@ from edge_router.evaluate.choices import (
     WorkPlace,
     settings_of,
 )
-from edge_router.ladders.ladder_file import LadderFile, read_ladder
-from edge_router.ladders.ladder_writer import TierEntry, write_ladder
+from edge_router.ladders.ladder_file import LadderFile, TierEntry, read_ladder, write_ladder
 from edge_router.ladders.resolve import find_ladder
 
 WHO = RowChoice(("low,high",), kv="handoff", dial="", oracle=None, costs=None, against=None)

@@ -14,8 +14,8 @@ from edge_router.evaluate.records import GameRecord, StepRecord
 from edge_router.evaluate.rows import Row
 from edge_router.evaluate.summary import summaries
 from edge_router.results.file import results
+from edge_router.results.outputs import sheets_of, summary_of
 from edge_router.results.plots import plot
-from edge_router.results.views import sheets_of, summary_of
 from edge_router.router.spec import RouterSpec
 from train.router import figures
 from train.router.run import SCHEMA

@@ -36,8 +36,7 @@ from edge_router.router.spec import RouterSpec
 from edge_router.tasks.alfworld.game_files import SHIPPED, split_games
 from edge_router.tasks.games import GameRef
 from edge_router.work.pool import Backend, Crew
-from edge_router.work.store import Store
-from edge_router.work.stored_work import StoredWork
+from edge_router.work.store import Store, StoredWork
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

@@ -10,8 +10,14 @@ import pytest
 from edge_router.errors import UserError
 from edge_router.ladders import ladder_file
 from edge_router.ladders.catalogue import shipped_folders
-from edge_router.ladders.ladder_file import read_details, read_ladder
-from edge_router.ladders.ladder_writer import Measured, TierEntry, set_router, write_ladder
+from edge_router.ladders.ladder_file import (
+    Measured,
+    TierEntry,
+    read_details,
+    read_ladder,
+    set_router,
+    write_ladder,
+)
 from edge_router.ladders.resolve import find_ladder
 from train.lm.export import LADDERS, NAME, describe
 from train.lm.export import ROUTER as THRESHOLD

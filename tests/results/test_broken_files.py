@@ -19,7 +19,7 @@ from edge_router.evaluate.records import GameRecord, StepRecord
 from edge_router.evaluate.rows import Row
 from edge_router.evaluate.summary import summaries
 from edge_router.results.file import results, write_json
-from edge_router.results.views import games_of, sheets_of, summary_of
+from edge_router.results.outputs import games_of, sheets_of, summary_of
 from edge_router.router.spec import RouterSpec
 
 WRONG: tuple[Any, ...] = (

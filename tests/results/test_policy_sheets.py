@@ -10,7 +10,7 @@ from edge_router.evaluate.rows import Row
 from edge_router.evaluate.summary import summaries
 from edge_router.ladders.costs import CostProfile, TierCost
 from edge_router.results.file import results
-from edge_router.results.views import notes_of, sheets_of, summary_of
+from edge_router.results.outputs import notes_of, sheets_of, summary_of
 from edge_router.router.spec import RouterSpec
 
 WALL = (4.0, 6.0, 11.0)  # seconds of three games; the model's part is 2 s of each

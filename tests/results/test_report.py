@@ -20,12 +20,12 @@ from edge_router.engine.tier import TierSpec
 from edge_router.engine.tier_sizes import kv_bytes
 from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.errors import UserError
-from edge_router.evaluate.distance import DistanceJob, measure_distance
+from edge_router.evaluate.run_tiers import DistanceJob, measure_distance
 from edge_router.ladders.resolve import find_ladder
 from edge_router.results.file import read_results
+from edge_router.results.outputs import sheets_of
 from edge_router.results.plots import plot
 from edge_router.results.statistics import number
-from edge_router.results.views import sheets_of
 from edge_router.screen.tables import Sheet
 from edge_router.tasks.alfworld.game_files import split_games
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder

@@ -16,8 +16,7 @@ from edge_router.tasks.alfworld.react_prompt import (
 from edge_router.tasks.household.rules import KIND_NAMES, REFUSED
 from edge_router.tasks.parse import parse_step
 from edge_router.tasks.protocol import Opening
-from edge_router.tasks.registry import find_task
-from edge_router.tasks.styles import style_for
+from edge_router.tasks.registry import find_task, style_for
 from tests.checkpoints import INST
 
 ROOM = "You are in the middle of a room. Looking quickly around you, you see a desk 1, and a bed 1."

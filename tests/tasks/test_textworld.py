@@ -16,8 +16,14 @@ from edge_router.tasks.games import GameRef
 from edge_router.tasks.protocol import scripted_steps
 from edge_router.tasks.registry import find_task
 from edge_router.tasks.textworld import engine
-from edge_router.tasks.textworld.commands import LONGEST, UNKNOWN, as_typed, is_outside, reply_text
-from edge_router.tasks.textworld.game import TextworldGame
+from edge_router.tasks.textworld.game import (
+    LONGEST,
+    UNKNOWN,
+    TextworldGame,
+    as_typed,
+    is_outside,
+    reply_text,
+)
 from edge_router.tasks.textworld.game_files import CHALLENGES, SHIPPED, read_about
 from edge_router.tasks.textworld.generate import generate_games
 

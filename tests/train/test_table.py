@@ -12,8 +12,8 @@ from edge_router.evaluate.rows import Row
 from edge_router.evaluate.summary import summaries
 from edge_router.ladders.costs import CostProfile, TierCost
 from edge_router.results.file import read_results, results, write_json
+from edge_router.results.outputs import sheets_of, summary_of
 from edge_router.results.plots import plot
-from edge_router.results.views import sheets_of, summary_of
 from edge_router.router.spec import RouterSpec
 from tests.toy_forest import ToyGame, toy_tree
 from train.router.forest import Forest

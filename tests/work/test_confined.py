@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.work.confined import Confined, EndedError
+from edge_router.work.processes import Confined, EndedError
 
 CHILD = """
 import os
-from edge_router.work.confined import ChildLimits, serve
+from edge_router.work.processes import ChildLimits, serve
 
 def answer(message):
     if message["do"] == "read a key":

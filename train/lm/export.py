@@ -29,8 +29,7 @@ from edge_router.engine.imatrix import CHUNK, ImportanceMatrix, collect, write_i
 from edge_router.engine.quantise import quantise
 from edge_router.engine.tensor_values import tensor_values
 from edge_router.files.whole import whole
-from edge_router.ladders.ladder_file import LADDER_FILE, read_ladder
-from edge_router.ladders.ladder_writer import TierEntry, write_ladder
+from edge_router.ladders.ladder_file import LADDER_FILE, TierEntry, read_ladder, write_ladder
 from edge_router.screen.printable import say
 from train.lm.episodes import draw_transcript
 from train.lm.model import HouseholdLM, LmShape, load_model

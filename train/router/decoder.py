@@ -26,8 +26,7 @@ from edge_router.engine.sampling import Draw, Sampler, kl_divergence, log_softma
 from edge_router.engine.tier import Generation, Tier, common_prefix
 from edge_router.router.features import extract, with_draft
 from edge_router.tasks.protocol import Opening, PromptStyle
-from edge_router.tasks.registry import DEFAULT, find_task
-from edge_router.tasks.styles import style_for
+from edge_router.tasks.registry import DEFAULT, find_task, style_for
 from train.router.node import Writing
 
 

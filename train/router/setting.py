@@ -7,15 +7,14 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 
-from edge_router.engine.checksums import gguf_sha256
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.loading import default_context
 from edge_router.engine.openings import usual_store
 from edge_router.engine.tier import TierSpec
+from edge_router.engine.trust import gguf_sha256
 from edge_router.router.feature_table import ALL_NAMES, SAME_NUMBERS_SINCE
-from edge_router.tasks.registry import DEFAULT, find_task
-from edge_router.tasks.styles import prompt_override
+from edge_router.tasks.registry import DEFAULT, find_task, prompt_override
 from train.router.decoder import Decoder
 from train.router.tree import Explorer, GameTree
 

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_router.errors import UserError
-from edge_router.ladders.ladder_file import read_ladder
-from edge_router.ladders.ladder_writer import set_router
+from edge_router.ladders.ladder_file import read_ladder, set_router
 from edge_router.router.registry import make_router
 from edge_router.router.spec import RouterSpec
 from edge_router.screen.printable import say

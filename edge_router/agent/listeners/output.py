@@ -9,7 +9,7 @@ from edge_router.agent.events import Listener
 from edge_router.agent.listeners.json_printer import JsonPrinter
 from edge_router.agent.listeners.printer import PlainPrinter
 from edge_router.ladders.costs import CostProfile
-from edge_router.screen.stdio import shows
+from edge_router.screen.printable import shows
 
 _DRAWN_WITH = "\u2502\u2588\u256d\u2026"  # some of the app's lines and bars
 

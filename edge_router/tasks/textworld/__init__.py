@@ -1,9 +1,8 @@
 """TextWorld: text adventures made by tw-make, on their own engine in a process of its own.
 
 task            what TextWorld tells the rest of the program: the `Task`; its scripted player
-game            a game file behind the `Game` protocol
+game            a game file behind the `Game` protocol; which commands reach it
 game_files      where games lie, what their files say, and what is wrong with others
-commands        which commands reach a game, and what of its text a model reads
 engine          TextWorld in a child process, as its owner sees it
 engine_process  the child, which plays a stranger's game with limits
 generate        writes new games, each proven on the engine

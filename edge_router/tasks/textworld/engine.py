@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from edge_router.errors import MachineError
 from edge_router.tasks.textworld.engine_process import SECONDS
-from edge_router.work.confined import Confined, EndedError
+from edge_router.work.processes import Confined, EndedError
 
 _CHILD: Final = "edge_router.tasks.textworld.engine_process"
 _LOCK: Final = threading.Lock()

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from edge_router.work.confined import ChildLimits, serve
+from edge_router.work.processes import ChildLimits, serve
 
 SECONDS: Final = 5.0
 MEMORY_BYTES: Final = 1_000_000_000

@@ -19,7 +19,7 @@ from edge_router.tasks.games import GameRef
 from edge_router.tasks.textworld import engine
 from edge_router.tasks.textworld.game import TextworldGame
 from edge_router.tasks.textworld.game_files import CHALLENGES, NAME, PROGRAM
-from edge_router.work.confined import Confined, EndedError
+from edge_router.work.processes import Confined, EndedError
 
 _CHILD: Final = "edge_router.tasks.textworld.maker_process"
 Settings = dict[str, Any]

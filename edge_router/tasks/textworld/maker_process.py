@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from edge_router.work.confined import ChildLimits, serve
+from edge_router.work.processes import ChildLimits, serve
 
 _LIMITS: Final = ChildLimits(seconds=600.0, memory=8 << 30)  # our own games: against runaways alone
 _SERIAL: Final = slice(18, 24)  # of a program's header: the day on which it was compiled

@@ -11,8 +11,7 @@ from edge_router.tasks.drawn import Progress
 from edge_router.tasks.games import Found, GameRef
 from edge_router.tasks.protocol import Finding, Opening, ScriptedPlayer, Task
 from edge_router.tasks.textworld import engine, game_files
-from edge_router.tasks.textworld.commands import REFUSED
-from edge_router.tasks.textworld.game import TextworldGame
+from edge_router.tasks.textworld.game import REFUSED, TextworldGame
 from edge_router.tasks.textworld.prompts import STYLES, AdventureStyle
 
 _DONE = "look"

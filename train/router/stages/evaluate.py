@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from edge_router.engine.trust import ladder_fingerprint
 from edge_router.errors import UserError
-from edge_router.evaluate.jobs import ladder_fingerprint
 from edge_router.evaluate.policies import PlayedRow
 from edge_router.evaluate.rows import Row
 from edge_router.evaluate.summary import summaries
 from edge_router.files.whole import write_text
 from edge_router.ladders.costs import CostProfile
 from edge_router.results.file import results, write_json
-from edge_router.results.views import sheets_of, summary_of
+from edge_router.results.outputs import sheets_of, summary_of
 from edge_router.router.feature_table import ALL_NAMES, feature
 from edge_router.router.registry import RouterKind, kinds, make_router
 from edge_router.router.rules import NEUTRAL
