@@ -155,9 +155,10 @@ def _write_tokenizer(header: GgufHeader, folder: Path) -> None:
     fields = gguf.GGUFReader(header.path).fields
     tokens: list[str] = fields["tokenizer.ggml.tokens"].contents()
     types: list[int] = fields["tokenizer.ggml.token_type"].contents()
-    merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
     pre = header.metadata["tokenizer.ggml.pre"]
     vocabulary = {t: i for i, t in enumerate(tokens) if types[i] in (NORMAL, CONTROL, USER_DEFINED)}
+    pairs = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
+    merges = [pair for pair in pairs if "".join(pair) in vocabulary]  # others never happen
     backend: Any = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre == "llama-bpe"))
     backend.pre_tokenizer = cut(pre)
     backend.decoder = decoders.ByteLevel()
