@@ -14,12 +14,15 @@ from edge_router.cli.types import (
     COUNT_OR_NONE,
     FETCHABLE,
     FILE,
+    GROUP_SIZE,
     JOBS,
     KV,
     RATE,
     SEED,
+    SPEED,
     TASK,
     TEXT,
+    WEIGHT,
 )
 from edge_router.errors import UserError
 from edge_router.parts import load_part
@@ -77,6 +80,45 @@ def train() -> None:
 @click.option(
     "--dagger-games", type=COUNT, default=1024, show_default=True, help="Games of a round."
 )
+@click.option(
+    "--grpo",
+    type=COUNT_OR_NONE,
+    default=0,
+    show_default=True,
+    help="Iterations in which the model plays and learns from success and steps.",
+)
+@click.option(
+    "--grpo-games", type=COUNT, default=16, show_default=True, help="Games of an iteration."
+)
+@click.option(
+    "--grpo-group-size",
+    type=GROUP_SIZE,
+    default=8,
+    show_default=True,
+    help="Episodes of a game, compared with each other.",
+)
+@click.option(
+    "--grpo-temperature",
+    type=SPEED,
+    default=1.0,
+    show_default=True,
+    help="At which the model plays.",
+)
+@click.option(
+    "--grpo-clip-range",
+    type=RATE,
+    default=0.2,
+    show_default=True,
+    help="How far a token's probability may move in an iteration, as a share.",
+)
+@click.option(
+    "--grpo-kl-coefficient",
+    type=WEIGHT,
+    default=0.04,
+    show_default=True,
+    help="What holds it near the tuned model.",
+)
+@click.option("--grpo-learning-rate", type=RATE, help="Of AdamW.  [a tenth of --learning-rate]")
 @click.option(
     "--evaluate-games",
     type=COUNT,

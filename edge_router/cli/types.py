@@ -217,6 +217,8 @@ PORT = Whole(0, 65_535)
 SECONDS = Number(0.0, min_open=True)
 SPEED = Number(0.0, min_open=True)
 RATE = Number(0.0, 1.0, min_open=True)  # of learning
+WEIGHT = Number(0.0)  # of a term in a sum
+GROUP_SIZE = Whole(2, 10_000)  # one alone differs from nothing
 REAL = Real()  # whoever takes it knows its range
 
 FILE = UserPath()

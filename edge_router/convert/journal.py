@@ -150,6 +150,12 @@ class Journal:
         write_text(self.folder / JOURNAL, json.dumps(data, indent=1) + "\n")
 
 
+def source_of(folder: Path) -> str | None:
+    """The fingerprint of what the tiers in `folder` were made from, None where there are none."""
+    found = _read(folder)
+    return found.source if found is not None and found.tiers else None
+
+
 def _damaged(path: Path) -> bool:
     """Whether this is a piece of a GGUF at most, as a broken disk or copy leaves it."""
     try:

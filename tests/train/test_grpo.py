@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from tests.toy_forest import sensitive_share, toy_forest
+from train.objective import clipped
 from train.router import front
 from train.router.front import Point
 from train.router.network import NetworkShape, RouterNet
 from train.router.objective import (
     advantages,
-    clipped,
     entropy,
     kl_divergence,
     lambda_at,

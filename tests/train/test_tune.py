@@ -27,17 +27,19 @@ from edge_router.tasks.alfworld.game import SimulatedGame
 from edge_router.tasks.alfworld.tuned_prompt import TunedStyle
 from edge_router.work.progress import ShownProgress
 from tests.checkpoints import edit_json, write_checkpoint
-from train.lm.tune.commands import corrections, start
+from train.lm.tune.commands import base_folder, corrections, start
 from train.lm.tune.dialogues import STYLE, Dialogue, draw_dialogue
 from train.lm.tune.finish import ADAPTER, make_ladder, save_adapter, save_merged
 from train.lm.tune.measure import TierResult, measured, verdict
-from train.lm.tune.model import loss_of, trained
+from train.lm.tune.model import losses, trained
 from train.lm.tune.packing import IGNORED, Rows, chunk_rows, pack
 from train.lm.tune.players import CachedRows, held_out, play
 from train.lm.tune.sequences import ChatTokens, Sequence, sequences
 from train.lm.tune.trainer import TuneConfig, Tuner
+from train.lm.vocabulary import vocabulary
 
 CPU = torch.device("cpu")
+HOUSEHOLD = Path(__file__).resolve().parents[2] / "models/household"
 SMALL = TuneConfig(
     episodes=128, lora=4, length=1024, rows=2, at_once=1, evaluations=0, learning_rate=1e-2
 )
@@ -85,8 +87,7 @@ def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.lm.tune.packing.CHUNK", 4)
     monkeypatch.setattr("train.lm.tune.trainer.CHUNK", 4)
     monkeypatch.setattr(TunedStyle, "max_tokens", 8)
-    for module in ("model", "trainer", "players"):
-        monkeypatch.setattr(f"train.lm.tune.{module}.has_bf16", lambda device: False)
+    monkeypatch.setattr("train.lm.tune.model.has_bf16", lambda device: False)
 
 
 # -- what is learnt -------------------------------------------------------------------------
@@ -160,7 +161,8 @@ def test_sequences_in_a_row_do_not_see_each_other(
     def loss(*found: Sequence) -> float:
         rows = pack(found, 48)
         with torch.inference_mode():
-            return float(loss_of(model, rows.ids, rows.mask(), rows.positions, rows.targets))
+            each = losses(model, rows.ids, rows.mask(), rows.positions, rows.targets)
+            return float(each.sum())
 
     assert loss(one, two) == pytest.approx(loss(one) + loss(two), rel=1e-5)
 
@@ -295,10 +297,15 @@ def test_the_tiers_of_a_run_load_and_play(
 
 @pytest.mark.slow
 def test_the_command_goes_all_the_way_and_keeps_what_is_done(
-    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def run(episodes: int) -> int:
+    def run(episodes: int, grpo: int = 0) -> int:
         return start(
+            grpo=grpo, grpo_games=1, grpo_group_size=2, grpo_temperature=1.0, grpo_clip_range=0.2,
+            grpo_kl_coefficient=0.0, grpo_learning_rate=None,
             base=str(base), task="alfworld", lora=4, learning_rate=None, episodes=episodes, rows=2,
             at_once=1, length=1024, evaluate_games=1, seed=1, out=tmp_path / "tiny-run",
             tiers="q4_0,q8_0", dagger=1, dagger_games=1, measure_games=1, workers=0, device="cpu",
@@ -314,6 +321,11 @@ def test_the_command_goes_all_the_way_and_keeps_what_is_done(
     assert "q4_0 is there already" in capsys.readouterr().err
     with pytest.raises(UserError, match="other settings"):
         run(12)
+    monkeypatch.setattr("train.lm.tune.grpo.returned", lambda game, cost: game.written[0].tokens[0])
+    assert run(8, grpo=1) == 0
+    assert "the ladder of the run as it was before is in" in capsys.readouterr().err
+    assert (out / "ladder-1" / "ladder.toml").is_file()
+    assert (out / "dagger-1" / "grpo.pt").is_file()
 
 
 def test_the_verdict_says_whether_to_route() -> None:
@@ -336,6 +348,13 @@ def test_a_model_that_cannot_chat_is_refused(base: Path, tokenizer: Any) -> None
     with pytest.raises(UserError, match="no chat template"):
         require_chat(base, Silent())
     require_chat(base, tokenizer)
+
+
+def test_the_shipped_household_model_can_be_tuned_further(tmp_path: Path) -> None:
+    """Its GGUF names a merge whose result is no token, because llama.cpp insists on one."""
+    folder = base_folder(str(HOUSEHOLD / "household-iq1_s.gguf"), tmp_path, lambda said: None)
+    text = " go to cabinet 12\n> take apple 2 from fridge 1, quickly"
+    assert ChatTokens(load_tokenizer(folder)).tokenize(text) == vocabulary().encode(text)
 
 
 def test_rows_keep_their_order_on_the_device() -> None:

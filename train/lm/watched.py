@@ -36,7 +36,7 @@ class WatchedGame:
     with corrections in place, so that one episode stays one sequence.
     """
 
-    def __init__(self, world: World, say: Say, correct: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, world: World, say: Say, correct: float = 0.0, seed: int | str = 0) -> None:
         self.world, self.say = world, say
         self.correct, self.rng = correct, random.Random(seed)
         self.steps = self.refused = self.agreed = 0

@@ -44,15 +44,6 @@ def advantages(
     return np.asarray(np.where(scale > 1e-8, centred / np.maximum(scale, 1e-8), 0.0))
 
 
-def clipped(ratio: Tensor, advantage: Tensor, clip_range: float) -> Tensor:
-    """PPO's objective of each step: the smaller of the plain and the clipped product.
-
-    `ratio` is pi_new / pi_old of the chosen tier; all shapes are the same, (steps, episodes).
-    """
-    bounded = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
-    return torch.minimum(ratio * advantage, bounded * advantage)
-
-
 def kl_divergence(logits: Tensor, reference: Tensor) -> Tensor:
     """KL(policy || reference) of each step, nats; logits (..., tiers) -> (...)."""
     p, q = torch.log_softmax(logits, -1), torch.log_softmax(reference, -1)

@@ -3,9 +3,10 @@
     1  the base: fetched, opened, or dequantised from a GGUF
     2  imitation of the scripted expert, its mistakes and recoveries among it
     3  rounds of DAgger, where they are asked for: the model plays, the expert corrects
-    4  the adapter and the merged checkpoint
-    5  the tiers, verified against F16
-    6  every tier plays alone: is there anything to route?
+    4  iterations of GRPO, where they are asked for: the model plays, and learns what pays
+    5  the adapter and the merged checkpoint
+    6  the tiers, verified against F16
+    7  every tier plays alone: is there anything to route?
 
 The same command goes on where it was interrupted.
 """
@@ -35,13 +36,14 @@ from edge_router.work.progress import ShownProgress
 from train.lm.plot import plot, read_log
 from train.lm.tune.dialogues import Dialogue
 from train.lm.tune.finish import ADAPTER, MERGED, make_ladder, save_adapter, save_merged
+from train.lm.tune.grpo import Grpo, GrpoConfig
 from train.lm.tune.measure import measured, table, verdict, write
 from train.lm.tune.model import chosen_device
-from train.lm.tune.players import play
+from train.lm.tune.players import AT_ONCE, play
 from train.lm.tune.trainer import TuneConfig, Tuner
 
 ADAPTER_RATE, FULL_RATE = 1e-3, 1e-4  # learning rates; adapters bear a higher one
-GROUP = 64  # games that the model plays at once for the expert to correct
+GRPO_SHARE = 0.1  # of it, for GRPO
 
 
 def run(
@@ -52,6 +54,8 @@ def run(
     tiers: str,
     dagger: int,
     dagger_games: int,
+    grpo: int,
+    grpo_config: GrpoConfig,
     measure_games: int,
     workers: int,
     device: str | None,
@@ -70,6 +74,8 @@ def run(
         how: dict[str, Any] = {"workers": workers, "progress": progress}
         tuner = Tuner(out, config, folder, tokenizer, chosen_device(device), **how)
         tuner = _taught(tuner, folder, dagger, dagger_games, how)
+        if grpo:
+            _improve(tuner, grpo, grpo_config)
         if config.lora:
             save_adapter(tuner.model, out / ADAPTER, base)
         save_merged(tuner.model, tokenizer, folder, out)
@@ -108,6 +114,19 @@ def _train(tuner: Tuner) -> None:
     if tuner.resume():
         say(f"going on from step {tuner.step} in {tuner.run}", err=True)
     tuner.train()
+    _plot(tuner)
+
+
+def _improve(tuner: Tuner, iterations: int, config: GrpoConfig) -> None:
+    """GRPO from where the tuned model is, or from where GRPO was interrupted."""
+    grpo = Grpo(tuner, config)
+    if grpo.resume(iterations):
+        say(f"going on from iteration {grpo.iteration} of GRPO in {tuner.run}", err=True)
+    grpo.train(iterations, tuner.config.evaluations)
+    _plot(tuner)
+
+
+def _plot(tuner: Tuner) -> None:
     if (tuner.run / "log.jsonl").is_file():
         plot(read_log(tuner.run), tuner.run / "learning.png")
 
@@ -116,9 +135,9 @@ def corrections(tuner: Tuner, games: int, seed: int) -> list[Dialogue]:
     """Episodes in which the model was wrong at least once, with the expert's corrections."""
     kept: list[Dialogue] = []
     show = tuner.progress("games for the expert to correct", total=games)
-    for first in range(0, games, GROUP):
+    for first in range(0, games, AT_ONCE):
         rng = random.Random(f"tune corrections {seed} {first}")
-        worlds = [draw_world(rng) for _ in range(min(GROUP, games - first))]
+        worlds = [draw_world(rng) for _ in range(min(AT_ONCE, games - first))]
         for game in play(tuner.model, tuner.tokens, worlds, correct=0.5):
             if game.agreed < game.steps:
                 kept.append(game.dialogue)
@@ -152,6 +171,12 @@ def start(
     length: int,
     evaluate_games: int,
     seed: int,
+    grpo_group_size: int,
+    grpo_games: int,
+    grpo_temperature: float,
+    grpo_clip_range: float,
+    grpo_kl_coefficient: float,
+    grpo_learning_rate: float | None,
     **options: Any,
 ) -> int:
     """`run` with the settings that the command line has apart."""
@@ -165,7 +190,16 @@ def start(
         evaluate_games=evaluate_games,
         seed=seed,
     )
-    return run(config=config, **options)
+    improved = GrpoConfig(
+        group_size=grpo_group_size,
+        games=grpo_games,
+        temperature=grpo_temperature,
+        clip_range=grpo_clip_range,
+        kl_coefficient=grpo_kl_coefficient,
+        learning_rate=grpo_learning_rate or config.learning_rate * GRPO_SHARE,
+        seed=seed,
+    )
+    return run(config=config, grpo_config=improved, **options)
 
 
 def base_folder(base: str, run: Path, note: Callable[[str], None]) -> Path:

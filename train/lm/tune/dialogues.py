@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_router.tasks.alfworld.household_prompt import step_text
 from edge_router.tasks.alfworld.tuned_prompt import TunedStyle, tuned_thought
@@ -15,13 +15,25 @@ from train.lm.episodes import draw_game, expert_steps
 STYLE = TunedStyle()
 
 
+@dataclass
+class Written:
+    """A step as a model wrote it: its tokens, without the one that ends it."""
+
+    tokens: list[int] = field(default_factory=list)
+    ended: bool = False  # by the model itself, not by its length
+
+
 @dataclass(frozen=True)
 class TaughtTurn:
-    """A step as it was written, and the reply to it. Mistakes stand there and are not learnt."""
+    """A step as it was written, and the reply to it. Mistakes stand there and are not learnt.
+
+    `written` are the very tokens, where a model wrote them; a text can be cut otherwise.
+    """
 
     text: str
     learnt: bool
     observation: str
+    written: Written | None = None
 
 
 @dataclass(frozen=True)

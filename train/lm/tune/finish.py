@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edge_router.convert.build import Made, Order, convert
+from edge_router.convert.journal import source_of
 from edge_router.convert.source import PROMPT_STYLE, open_source
 from edge_router.work.progress import ShownProgress
 from train.lm.tune.dialogues import STYLE
@@ -63,5 +65,11 @@ def _name_style(config: Path) -> None:
 def make_ladder(
     merged: Path, out: Path, name: str, tiers: tuple[str, ...], progress: ShownProgress
 ) -> Made:
-    """The tiers of the merged checkpoint."""
-    return convert(open_source(merged), Order(out, tiers, name=name, prompt=STYLE.name), progress)
+    """The tiers of the merged checkpoint; those of a run that has gone on since are kept aside."""
+    source = open_source(merged)
+    if source_of(out) not in (None, source.fingerprint(lambda n_bytes: None)):
+        numbers = (out.with_name(f"{out.name}-{number}") for number in itertools.count(1))
+        aside = next(folder for folder in numbers if not folder.exists())
+        out.rename(aside)
+        progress.note(f"the ladder of the run as it was before is in {aside}")
+    return convert(source, Order(out, tiers, name=name, prompt=STYLE.name), progress)

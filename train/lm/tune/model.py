@@ -7,6 +7,7 @@ logits = head(model)(hidden[chosen])
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,13 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
+def half(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bf16 for what is computed inside, where it pays."""
+    if has_bf16(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
 def load(folder: Path, lora: int, device: torch.device, seed: int = 0) -> Any:
     """The checkpoint in `folder`, in float32; its adapters have rank `lora`, 0 trains all of it.
 
@@ -89,15 +97,22 @@ def head(model: Any) -> nn.Module:
     return module
 
 
-def loss_of(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
-    """The sum of -ln p over the targets that are learnt.
+def losses(
+    model: Any,
+    ids: Tensor,
+    mask: Tensor,
+    positions: Tensor,
+    targets: Tensor,
+    temperature: float = 1.0,
+) -> Tensor:
+    """-ln p of every target that is learnt, row by row; shape (how many there are,).
 
     Only there are logits computed: the output matrix is a fifth of a small model.
     """
     hidden = states(model, ids, attention_mask=mask, position_ids=positions, use_cache=False)
     learnt = targets >= 0
-    logits = head(model)(hidden[learnt]).float()
-    return nn.functional.cross_entropy(logits, targets[learnt], reduction="sum")
+    logits = head(model)(hidden[learnt]).float() / temperature
+    return nn.functional.cross_entropy(logits, targets[learnt], reduction="none")
 
 
 def trained(model: Any) -> dict[str, nn.Parameter]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from train.lm.tune.sequences import Sequence as Tokens
 
 CHUNK: Final = 64  # episodes drawn at a time
 IGNORED: Final = -100  # a target that carries no loss
+
+AnySequence = TypeVar("AnySequence", bound=Tokens)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,13 @@ class Rows:
 
 def pack(found: Iterable[Tokens], length: int) -> Rows:
     """Rows of `length` tokens, the longest sequences placed first; longer ones are cut."""
-    cut = [Tokens(s.ids[:length], s.learnt[:length]) for s in found]
-    rows: list[list[Tokens]] = []
+    return filled(placed(found, length), length)
+
+
+def placed(found: Iterable[AnySequence], length: int) -> list[list[AnySequence]]:
+    """Which sequences make each row, in their order in it."""
+    cut = [replace(s, ids=s.ids[:length], learnt=s.learnt[:length]) for s in found]
+    rows: list[list[AnySequence]] = []
     room: list[int] = []
     for sequence in sorted(cut, key=lambda s: -len(s.ids)):
         at = next((i for i, left in enumerate(room) if left >= len(sequence.ids)), len(rows))
@@ -76,6 +83,11 @@ def pack(found: Iterable[Tokens], length: int) -> Rows:
             room.append(length)
         rows[at].append(sequence)
         room[at] -= len(sequence.ids)
+    return rows
+
+
+def filled(rows: Sequence[Sequence[Tokens]], length: int) -> Rows:
+    """The rows as tensors."""
     tables = np.zeros((4, len(rows), length), dtype=np.int64)
     tables[1] = IGNORED
     for at, row in enumerate(rows):

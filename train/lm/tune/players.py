@@ -1,16 +1,16 @@
-"""Let a transformers model play in the simulator, many games at once.
+"""Let a transformers model play in the simulator, greedily or by chance, many games at once.
 
-All games advance together: the new part of every prompt is read in one batch, then all write
-greedily, token by token, until each has ended its step. The KV cache grows by the longest of each;
+All games advance together: the new part of every prompt is read in one batch, then all write,
+token by token, until each has ended its step. The KV cache grows by the longest of each;
 what a row lacks is masked. Where a prompt is no longer what was read (a template that shows
 answers otherwise later, a step that was corrected), the rest of that row is masked and read anew.
 """
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -18,35 +18,45 @@ from torch import Tensor
 
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.world import World
-from train.lm.tune.dialogues import STYLE, Dialogue, TaughtTurn, say
-from train.lm.tune.model import has_bf16, head, states
+from train.lm.tune.dialogues import STYLE, Dialogue, TaughtTurn, Written, say
+from train.lm.tune.model import half, head, states
 from train.lm.tune.sequences import ChatTokens
 from train.lm.watched import WatchedGame
 
 MAX_TOKENS: Final = 4096  # a game whose prompt is longer is lost
+AT_ONCE: Final = 64  # games that are played together, where there are many
 
 
 class ChatGame(WatchedGame):
     """One game, its prompt, and the episode so far."""
 
-    def __init__(self, world: World, tokens: ChatTokens, correct: float, seed: int) -> None:
+    def __init__(self, world: World, tokens: ChatTokens, correct: float, seed: int | str) -> None:
         super().__init__(world, say, correct, seed)
         self.tokens = tokens
         self.turns: list[TaughtTurn] = []
+        self.written: list[Written] = []
         self.prompt = tokens.prompt(self.dialogue, STYLE)
 
     @property
     def dialogue(self) -> Dialogue:
         return Dialogue(self.opening, tuple(self.turns))
 
-    def act(self, written: list[int]) -> None:
+    @property
+    def own(self) -> Dialogue:
+        """The episode with all that the model wrote to be learnt, for better or for worse."""
+        steps = zip(self.turns, self.written, strict=True)
+        turns = (replace(turn, learnt=True, written=written) for turn, written in steps)
+        return Dialogue(self.opening, tuple(turns))
+
+    def act(self, written: Written) -> None:
         """Take a whole step."""
-        judged = self.judge(self.tokens.text(written).strip())
+        judged = self.judge(self.tokens.text(written.tokens).strip())
         reply = self.play(judged.text)
         self.turns.append(TaughtTurn(judged.text, judged.learnt, reply.observation))
         if judged.replaced:
-            written = self.tokens.tokenize(judged.text)
-        self.prompt.add(written, judged.text, STYLE.reply(reply.observation))
+            written = Written(self.tokens.tokenize(judged.text), ended=True)
+        self.written.append(written)
+        self.prompt.add(written.tokens, judged.text, STYLE.reply(reply.observation))
         self.over = self.over or len(self.prompt.tokens) > MAX_TOKENS
 
 
@@ -108,15 +118,22 @@ def play(
     correct: float = 0.0,
     told: Callable[[int], None] = lambda over: None,
     max_steps: int = STEP_LIMIT,
+    temperature: float = 0.0,
+    seeds: Sequence[int | str] | None = None,
 ) -> list[ChatGame]:
-    """Play every world greedily to its end, all in one batch; `told` hears how many are over."""
+    """Play every world to its end, all in one batch; `told` hears how many are over.
+
+    Greedily at temperature 0. What a game draws depends on its seed and on nothing else.
+    """
     training = model.training
     model.eval()
-    games = [ChatGame(world, tokens, correct, seed) for seed, world in enumerate(worlds)]
+    given = range(len(worlds)) if seeds is None else seeds
+    games = [ChatGame(w, tokens, correct, seed) for w, seed in zip(worlds, given, strict=True)]
     live, rows = games, CachedRows(model, len(games))
-    with _half(rows.device):
+    with half(rows.device):
         while live:
-            for game, written in zip(live, _write(rows, live, tokens.end), strict=True):
+            steps = _write(rows, live, tokens.end, temperature)
+            for game, written in zip(live, steps, strict=True):
                 game.act(written)
                 game.over = game.over or game.steps >= max_steps
             playing = [i for i, game in enumerate(live) if not game.over]
@@ -128,14 +145,10 @@ def play(
     return games
 
 
-def _half(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    if has_bf16(device):
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()
-
-
-def _write(rows: CachedRows, games: Sequence[ChatGame], end: int) -> list[list[int]]:
-    """One step of every game, as tokens."""
+def _write(
+    rows: CachedRows, games: Sequence[ChatGame], end: int, temperature: float
+) -> list[Written]:
+    """One step of every game."""
     for row, game in enumerate(games):
         wanted, read = game.prompt.tokens, rows.read[row]
         shared = next((i for i, (a, b) in enumerate(zip(read, wanted, strict=False)) if a != b),
@@ -145,21 +158,38 @@ def _write(rows: CachedRows, games: Sequence[ChatGame], end: int) -> list[list[i
     logits = rows.feed(
         [game.prompt.tokens[len(rows.read[row]) :] for row, game in enumerate(games)]
     )
-    written: list[list[int]] = [[] for _ in games]
+    written = [Written() for _ in games]
     writing = set(range(len(games)))
     while True:
-        chosen = logits.argmax(-1).tolist()
+        chosen = _chosen(logits, games, writing, temperature)
         for row in list(writing):
-            if chosen[row] == end:
-                writing.discard(row)
-                continue
-            written[row].append(chosen[row])
-            if len(written[row]) >= STYLE.max_tokens:
+            step, token = written[row], chosen[row]
+            step.ended = token == end
+            if not step.ended:
+                step.tokens.append(token)
+            if step.ended or len(step.tokens) >= STYLE.max_tokens:
                 writing.discard(row)
         if not writing:
             return written
-        following = [written[row][-1:] if row in writing else [] for row in range(len(games))]
-        logits = rows.feed(following)
+        logits = rows.feed(
+            [step.tokens[-1:] if row in writing else [] for row, step in enumerate(written)]
+        )
+
+
+def _chosen(
+    logits: Tensor, games: Sequence[ChatGame], writing: set[int], temperature: float
+) -> list[int]:
+    """The next token of every row, where `writing` a draw of the game's own."""
+    if not temperature:
+        greedy: list[int] = logits.argmax(-1).tolist()
+        return greedy
+    # 23 bits and no more: in float32 the product below is less than the whole sum then, and the
+    # search never ends on a token of probability 0.
+    draws = [g.rng.getrandbits(23) if row in writing else 0 for row, g in enumerate(games)]
+    share = torch.tensor(draws, dtype=torch.float32, device=logits.device)[:, None] / 2**23
+    below = (logits.float() / temperature).softmax(-1).cumsum(-1)
+    found: list[int] = torch.searchsorted(below, share * below[:, -1:], right=True)[:, 0].tolist()
+    return found
 
 
 def held_out(count: int, seed: str = "held out") -> list[World]:

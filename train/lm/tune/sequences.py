@@ -2,7 +2,7 @@
 
 The tokens are the ones that the agent will feed and write when it plays: they come out of its own
 `Prompt`, which tokenises a chat turn by turn. Learnt are the tokens of the expert's steps and the
-one that ends them, nothing else.
+one that ends them, nothing else; of an episode that a model played (`Written`), those it wrote.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from edge_router.agent.prompt import Prompt
 from edge_router.agent.template import ChatTemplate
 from edge_router.tasks.protocol import PromptStyle
-from train.lm.tune.dialogues import Dialogue
+from train.lm.tune.dialogues import Dialogue, Written
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,17 @@ def sequences(dialogue: Dialogue, style: PromptStyle, tokens: ChatTokens) -> Ite
     prompt = tokens.prompt(dialogue, style)
     ids, learnt = list(prompt.tokens), [False] * len(prompt.tokens)
     for turn in dialogue.turns:
-        written = tokens.tokenize(turn.text)
-        prompt.add(written, turn.text, style.reply(turn.observation))
-        ids += written
-        learnt += [turn.learnt] * len(written)
+        step = turn.written or Written(tokens.tokenize(turn.text), ended=True)
+        prompt.add(step.tokens, turn.text, style.reply(turn.observation))
+        ids += [*step.tokens, tokens.end]
+        learnt += [turn.learnt] * len(step.tokens) + [turn.learnt and step.ended]
         if prompt.tokens[: len(ids)] != ids:
-            yield from _learnable([*ids, tokens.end], [*learnt, turn.learnt])
+            yield from _learnable(ids, learnt)
             ids, learnt = list(prompt.tokens), [False] * len(prompt.tokens)
         else:
             new = prompt.tokens[len(ids) :]
             ids += new
-            learnt += [turn.learnt] + [False] * (len(new) - 1)
+            learnt += [False] * len(new)
     yield from _learnable(ids, learnt)
 
 

@@ -10,11 +10,10 @@ its weights are those of an unbroken run.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +26,7 @@ from edge_router.screen.printable import say
 from edge_router.work.progress import Progress, silent
 from train import saved
 from train.lm.tune.dialogues import STYLE, Dialogue
-from train.lm.tune.model import has_bf16, load, loss_of, trained
+from train.lm.tune.model import half, load, losses, trained
 from train.lm.tune.packing import CHUNK, PackedChunks, Rows, stream
 from train.lm.tune.players import held_out, play
 from train.lm.tune.sequences import ChatTokens
@@ -101,7 +100,6 @@ class Tuner:
         self.step, self.chunk, self.row = 0, 0, 0  # rows of the chunk that are learnt
         self.learnt, self.read, self.seconds = 0, 0, 0.0
         self.done = 0.0  # share of the run that is over at the middle of the current step
-        self.half = has_bf16(device)
 
     # -- the run on disk --------------------------------------------------------------------
 
@@ -122,7 +120,7 @@ class Tuner:
         with saved.loaded(path) as state:
             if state["config"] != asdict(self.config):
                 raise UserError(f"{self.run} holds a run with other settings; name another folder")
-            self._take(state["trained"])
+            self.take(state["trained"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.chunk, self.row, self.learnt, self.read, self.seconds = state["at"]
         return True
@@ -130,15 +128,19 @@ class Tuner:
     def start_from(self, run: Path) -> None:
         """Begin with the weights of another run."""
         with saved.loaded(run / "checkpoint.pt") as state:
-            self._take(state["trained"])
+            self.take(state["trained"])
 
     @torch.no_grad()
-    def _take(self, weights: dict[str, Tensor]) -> None:
+    def take(self, weights: dict[str, Tensor]) -> None:
+        """Put these values into what is trained."""
         for name, parameter in trained(self.model).items():
             parameter.copy_(weights[name])
 
     def log(self, **values: float) -> None:
-        line = {"step": self.step, "seconds": round(self.seconds), **values}
+        self.tell(step=self.step, seconds=round(self.seconds), **values)
+
+    def tell(self, **line: float) -> None:
+        """A line of the log, which is shown as well."""
         with (self.run / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         say("  ".join(f"{key} {value}" for key, value in line.items()), err=True)
@@ -202,9 +204,8 @@ class Tuner:
 
     def _loss(self, rows: Rows) -> Tensor:
         on = rows.to(self.device)
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
-        with half if self.half else contextlib.nullcontext():
-            return loss_of(self.model, on.ids, on.mask(), on.positions, on.targets)
+        with half(self.device):
+            return losses(self.model, on.ids, on.mask(), on.positions, on.targets).sum()
 
     def _report(self, losses: list[tuple[Tensor, int]]) -> None:
         mean = float(torch.stack([loss for loss, _ in losses]).sum()) / sum(n for _, n in losses)
@@ -218,9 +219,11 @@ class Tuner:
         now, before = int(self.chunk / every + 1e-9), int((self.chunk - 1) / every + 1e-9)
         return self.config.evaluations > 0 and now > before
 
-    def evaluate(self, told: Callable[[int], None] = lambda over: None) -> dict[str, float]:
+    def evaluate(self) -> None:
         """Play held-out generated games, and log what came of it."""
-        games = play(self.model, self.tokens, held_out(self.config.evaluate_games), told=told)
-        found = {key: round(value, 4) for key, value in summary(games).items()}
-        self.log(**found)
-        return found
+        self.log(**self.played())
+
+    def played(self) -> dict[str, float]:
+        """What comes of held-out generated games."""
+        games = play(self.model, self.tokens, held_out(self.config.evaluate_games))
+        return {key: round(value, 4) for key, value in summary(games).items()}

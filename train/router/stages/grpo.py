@@ -42,6 +42,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from train.objective import clipped
 from train.router import front
 from train.router.charges import by_seconds, by_share
 from train.router.checkpoint import GrpoState, restore, save
@@ -51,7 +52,6 @@ from train.router.network import NetPolicy, NetworkShape, RouterNet
 from train.router.objective import (
     Doubles,
     advantages,
-    clipped,
     entropy,
     kl_divergence,
     lambda_at,
