@@ -14,6 +14,7 @@ from tools import refresh_docs
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = list(refresh_docs.pages())
 OTHERS = [page for page in sorted(ROOT.glob("*.md")) if page not in PAGES]
+TOP = {path.split()[0] for path in command_paths() if path}  # commands and their groups
 EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 
@@ -85,15 +86,20 @@ def test_readme_is_short_enough_to_be_read() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 220
 
 
-def test_commands_in_the_readme_exist_with_their_options() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    shell = "".join(re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S))
-    lines = re.findall(r"^(?:.*/)?edge-router (.+)$", shell, re.M)
-    lines += re.findall(r"`(?:\S*/)?edge-router ([^`]+)`", text)
-    assert len(lines) > 2
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)
+def test_commands_that_are_shown_exist_with_their_options(page: Path) -> None:
+    """In blocks, in a line of their own, and in sentences, there without the program's name too."""
+    text = re.sub(r"<!-- help:.*?<!-- end help -->", "", page.read_text("utf-8"), flags=re.S)
+    block = re.compile(r"^```.*?^```|^ {4}.+?$", re.M | re.S)
+    prose, blocks = block.sub("", text), "\n".join(block.findall(text))
+    lines = re.findall(r"^ *(?:\w+=\S+ )*(?:\S+/)?edge-router (\w.+)$", blocks, re.M)
+    lines += re.findall(r"`(?:\S*/)?edge-router (\w[^`]+)`", prose)
+    lines += [
+        line for line in re.findall(r"`([a-z][^`]* --[^`]+)`", prose) if line.split()[0] in TOP
+    ]
     for line in lines:
         paths = [path for path in command_paths() if path and f"{line} ".startswith(f"{path} ")]
         assert paths, f"edge-router {line}: no such command"
         help_text = refresh_docs.help_text(max(paths, key=len))
-        for option in re.findall(r"--[a-z-]+", line):
+        for option in re.findall(r"(?<!\S)--[a-z-]+", line):
             assert option in help_text, f"edge-router {line}: no {option}"

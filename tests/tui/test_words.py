@@ -152,6 +152,13 @@ def test_a_router_that_reads_the_draft_tells_of_the_draft_and_not_of_the_next_to
     assert "q8_0 writes step 1: the router doubts the low tier's draft." in headline(s).plain
 
 
+@pytest.mark.parametrize("width", [27, 36, 60])
+def test_the_limit_is_told_where_there_is_little_room(width: int) -> None:
+    decided = routed(score=0.00001, thresholds=(0.5,), reason="p(escalate) 0.00 < 0.50")
+    said = draw_why(Screenful(episode=episode((STARTED, decided))), width, 8).plain
+    assert "under the limit 0.50" in " ".join(said.split())
+
+
 def test_the_legend_of_times_has_room_for_drafts_at_80_columns() -> None:
     drafted = replace(finished(0, 2), latency=replace(finished(0, 2).latency, draft_ms=3.0))
     shown = Episode(STARTED)
@@ -306,6 +313,14 @@ def test_the_strip_always_shows_the_newest_step_and_fits(
     assert shape.first <= max(0, steps - 1) < shape.first + shape.shown
     for row in draw_strip(s, width, 5).split():
         assert row.cell_len <= width
+
+
+@pytest.mark.parametrize("width", range(20, 80))
+def test_the_number_of_a_step_is_whole_or_left_out(width: int) -> None:
+    s, shape = strip(50, 5, width)
+    _, *numbers = draw_strip(s, width, 5).plain.split("\n")[-1].split()
+    assert numbers
+    assert all(number == "1" or int(number) % 5 == 0 for number in numbers), (numbers, shape)
 
 
 def test_a_click_finds_the_step_under_it() -> None:

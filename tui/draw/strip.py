@@ -90,7 +90,7 @@ def draw_strip(s: Screenful, width: int, height: int) -> Text:
     lines = [_bars(s, shape, row, rows) for row in range(rows)]
     lines.append(_writers(s, shape))
     if numbers:
-        lines.append(_numbers(s, shape))
+        lines.append(_numbers(s, shape, width - LABEL))
     return block(lines, width, height)
 
 
@@ -148,13 +148,13 @@ def _writers(s: Screenful, shape: Columns) -> Text:
     return line(*pieces)
 
 
-def _numbers(s: Screenful, shape: Columns) -> Text:
-    """Step numbers where there is room; marks of a replay over them."""
+def _numbers(s: Screenful, shape: Columns, room: int) -> Text:
+    """Step numbers where there is room for the whole of them; marks of a replay over them."""
     cells = [" "] * (shape.shown * shape.width + 4)
 
     def put(number: int, text: str) -> None:
         at = (number - shape.first) * shape.width
-        if 0 <= at <= shape.shown * shape.width - min(len(text), shape.width):
+        if number < shape.first + shape.shown and 0 <= at <= room - len(text):
             cells[at : at + len(text)] = text
 
     every = 5 if shape.width > 1 else 10
@@ -169,7 +169,7 @@ def _numbers(s: Screenful, shape: Columns) -> Text:
         put(newest, "▲")
     if s.ahead is not None and s.ahead.marked is not None:
         put(s.ahead.marked, "≠")
-    text = "".join(cells)
+    text = "".join(cells)[:room]
     return line((pad("number" if s.service else "step", LABEL) + text, s.look.soft))
 
 

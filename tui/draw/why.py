@@ -80,7 +80,9 @@ def gauge(s: Screenful, routed: Routed, width: int) -> list[Text]:
     for index, char in enumerate(bar):
         style = s.colour(routed.tier_index) if index < filled else s.look.faint
         text.append(char, f"bold {s.look.strong}" if char == "┃" else style)
-    return [text, line((f"      {comparison(routed)}", s.look.soft))]
+    compared = comparison(routed)
+    indent = " " * 6 if len(compared) + 6 <= width else ""
+    return [text, *wrapped(Text(indent + compared, s.look.soft), width)]
 
 
 def _chances(s: Screenful, routed: Routed, width: int) -> list[Text]:
