@@ -22,7 +22,7 @@ from edge_router.errors import UserError
 from edge_router.tasks.alfworld.tuned_prompt import TunedStyle
 from tests.checkpoints import edit_json, write_checkpoint
 from train.lm.plot import plot, read_log
-from train.lm.tune.grpo import Grpo, GrpoConfig, Scored
+from train.lm.tune.grpo import Grpo, Scored, SimulatorGrpo
 from train.lm.tune.model import trained
 from train.lm.tune.players import ChatGame, _chosen, held_out, play
 from train.lm.tune.reward import advantages, all_equal, kl_estimate, returned
@@ -31,7 +31,7 @@ from train.lm.tune.trainer import TuneConfig, Tuner
 
 CPU = torch.device("cpu")
 TUNED = TuneConfig(lora=4, length=1024, at_once=2, evaluate_games=1, evaluations=0)
-SMALL = GrpoConfig(games=2, group_size=2, learning_rate=1e-3, temperature=0.7)
+SMALL = SimulatorGrpo(games=2, group_size=2, learning_rate=1e-3, temperature=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.lm.tune.model.has_bf16", lambda device: False)
 
 
-def grpo(base: Path, run: Path, config: GrpoConfig = SMALL, lora: int = 4) -> Grpo:
+def grpo(base: Path, run: Path, config: SimulatorGrpo = SMALL, lora: int = 4) -> Grpo:
     run.mkdir(exist_ok=True)
     tuner = Tuner(run, replace(TUNED, lora=lora), base, load_tokenizer(base), CPU, workers=0)
     return Grpo(tuner, config)

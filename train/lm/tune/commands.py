@@ -36,7 +36,7 @@ from edge_router.work.progress import ShownProgress
 from train.lm.plot import plot, read_log
 from train.lm.tune.dialogues import Dialogue
 from train.lm.tune.finish import ADAPTER, MERGED, make_ladder, save_adapter, save_merged
-from train.lm.tune.grpo import Grpo, GrpoConfig
+from train.lm.tune.grpo import Grpo, SimulatorGrpo
 from train.lm.tune.measure import measured, table, verdict, write
 from train.lm.tune.model import chosen_device
 from train.lm.tune.players import AT_ONCE, play
@@ -55,7 +55,7 @@ def run(
     dagger: int,
     dagger_games: int,
     grpo: int,
-    grpo_config: GrpoConfig,
+    grpo_config: SimulatorGrpo,
     measure_games: int,
     workers: int,
     device: str | None,
@@ -117,7 +117,7 @@ def _train(tuner: Tuner) -> None:
     _plot(tuner)
 
 
-def _improve(tuner: Tuner, iterations: int, config: GrpoConfig) -> None:
+def _improve(tuner: Tuner, iterations: int, config: SimulatorGrpo) -> None:
     """GRPO from where the tuned model is, or from where GRPO was interrupted."""
     grpo = Grpo(tuner, config)
     if grpo.resume(iterations):
@@ -190,7 +190,7 @@ def start(
         evaluate_games=evaluate_games,
         seed=seed,
     )
-    improved = GrpoConfig(
+    improved = SimulatorGrpo(
         group_size=grpo_group_size,
         games=grpo_games,
         temperature=grpo_temperature,

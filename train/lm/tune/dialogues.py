@@ -16,7 +16,7 @@ STYLE = TunedStyle()
 
 
 @dataclass
-class Written:
+class OwnStep:
     """A step as a model wrote it: its tokens, without the one that ends it."""
 
     tokens: list[int] = field(default_factory=list)
@@ -33,7 +33,7 @@ class TaughtTurn:
     text: str
     learnt: bool
     observation: str
-    written: Written | None = None
+    written: OwnStep | None = None
 
 
 @dataclass(frozen=True)

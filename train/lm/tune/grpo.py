@@ -54,7 +54,7 @@ STATE: Final = "grpo.pt"
 
 
 @dataclass(frozen=True)
-class GrpoConfig:
+class SimulatorGrpo:
     """All that decides the weights after an iteration."""
 
     group_size: int = 8  # episodes of a game
@@ -76,7 +76,7 @@ class Scored(Tokens):
 
 
 @dataclass(frozen=True)
-class Batch:
+class ScoredRows:
     """Rows that are computed together, and a value for each of their targets, row by row.
 
     `before` and `reference` are ln p under the model that played and under the tuned one.
@@ -94,7 +94,7 @@ class Grpo:
     The checkpoint is a file of the folder, so that each stage of tuning has one of its own.
     """
 
-    def __init__(self, tuner: Tuner, config: GrpoConfig) -> None:
+    def __init__(self, tuner: Tuner, config: SimulatorGrpo) -> None:
         self.tuner, self.config = tuner, config
         self.model, self.device = tuner.model, tuner.device
         self.parameters = list(trained(self.model).values())
@@ -203,7 +203,7 @@ class Grpo:
     # -- learning ---------------------------------------------------------------------------
 
     @torch.no_grad()
-    def batches(self, found: Sequence[Scored]) -> list[Batch]:
+    def batches(self, found: Sequence[Scored]) -> list[ScoredRows]:
         """The sequences in rows, with ln p of the model as it is and as it was tuned."""
         length, at_once = self.tuner.config.length, self.tuner.config.at_once
         rows = placed(found, length)
@@ -214,10 +214,10 @@ class Grpo:
             before = self.log_probabilities(packed)
             with self._as_tuned():
                 reference = self.log_probabilities(packed)
-            made.append(Batch(packed, _advantages(chosen).to(self.device), before, reference))
+            made.append(ScoredRows(packed, _advantages(chosen).to(self.device), before, reference))
         return made
 
-    def learn(self, batches: Sequence[Batch]) -> dict[str, float]:
+    def learn(self, batches: Sequence[ScoredRows]) -> dict[str, float]:
         """A few optimiser steps on an iteration's episodes; for the log, what was seen."""
         count = sum(len(batch.before) for batch in batches)
         if not count:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edge_router.tasks.household.generator import STEP_LIMIT, draw_world
 from edge_router.tasks.household.world import World
-from train.lm.tune.dialogues import STYLE, Dialogue, TaughtTurn, Written, say
+from train.lm.tune.dialogues import STYLE, Dialogue, OwnStep, TaughtTurn, say
 from train.lm.tune.model import half, head, states
 from train.lm.tune.sequences import ChatTokens
 from train.lm.watched import WatchedGame
@@ -34,7 +34,7 @@ class ChatGame(WatchedGame):
         super().__init__(world, say, correct, seed)
         self.tokens = tokens
         self.turns: list[TaughtTurn] = []
-        self.written: list[Written] = []
+        self.written: list[OwnStep] = []
         self.prompt = tokens.prompt(self.dialogue, STYLE)
 
     @property
@@ -48,13 +48,13 @@ class ChatGame(WatchedGame):
         turns = (replace(turn, learnt=True, written=written) for turn, written in steps)
         return Dialogue(self.opening, tuple(turns))
 
-    def act(self, written: Written) -> None:
+    def act(self, written: OwnStep) -> None:
         """Take a whole step."""
         judged = self.judge(self.tokens.text(written.tokens).strip())
         reply = self.play(judged.text)
         self.turns.append(TaughtTurn(judged.text, judged.learnt, reply.observation))
         if judged.replaced:
-            written = Written(self.tokens.tokenize(judged.text), ended=True)
+            written = OwnStep(self.tokens.tokenize(judged.text), ended=True)
         self.written.append(written)
         self.prompt.add(written.tokens, judged.text, STYLE.reply(reply.observation))
         self.over = self.over or len(self.prompt.tokens) > MAX_TOKENS
@@ -147,7 +147,7 @@ def play(
 
 def _write(
     rows: CachedRows, games: Sequence[ChatGame], end: int, temperature: float
-) -> list[Written]:
+) -> list[OwnStep]:
     """One step of every game."""
     for row, game in enumerate(games):
         wanted, read = game.prompt.tokens, rows.read[row]
@@ -158,7 +158,7 @@ def _write(
     logits = rows.feed(
         [game.prompt.tokens[len(rows.read[row]) :] for row, game in enumerate(games)]
     )
-    written = [Written() for _ in games]
+    written = [OwnStep() for _ in games]
     writing = set(range(len(games)))
     while True:
         chosen = _chosen(logits, games, writing, temperature)

@@ -2,7 +2,7 @@
 
 The tokens are the ones that the agent will feed and write when it plays: they come out of its own
 `Prompt`, which tokenises a chat turn by turn. Learnt are the tokens of the expert's steps and the
-one that ends them, nothing else; of an episode that a model played (`Written`), those it wrote.
+one that ends them, nothing else; of an episode that a model played (`OwnStep`), those it wrote.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from edge_router.agent.prompt import Prompt
 from edge_router.agent.template import ChatTemplate
 from edge_router.tasks.protocol import PromptStyle
-from train.lm.tune.dialogues import Dialogue, Written
+from train.lm.tune.dialogues import Dialogue, OwnStep
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def sequences(dialogue: Dialogue, style: PromptStyle, tokens: ChatTokens) -> Ite
     prompt = tokens.prompt(dialogue, style)
     ids, learnt = list(prompt.tokens), [False] * len(prompt.tokens)
     for turn in dialogue.turns:
-        step = turn.written or Written(tokens.tokenize(turn.text), ended=True)
+        step = turn.written or OwnStep(tokens.tokenize(turn.text), ended=True)
         prompt.add(step.tokens, turn.text, style.reply(turn.observation))
         ids += [*step.tokens, tokens.end]
         learnt += [turn.learnt] * len(step.tokens) + [turn.learnt and step.ended]
