@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from _pytest.mark import ParameterSet
 from click.testing import CliRunner
 
 from edge_router.cli.endings import OneSentence
@@ -18,8 +19,14 @@ from tests.terminal import terminal
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 PROGRAM = str(Path(sys.executable).with_name("edge-router"))
+ALL = "<&- >&- 2>&-"
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")
 FULL = Path("/dev/full")
+
+
+def slow(*values: str) -> ParameterSet:
+    """Another pair of values that are each tried in a quick pair, or a longer way to the same."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +52,14 @@ def run(
     )
 
 
-@pytest.mark.parametrize("options", ["", "--plain", "--json"])
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("options", "closed"),
+    [
+        *(("", ">&-"), ("--plain", ">&-"), ("--json", ">&-")),
+        *(("", "<&-"), slow("--plain", "<&-"), slow("--json", "<&-")),
+        *(slow("", ALL), ("--plain", ALL), slow("--json", ALL)),
+    ],
+)
 def test_a_game_is_played_with_closed_streams(play: str, options: str, closed: str) -> None:
     done = run(f"{play} {options}", closed=closed)
     assert done.returncode == 0, done.stderr
@@ -64,8 +77,16 @@ def test_nothing_is_printed_into_a_file_that_took_the_number_of_a_closed_stream(
     assert all(line.startswith("{") for line in lines)
 
 
-@pytest.mark.parametrize("command", ["games list", "models list", "doctor", "config", "--help"])
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+@pytest.mark.parametrize(
+    ("command", "closed"),
+    [
+        *((command, ">&-") for command in ("games list", "models list", "doctor", "--help")),
+        *(("config", "<&-"), ("config", ">&-"), ("config", "2>&-")),
+        *(("games list", "<&-"), ("--help", "<&-"), ("games list", "2>&-"), ("--help", "2>&-")),
+        *(slow("models list", "<&-"), slow("models list", "2>&-")),
+        *(slow("doctor", "<&-"), slow("doctor", "2>&-")),
+    ],
+)
 def test_commands_run_with_closed_streams(command: str, closed: str) -> None:
     assert run(command, closed=closed).stderr == ""
 
@@ -73,8 +94,9 @@ def test_commands_run_with_closed_streams(command: str, closed: str) -> None:
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize(
     "command",
-    ["{play} --plain", "{play} --json", "games list", "models list", "models show household",
-     "doctor", "config", "completion fish", "--help", "--version"],
+    ["{play} --plain", slow("{play} --json"), "games list", slow("models list"),
+     slow("models show household"), slow("doctor"), "config", "completion fish", "--help",
+     "--version"],
 )  # fmt: skip
 def test_a_full_disk_is_reported_in_one_sentence(play: str, command: str) -> None:
     with FULL.open("wb") as full:
@@ -86,7 +108,7 @@ def test_a_full_disk_is_reported_in_one_sentence(play: str, command: str) -> Non
     assert "Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["{play} --plain", "games list", "doctor", "config"])
+@pytest.mark.parametrize("command", ["{play} --plain", "games list", slow("doctor"), "config"])
 def test_a_reader_that_is_gone_ends_a_command_quietly(play: str, command: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -95,8 +117,15 @@ def test_a_reader_that_is_gone_ends_a_command_quietly(play: str, command: str) -
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-@pytest.mark.parametrize("command", ["{play} --plain", "models list", "config", "doctor"])
+@pytest.mark.parametrize(
+    ("encoding", "command"),
+    [
+        *(("ascii", "{play} --plain"), ("ascii", "models list"), ("ascii", "doctor")),
+        *(("ascii", "config"), ("latin-1", "config")),  # latin-1 lacks fewer
+        *(slow("latin-1", "{play} --plain"), slow("latin-1", "models list")),
+        slow("latin-1", "doctor"),
+    ],
+)
 def test_an_encoding_that_lacks_characters_is_survived(
     play: str, encoding: str, command: str, tmp_path: Path
 ) -> None:
