@@ -34,6 +34,12 @@ PUBLISHED = {
     "household-smol": 0.1345,
     "deepseek-r1-distill-llama-8b": 8.03,
 }
+WITHOUT_PYTORCH = """
+import sys
+sys.modules["torch"] = None
+from edge_router.cli.main import main
+main(prog_name="edge-router")
+"""
 LARGE_FILE = "model-padding.safetensors"
 
 
@@ -151,14 +157,15 @@ def pull(
 ) -> subprocess.CompletedProcess[str]:
     """`models pull` in a process of its own: the client reads its settings once.
 
-    `cache` is the Hugging Face cache; the user's own is never looked at.
+    It has no PyTorch, which fetching and converting do without: importing it takes longer than
+    all the rest. `cache` is the Hugging Face cache; the user's own is never looked at.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     environment |= {"HF_ENDPOINT": endpoint} if endpoint else {"HF_HUB_OFFLINE": "1"}
     environment |= {"HF_HOME": str(cache or Path(os.environ["EDGE_ROUTER_HOME"]) / "hf")}
     command = ["models", "pull", model, "--tiers", "q8_0", "--no-verify", *options]
     return subprocess.run(
-        [sys.executable, "-m", "edge_router.cli", *command],
+        [sys.executable, "-c", WITHOUT_PYTORCH, *command],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
