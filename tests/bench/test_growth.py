@@ -54,7 +54,7 @@ def play(ladder: LadderFile, number: int, router: str) -> tuple[GameRecord, list
     task = find_task("alfworld")
     ref = task.games(None, None).games[number]
     recorder = Recorder()
-    options = Options(max_steps=20, fingerprints=False)
+    options = Options(max_steps=10, fingerprints=False)
     with (
         Ladder.load(ladder.tiers, n_ctx=1024, n_threads=1) as loaded,
         closing(task.open(ref)) as game,
@@ -143,8 +143,8 @@ def test_a_grown_ladder_has_the_router_that_its_source_has_now(
 def test_a_benchmark_of_a_grown_ladder_compares_with_the_high_tier_alone(
     grown: LadderFile, tmp_path: Path
 ) -> None:
-    command = ["bench", "policies", f"--model={grown.folder}", "--games=2", "--routers=low,high"]
-    command += ["--max-steps=3", "--threads=1", f"--store={tmp_path / 's.sqlite'}"]
+    command = ["bench", "policies", f"--model={grown.folder}", "--games=1", "--routers=low,high"]
+    command += ["--max-steps=2", "--threads=1", f"--store={tmp_path / 's.sqlite'}"]
     result = CliRunner().invoke(main, [*command, f"--json={tmp_path / 'p.json'}"])
     assert result.exit_code == 0, result.output
     assert "household grown to the shape of larger" in result.output
@@ -156,7 +156,7 @@ def test_a_benchmark_of_a_grown_ladder_compares_with_the_high_tier_alone(
         times = rows[row]["times_as_fast"]
         walls = [rows[name]["wall_s"]["mean"] for name in ("alone:q8_0", row)]
         assert times["value"] == pytest.approx(walls[0] / walls[1])
-        assert rows[row]["same_actions"]["value"] in (0.0, 0.5, 1.0)
+        assert rows[row]["same_actions"]["value"] in (0.0, 1.0)
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_K", "Q5_K", "Q6_K"])
