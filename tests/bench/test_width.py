@@ -22,7 +22,7 @@ from edge_router.results.outputs import show
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")
-GAMES = ["--split=generated", "--games=1", "--max-steps=2", "--ctx=1024"]
+GAMES = ["--split=generated", "--games=1", "--max-steps=1", "--ctx=1024"]
 QUICK = ["-p", "8", "-n", "4", "-r", "2"]
 MEASURED = {
     "tiers": ["bench", "tiers", *GAMES],
