@@ -69,7 +69,7 @@ def folder(specs: list[TierSpec], tmp_path_factory: pytest.TempPathFactory) -> P
     """Results of every kind, really measured, in one folder."""
     place, home = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("home")
     tiers = [f"--tier={s.name}={s.path}" for s in specs]
-    games = ["--split=generated", "--games=1", "--max-steps=2", "--ctx=1024"]
+    games = ["--split=generated", "--games=1", "--max-steps=1", "--ctx=1024"]
     one = ["--threads=1", *tiers]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_ROUTER_HOME", str(home))

@@ -140,7 +140,7 @@ def test_scattered_numbers_leave_a_world_as_winnable_as_it_was() -> None:
 
 
 def test_a_model_that_knows_nothing_wins_nothing_and_rollouts_end() -> None:
-    games = play(random_model(), held_out(3))
+    games = play(random_model(), held_out(2))
     result = summary(games)
     assert result["won"] == 0.0
     assert all(g.over for g in games)
@@ -148,7 +148,7 @@ def test_a_model_that_knows_nothing_wins_nothing_and_rollouts_end() -> None:
 
 def test_corrected_rollouts_hold_the_experts_steps() -> None:
     """With every wrong step corrected, any model plays the expert's episode and wins."""
-    games = play(random_model(), held_out(3), correct=1.0)
+    games = play(random_model(), held_out(2), correct=1.0)
     assert all(g.won for g in games)
     for game in games:
         alone, _ = record(game.world, random.Random(0), carelessness=0.0)

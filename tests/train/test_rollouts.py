@@ -339,7 +339,7 @@ def test_a_long_game_holds_back_no_other_and_leaves_no_mark(
     """The first game begins when the second is stored; the rows are those of one process."""
     held = HeldGame(tmp_path / "stored")
     games: list[KeyedGame] = [held, *drawn("train", 2)]
-    plan = ExplorePlan((0.5,), 6)
+    plan = ExplorePlan((0.5,), 3)
 
     def progress(what: str, total: int, done: int = 0) -> Step:
         return held.until.touch

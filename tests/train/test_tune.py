@@ -187,7 +187,7 @@ def test_the_loss_falls(base: Path, tokenizer: Any, tmp_path: Path) -> None:
 def test_a_run_that_was_killed_goes_on_to_the_weights_of_an_unbroken_one(
     base: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: int
 ) -> None:
-    config = replace(SMALL, episodes=16, lora=lora)
+    config = replace(SMALL, episodes=12, lora=lora)
     whole = tuner(base, tokenizer, tmp_path / "whole", config)
     whole.train()
     broken = tuner(base, tokenizer, tmp_path / "broken", config)
