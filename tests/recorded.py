@@ -16,8 +16,7 @@ import numpy as np
 from textual.pilot import Pilot
 
 from edge_router.agent.events import EpisodeFinished, Event, Listener, Routed, StepFinished
-from edge_router.agent.replay import replay
-from edge_router.agent.trace import Trace, read_trace
+from edge_router.agent.trace import Trace, read_trace, replay
 from edge_router.router.base import Features
 from edge_router.router.feature_table import NAMES, SCHEMA
 from edge_router.router.registry import make_router

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_router.agent.wording import Said
+from edge_router.agent.history import Said
 from edge_router.bench.decisions import CONTEXT, PEAKS, peaked
 from edge_router.bench.timing import microseconds
 from edge_router.engine.machine import cpu_model

@@ -226,8 +226,7 @@ def _harm_trace(data: bytes, rng: random.Random) -> bytes:
 def _read_trace(folder: Path) -> None:
     from edge_router.agent.listeners.json_printer import JsonPrinter
     from edge_router.agent.listeners.printer import PlainPrinter
-    from edge_router.agent.replay import replay
-    from edge_router.agent.trace import read_trace
+    from edge_router.agent.trace import read_trace, replay
 
     text = io.StringIO()
     replay(read_trace(folder / "e.jsonl"), [PlainPrinter(text), JsonPrinter(text, text)])

@@ -14,8 +14,7 @@ from copy import copy
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
-from edge_router.agent.confined_template import ConfinedTemplate
-from edge_router.agent.jinja_template import JinjaTemplate
+from edge_router.agent.jinja_template import ConfinedTemplate, JinjaTemplate
 from edge_router.engine.llama_model import LlamaModel
 
 CHATML = (

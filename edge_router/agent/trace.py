@@ -14,6 +14,8 @@ in a router's reasons, is read in the words of today.
 
 Format 2 keeps the command of every draft. Format 1 kept the draft's text only, from which
 `read_trace` takes the command, so that an older trace says the same.
+
+`replay` plays a trace through the listeners of a live run, at its own pace or step by step.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ import fcntl
 import json
 import os
 import platform
+import re
 import stat
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -37,8 +41,10 @@ from edge_router.agent.events import (
     EpisodeFinished,
     EpisodeStarted,
     Event,
+    Listener,
     StepCollector,
     StepEvents,
+    TextDecoded,
 )
 from edge_router.engine.machine import cpu_model, physical_cores
 from edge_router.errors import UserError
@@ -283,3 +289,53 @@ def _object(line: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise NotUnderstoodError("not an object")
     return data
+
+
+# -- played back ----------------------------------------------------------------------------------
+
+_WORDS = re.compile(r"\s*\S+|\s+$")
+
+
+def replay(
+    trace: Trace,
+    listeners: Sequence[Listener],
+    *,
+    speed: float | None = None,
+    step: Callable[[], None] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Emit the events of `trace` again.
+
+    `speed` 1 takes the time that the run took, 2 half of it, None none; `step`
+    is called before each step and may wait.
+    """
+
+    def emit(event: Event, ms: float = 0.0) -> None:
+        if speed is not None and ms > 0:
+            sleep(ms / 1000 / speed)
+        for listener in listeners:
+            listener(event)
+
+    emit(trace.started)
+    for recorded in trace.steps:
+        if step is not None:
+            step()
+        for event, ms in _events(recorded):
+            emit(event, ms)
+    if trace.finished is not None:
+        emit(trace.finished)
+
+
+def _events(step: StepEvents) -> Iterator[tuple[Event, float]]:
+    """The events of a step, each with the milliseconds that passed before it."""
+    latency, number = step.finished.latency, step.finished.step
+    if step.dropped is not None:
+        yield step.dropped, 0.0
+    yield step.started, latency.load_ms + latency.prefill_ms
+    yield step.routed, latency.route_ms
+    wait = latency.draft_ms + latency.handoff_ms + latency.catchup_ms + latency.verify_ms
+    words = _WORDS.findall(step.finished.text)
+    for word in words:
+        yield TextDecoded(number, word), wait + latency.decode_ms / len(words)
+        wait = 0.0
+    yield step.finished, latency.env_ms

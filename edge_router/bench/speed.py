@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_router.bench.decisions import decision_figures
-from edge_router.bench.energy import EnergyMeter
 from edge_router.bench.loops import LOOPS, PROMPT_TOKENS, hold, loop_speeds, ordinary_text
 from edge_router.bench.shapes import find_subject
-from edge_router.bench.timing import Sample, in_turn, seconds
+from edge_router.bench.timing import EnergyMeter, Sample, in_turn, seconds
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.llama import copy_span, raw_decode
 from edge_router.engine.machine import physical_cores

@@ -1,21 +1,16 @@
-"""The commands, a module each: options in, exit codes out.
+"""The commands: options in, exit codes out. A module has one, or those that belong together.
 
-main        the command itself: version, defaults, the list of commands
+main        the command itself: version, defaults, the list of commands, how they end
 options     groups of options that commands share
 types       types of options: paths, names, numbers
-endings     one sentence and an exit code when something is in the way
 play        play
 serve       serve
-replay      replay
-demo        demo
+replay      replay, demo: recorded runs
 games       games list, games generate
 models      models list, show, path, pull, grow, rm
 convert     convert
-bench       bench policies, tiers, speed
-calibrate   calibrate
-advise      advise
-doctor      doctor
-report      report
+bench       bench policies, tiers, speed; report
+machine     doctor, calibrate, advise: what this machine can do, and at which cost
 train       train router
 config      config, and the defaults of config.toml
 completion  completion

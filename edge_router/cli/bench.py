@@ -1,8 +1,9 @@
-"""`edge-router bench`: what routing buys, how far tiers are apart, how fast they are."""
+"""`edge-router bench` and `report`: what routing buys, how far tiers differ, how fast they are."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -300,3 +301,23 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     if not words or not all(word.isdecimal() and int(word) > 0 for word in words):
         raise click.BadParameter(f"{text!r}: write numbers joined by commas", param_hint=option)
     return tuple(int(word) for word in words)
+
+
+# -- report ---------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("folder", type=FILE)
+@click.option("--out", type=FILE, help="The page to write.  [FOLDER/report.html]")
+def report(folder: Path, out: Path | None) -> None:
+    """Put the results of a folder into one self-contained HTML page.
+
+    FOLDER holds files that bench and calibrate wrote with --json.
+
+    \b
+    edge-router bench policies --json results/policies.json
+    edge-router report results
+    """
+    from edge_router.results.report import run_report
+
+    sys.exit(run_report(folder, out))

@@ -285,7 +285,7 @@ def _make(model: str, base: Path | None, options: dict[str, Any]) -> None:
     from click.core import ParameterSource
 
     from edge_router.cli.convert import ConvertOptions, run
-    from edge_router.convert.recipe import fetched_base, read_recipe
+    from edge_router.convert.adapter import fetched_base, read_recipe
 
     recipe = read_recipe(model)
     asked = click.get_current_context().get_parameter_source("tiers")

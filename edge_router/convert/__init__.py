@@ -1,11 +1,9 @@
 """From a Hugging Face checkpoint to a verified ladder of GGUF tiers.
 
     source        what is to be converted: a checkpoint folder or a GGUF
-    gguf_source   a GGUF that is not quantised
-    requantise    a quantised one, or one that an adapter changes
-    adapter       a LoRA adapter, merged on the way
+    gguf_source   a GGUF that is converted: as it stands, or quantised or changed by an adapter
+    adapter       a LoRA adapter, merged on the way; models made of a published file and ours
     dequantise    a GGUF as a checkpoint, to train from
-    recipe        models made of a published file and our adapter
     download      fetches a checkpoint from Hugging Face, with resume
     published     which GGUFs of a repository are meant
     ready         those GGUFs as a ladder, without converting

@@ -26,8 +26,7 @@ from edge_router.convert.architecture import (
 from edge_router.convert.card import write_card
 from edge_router.convert.checkpoint import Advance, Checkpoint, cached_repo
 from edge_router.convert.f16 import write_f16
-from edge_router.convert.gguf_source import GgufSource, slug
-from edge_router.convert.requantise import DequantisedSource
+from edge_router.convert.gguf_source import DequantisedSource, GgufSource, slug
 from edge_router.convert.tokens import check_vocabulary
 from edge_router.convert.vocabulary import Vocabulary, load_tokenizer, read_vocabulary
 from edge_router.engine.gguf_file import FLOAT_TYPES, is_gguf, read_header

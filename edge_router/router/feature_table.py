@@ -113,7 +113,7 @@ DRAFT_FEATURES: Final = (
     _count("draft_repeats", "earlier uses of its action in this episode"),
     _count("draft_refused", "refusals of its action in this episode"),
     _count("draft_novel", "tokens of its action that are nowhere in the prompt", "tokens", most=4),
-    # What its words have to do with what was said before; "things" as in `agent.wording`.
+    # What its words have to do with what was said before; "things" as in `agent.history`.
     _count("off_thought", "of its action, that its thought does not name", "things", most=4),
     _count("off_reply", "of its thought, that the last reply does not name", "things", most=4),
     Feature(

@@ -31,7 +31,7 @@ from edge_router.router.logits import TOP, Measure, TokenStats, measure
 
 @dataclass(frozen=True)
 class Wording:
-    """What a draft's words have to do with what was said before (see `agent.wording`)."""
+    """What a draft's words have to do with what was said before (see `agent.history`)."""
 
     off_thought: int = 0  # things of the action that its thought does not name
     off_reply: int = 0  # things of the thought that the last reply does not name

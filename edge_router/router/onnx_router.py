@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from edge_router.errors import UserError
 from edge_router.router.base import Decision, Features, Router
 from edge_router.router.feature_table import column
-from edge_router.router.onnx_file import read_router
-from edge_router.router.onnx_session import first_line
+from edge_router.router.onnx_file import first_line, read_router
 from edge_router.router.spec import RouterSpec
 
 _DIAL = column("dial")

@@ -28,8 +28,7 @@ from edge_router.agent.events import (
     TurnsDropped,
 )
 from edge_router.agent.listeners.printer import PlainPrinter
-from edge_router.agent.replay import replay
-from edge_router.agent.trace import TraceWriter, read_trace
+from edge_router.agent.trace import TraceWriter, read_trace, replay
 from edge_router.engine.ladder import Ladder, TierSpec
 from edge_router.errors import UserError
 from edge_router.ladders.resolve import find_ladder

@@ -9,7 +9,7 @@ from edge_router.agent.episode import Options
 from edge_router.agent.events import EpisodeFinished, Event, Routed, StepFinished
 from edge_router.agent.session import Session
 from edge_router.agent.trace import read_trace
-from edge_router.cli.demo import DEMO, RUNS
+from edge_router.cli.replay import DEMO, RUNS
 from edge_router.engine.ladder import Ladder, default_context
 from edge_router.ladders.resolve import find_ladder
 from edge_router.router.registry import make_router

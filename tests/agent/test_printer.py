@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from edge_router.agent.events import EpisodeFinished, Event, TextDecoded
 from edge_router.agent.listeners.json_printer import JsonPrinter
-from edge_router.agent.listeners.printer import PlainPrinter
-from edge_router.agent.listeners.screen import IndentedStream, Screen
+from edge_router.agent.listeners.printer import IndentedStream, PlainPrinter, Screen
 from tests.sample_episode import EPISODE, STARTED, TIERS, step_events, tell
 
 ROOT = Path(__file__).resolve().parents[2]

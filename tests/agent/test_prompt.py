@@ -7,7 +7,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from edge_router.agent.confined_template import ConfinedTemplate
+from edge_router.agent.jinja_template import ConfinedTemplate
 from edge_router.agent.prompt import Prompt
 from edge_router.agent.template import CHATML, KNOWN, ChatTemplate
 from edge_router.engine.gguf_file import read_header

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from edge_router.agent.events import EpisodeStarted, Event, StepFinished, TextDecoded
 from edge_router.agent.listeners.json_printer import JsonPrinter
 from edge_router.agent.listeners.printer import PlainPrinter
-from edge_router.agent.replay import replay
-from edge_router.agent.trace import FORMAT, TraceWriter, read_trace
+from edge_router.agent.trace import FORMAT, TraceWriter, read_trace, replay
 from edge_router.errors import UserError
 from edge_router.files.data_files import NotUnderstoodError, from_plain
 from tests.sample_episode import EPISODE, FINISHED, STARTED, step_events, tell

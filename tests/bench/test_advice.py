@@ -21,10 +21,18 @@ from edge_router.bench.advice import (
     verdict,
     verified,
 )
-from edge_router.bench.candidates import READ, Candidate, CandidateTimes, LayerBench
+from edge_router.bench.candidates import (
+    READ,
+    Candidate,
+    CandidateTimes,
+    LayerBench,
+    chosen_types,
+    columns_of,
+    layer_bytes,
+    output_bytes,
+)
 from edge_router.bench.roofline import CoresAndMemory
 from edge_router.bench.synthetic import SHAPES
-from edge_router.bench.zeros import chosen_types, columns_of, layer_bytes, output_bytes
 from edge_router.cli.main import main
 from edge_router.engine.quantise import weight_types
 from edge_router.results.file import read_results

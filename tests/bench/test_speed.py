@@ -16,10 +16,9 @@ from click.testing import CliRunner, Result
 
 from edge_router.bench.calibrate import line, verdict
 from edge_router.bench.decisions import decision_figures
-from edge_router.bench.energy import EnergyMeter
 from edge_router.bench.shapes import find_subject
 from edge_router.bench.synthetic import SHAPES, write_random_f16
-from edge_router.bench.timing import Sample, in_turn
+from edge_router.bench.timing import EnergyMeter, Sample, in_turn
 from edge_router.cli.main import main
 from edge_router.errors import UserError
 from edge_router.ladders.costs import CostProfile, TierCost, find_profile

@@ -14,7 +14,7 @@ import pytest
 from _pytest.mark import ParameterSet
 from click.testing import CliRunner
 
-from edge_router.cli.endings import OneSentence
+from edge_router.cli.main import OneSentence
 from tests.terminal import terminal
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 

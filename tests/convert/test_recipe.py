@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.convert import recipe as recipes
-from edge_router.convert.adapter import Adapter
+from edge_router.convert import adapter as recipes
+from edge_router.convert.adapter import Adapter, Recipe, fetched_base, read_recipe
 from edge_router.convert.build import parse_tiers
-from edge_router.convert.recipe import Recipe, fetched_base, read_recipe
 from edge_router.errors import UserError
 from edge_router.ladders.catalogue import catalogue
 from edge_router.tasks.registry import find_task

@@ -14,7 +14,7 @@ from edge_router.privacy import SWITCHES
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = str(Path(sys.executable).with_name("edge-router"))
-SENDERS = {"onnxruntime": "edge_router/router/onnx_session.py"}
+SENDERS = {"onnxruntime": "edge_router/router/onnx_file.py"}
 
 
 def in_an_empty_home(home: Path, command: list[str], **environment: str) -> list[Path]:

@@ -11,9 +11,8 @@ from click.testing import CliRunner, Result
 from edge_router.agent.episode import Options
 from edge_router.agent.events import EpisodeStarted, Event, StepFinished
 from edge_router.agent.listeners.printer import PlainPrinter
-from edge_router.agent.replay import replay
 from edge_router.agent.session import Session
-from edge_router.agent.trace import read_trace
+from edge_router.agent.trace import read_trace, replay
 from edge_router.cli.main import main
 from edge_router.engine.ladder import Ladder
 from edge_router.engine.tier_spec import ModelRuntime, TierSpec

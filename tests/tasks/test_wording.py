@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.agent.wording import Said, things
+from edge_router.agent.history import Said, things
 from edge_router.router.features import Wording
 from edge_router.tasks.parse import Parsed
 

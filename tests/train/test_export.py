@@ -13,8 +13,8 @@ import torch
 from edge_router.errors import UserError
 from edge_router.router.base import Features
 from edge_router.router.feature_table import ALL_NAMES, NAMES, SCHEMA
+from edge_router.router.onnx_file import open_session
 from edge_router.router.onnx_router import OnnxRouter
-from edge_router.router.onnx_session import open_session
 from tests.toy_forest import toy_forest
 from train.router.forest import walk
 from train.router.front import Point, score

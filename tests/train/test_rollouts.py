@@ -31,18 +31,16 @@ from edge_router.work.progress import Step
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
 from tests.toy_forest import ToyGame, toy_forest, toy_tree
 from train.router.decoder import Decoder
-from train.router.explore import ExplorePlan, Wanted, run
+from train.router.explore import ExplorePlan, Wanted, Workers, WorkItem, run
 from train.router.forest import Forest, walk
 from train.router.games import DrawnGame, KeyedGame, drawn
-from train.router.labels import by_action, by_kl, by_oracle, to_win
+from train.router.labels import by_action, by_kl, by_oracle, search, tier_weights, to_win
 from train.router.node import Node
-from train.router.oracle import search, tier_weights
 from train.router.policies import FixedPolicy, RouterPolicy
 from train.router.rollouts import Rollouts
 from train.router.setting import LadderSetting
 from train.router.store import RolloutStore
 from train.router.tree import Explorer, GameTree, UnexploredError
-from train.router.workers import Workers, WorkItem
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")

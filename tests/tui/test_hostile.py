@@ -18,7 +18,7 @@ from tui.apps.picker import GamePicker
 from tui.apps.replay import ReplayApp
 from tui.apps.sentences import farewell
 from tui.draw.panels import Panel
-from tui.draw.transcript_view import Transcript
+from tui.draw.transcript import Transcript
 from tui.state.screenful import Status
 
 EVIL = "\x1b]0;pwn\x07\x1b[31m\x9b31m\x90q\x9c\n\u202e[/x][bold]"

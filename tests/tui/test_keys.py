@@ -18,7 +18,7 @@ from tui.apps.listening import ListeningApp
 from tui.apps.live import LiveApp
 from tui.apps.replay import ReplayApp, Replaying, ReplayScreen
 from tui.draw.panels import Panel
-from tui.draw.transcript_view import Transcript
+from tui.draw.transcript import Transcript
 from tui.state.screenful import Status
 
 SIZE = (80, 24)

@@ -24,7 +24,7 @@ from tui.apps.live import LiveApp
 from tui.apps.picker import GamePicker
 from tui.apps.server import ServerApp
 from tui.draw.panels import KeyBar, PrecisionStrip, SoFar
-from tui.draw.transcript_view import Transcript
+from tui.draw.transcript import Transcript
 from tui.state.screenful import Status
 
 LOW, HIGH = (spec.name for spec in find_ladder("household").tiers)

@@ -11,7 +11,7 @@ from tests.recorded import not_won, until, won
 from tui.apps.compare import CompareApp
 from tui.apps.replay import ReplayApp
 from tui.draw.panels import PrecisionStrip
-from tui.draw.transcript_view import Transcript
+from tui.draw.transcript import Transcript
 from tui.state.screenful import Status
 
 

@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 from edge_router.agent.events import TextDecoded
 from tests.recorded import won
 from tui.apps.replay import ReplayApp
-from tui.draw.transcript_view import SCROLLS_BY, Transcript
+from tui.draw.transcript import SCROLLS_BY, Transcript
 
 STEP = 4  # written anew here
 

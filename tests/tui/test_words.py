@@ -35,10 +35,9 @@ from tui.draw.words import (
     troubles,
     wording,
 )
-from tui.state.episode import Episode, first_difference
+from tui.state.episode import Episode, Timeline, first_difference
 from tui.state.estimate import always_high, handed_over
 from tui.state.screenful import Screenful
-from tui.state.timeline import Timeline
 
 
 def episode(events: object = EPISODE) -> Episode:

@@ -14,7 +14,7 @@ options      how much is explored and how networks are trained
 
 objective    GRPO's arithmetic
 checkpoint   the state of a GRPO run on disk
-labels       which tier a step needed
+labels       which tier a step needed; the fewest escalations that win
 charges      what a step costs while training
 network      the router in PyTorch
 onnx_writer  the router as the file that is shipped
@@ -27,9 +27,7 @@ verify       reported episodes and the oracle's plans, for the real engine
 
 rollouts     trees of many games, kept and grown on request
 store        where they are kept
-workers      processes that explore
-explore      what can be asked of an explorer
-oracle       the fewest escalations that win
+explore      what can be asked of an explorer, and processes of explorers
 forest       many trees as arrays: thousands of episodes walk at once
 policies     who chooses a tier in a walk
 tree         the rollout tree of a game

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edge_router.ladders.costs import CostProfile, StepTokens
 from edge_router.router.feature_table import DecideAt, column, feature
 from train.router.forest import Forest
-from train.router.oracle import tier_weights
+from train.router.labels import tier_weights
 
 
 def by_share(forest: Forest) -> NDArray[np.float64]:

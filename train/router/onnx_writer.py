@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 
 from edge_router.files.whole import whole
 from edge_router.router.feature_table import SCHEMA
-from edge_router.router.onnx_session import open_session
+from edge_router.router.onnx_file import open_session
 from train.router.network import FLOOR, RouterNet
 
 OPSET, IR_VERSION = 17, 8  # what every onnxruntime that we allow can read

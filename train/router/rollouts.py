@@ -17,14 +17,13 @@ import numpy as np
 from edge_router.router.spec import RouterSpec
 from edge_router.work.pool import Backend
 from edge_router.work.progress import Progress, Step, silent
-from train.router.explore import ExplorePlan, Job, Played, Wanted
+from train.router.explore import ExplorePlan, Job, Played, Wanted, Workers, WorkItem
 from train.router.forest import Forest, Ints
 from train.router.games import KeyedGame
 from train.router.node import Node
 from train.router.setting import LadderSetting
 from train.router.store import RolloutStore
 from train.router.tree import GameTree
-from train.router.workers import Workers, WorkItem
 
 
 class Rollouts:

@@ -21,8 +21,8 @@ from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import RouterSpec
 from train.router.forest import Expand, Forest, Ints, walk
 from train.router.games import FileGame, KeyedGame
+from train.router.labels import search, tier_weights
 from train.router.node import Node
-from train.router.oracle import search, tier_weights
 from train.router.policies import RouterPolicy
 from train.router.rollouts import Rollouts
 from train.router.setting import LadderSetting

@@ -16,7 +16,7 @@ from edge_router.screen.printable import one_line
 from tui.apps.frame import Key, draw_in
 from tui.apps.replay import ReplayApp
 from tui.draw.panels import Head, KeyBar, Legend, PrecisionStrip, Times, Why
-from tui.draw.transcript_view import Transcript
+from tui.draw.transcript import Transcript
 from tui.draw.words import milliseconds
 from tui.state.episode import Episode, first_difference
 from tui.state.screenful import Ahead

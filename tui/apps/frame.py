@@ -27,7 +27,7 @@ from edge_router.screen.printable import clean
 from tui.apps.help import GAME, HelpScreen
 from tui.draw.look import Look
 from tui.draw.panels import Head, KeyBar, Note, Panel, PrecisionStrip, SoFar, Times, Why
-from tui.draw.transcript_view import Transcript
+from tui.draw.transcript import Transcript
 from tui.state.screenful import Screenful
 
 Key = tuple[str, str, str]  # what is written on a key, what it does, the action

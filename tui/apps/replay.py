@@ -15,8 +15,8 @@ from edge_router.agent.trace import Trace
 from tui.apps.frame import Frame, Key, draw_in, panels
 from tui.apps.sentences import FASTER, SLOWER, change_of, next_pace
 from tui.draw.panels import PrecisionStrip
+from tui.state.episode import Timeline
 from tui.state.screenful import Ahead, Screenful, Status
-from tui.state.timeline import Timeline
 
 FRAMES_PER_SECOND = 20
 

@@ -18,7 +18,7 @@ from tui.apps.frame import Key
 from tui.apps.help import SERVER
 from tui.apps.listening import ListeningApp
 from tui.draw.panels import PrecisionStrip
-from tui.draw.transcript_view import Transcript
+from tui.draw.transcript import Transcript
 from tui.state.episode import Episode
 from tui.state.screenful import Ahead, Screenful, Status
 from tui.state.traffic import RequestView, Traffic

@@ -1,4 +1,4 @@
-"""`edge-router advise`: which two precisions to convert a model to on this machine."""
+"""`edge-router doctor`, `calibrate` and `advise`: what this machine can do, and at which cost."""
 
 from __future__ import annotations
 
@@ -8,11 +8,84 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_router.cli.config import yields_to
-from edge_router.cli.options import output_options
+from edge_router.cli.options import (
+    LadderChoice,
+    SubjectChoice,
+    ladder_options,
+    output_options,
+    subject_options,
+)
 from edge_router.cli.types import COUNT, MODEL, REAL, THREADS
 
 if TYPE_CHECKING:
     from edge_router.results.outputs import Outputs
+
+
+@click.command()
+@ladder_options()
+@click.option("--json", "as_json", is_flag=True, help="The findings as JSON on stdout.")
+def doctor(ladder: LadderChoice, as_json: bool) -> None:
+    """Look at build, machine, ladder and games, with advice for each problem.
+
+    The exit code is 1 when something stands in the way of playing.
+    """
+    from edge_router.bench.doctor import run_doctor
+
+    sys.exit(run_doctor(ladder.model, ladder.tiers, as_json=as_json))
+
+
+@click.command()
+@subject_options()
+@click.option("--threads", type=THREADS, help="CPU threads.  [follows the machine]")
+@click.option(
+    "--cores",
+    type=COUNT,
+    metavar="N",
+    help="Measure nothing: predict from the profile of this machine what N cores take.",
+)
+@click.option(
+    "--bandwidth", type=REAL, metavar="GB/S", help="Memory speed of the machine with --cores."
+)
+@output_options
+def calibrate(
+    subject: SubjectChoice,
+    outputs: Outputs,
+    cores: int | None,
+    bandwidth: float | None,
+    **options: Any,
+) -> None:
+    """Measure what each tier costs here and keep it for routers and reports.
+
+    Cost is seconds on this machine, not bits: seconds to read and to write a token
+    on each tier and to hand a token over. Says which tiers are worth having. A
+    profile is kept for each ladder; one of a --shape goes by its name, for
+    bench policies --costs NAME. --cores and --bandwidth keep a second profile, of a
+    machine that is not here, predicted from the one of this machine: computing is shared
+    out among its cores, and no call is quicker than its memory gives all weights.
+
+    \b
+    edge-router calibrate
+    edge-router calibrate --shape qwen3-1.7b --precisions iq1_s,q8_0
+    edge-router calibrate --cores 32 --bandwidth 45
+    """
+    if (cores is None) != (bandwidth is None):
+        raise click.UsageError("--cores and --bandwidth go together: give both, or none of them")
+    if cores is not None and bandwidth is not None:
+        from edge_router.bench.predict import run_predict
+
+        sys.exit(
+            run_predict(subject.model, subject.tiers, subject.shape, cores, bandwidth, outputs)
+        )
+    from edge_router.bench.calibrate import CalibrationOptions, run_calibrate
+
+    wanted = CalibrationOptions(**options)
+    model, tiers, shape, precisions = (
+        subject.model,
+        subject.tiers,
+        subject.shape,
+        subject.precisions,
+    )
+    sys.exit(run_calibrate(model, tiers, shape, precisions, wanted, outputs))
 
 
 @click.command()
