@@ -22,7 +22,7 @@ from edge_router.errors import UserError
 from edge_router.tasks.alfworld.tuned_prompt import TunedStyle
 from tests.checkpoints import edit_json, write_checkpoint
 from train.lm.plot import plot, read_log
-from train.lm.tune.grpo import Grpo, Scored, SimulatorGrpo
+from train.lm.tune.grpo import GrpoTuner, Scored, SimulatorGrpo
 from train.lm.tune.model import trained
 from train.lm.tune.players import ChatGame, _chosen, held_out, play
 from train.lm.tune.reward import advantages, all_equal, kl_estimate, returned
@@ -50,10 +50,10 @@ def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.lm.tune.model.has_bf16", lambda device: False)
 
 
-def grpo(base: Path, run: Path, config: SimulatorGrpo = SMALL, lora: int = 4) -> Grpo:
+def grpo(base: Path, run: Path, config: SimulatorGrpo = SMALL, lora: int = 4) -> GrpoTuner:
     run.mkdir(exist_ok=True)
     tuner = Tuner(run, replace(TUNED, lora=lora), base, load_tokenizer(base), CPU, workers=0)
-    return Grpo(tuner, config)
+    return GrpoTuner(tuner, config)
 
 
 def by_length(game: ChatGame, step_cost: float) -> float:
@@ -187,7 +187,7 @@ def test_beyond_the_clip_range_nothing_is_gained(
     assert moved == moves
 
 
-def one(found: Grpo, advantage: float) -> list[Scored]:
+def one(found: GrpoTuner, advantage: float) -> list[Scored]:
     """The first episode that is played, with an advantage."""
     scored = found.scored(found.play(), np.array([[1.0, 0.0], [0.0, 0.0]]))
     return [replace(scored[0], advantage=advantage)]

@@ -36,7 +36,7 @@ from edge_router.work.progress import ShownProgress
 from train.lm.plot import plot, read_log
 from train.lm.tune.dialogues import Dialogue
 from train.lm.tune.finish import ADAPTER, MERGED, make_ladder, save_adapter, save_merged
-from train.lm.tune.grpo import Grpo, SimulatorGrpo
+from train.lm.tune.grpo import GrpoTuner, SimulatorGrpo
 from train.lm.tune.measure import measured, table, verdict, write
 from train.lm.tune.model import chosen_device
 from train.lm.tune.players import AT_ONCE, play
@@ -119,7 +119,7 @@ def _train(tuner: Tuner) -> None:
 
 def _improve(tuner: Tuner, iterations: int, config: SimulatorGrpo) -> None:
     """GRPO from where the tuned model is, or from where GRPO was interrupted."""
-    grpo = Grpo(tuner, config)
+    grpo = GrpoTuner(tuner, config)
     if grpo.resume(iterations):
         say(f"going on from iteration {grpo.iteration} of GRPO in {tuner.run}", err=True)
     grpo.train(iterations, tuner.config.evaluations)

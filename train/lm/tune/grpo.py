@@ -88,7 +88,7 @@ class ScoredRows:
     reference: Tensor
 
 
-class Grpo:
+class GrpoTuner:
     """GRPO on the model of a finished `tuner`, in its folder and its log.
 
     The checkpoint is a file of the folder, so that each stage of tuning has one of its own.
