@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_router.ladders.costs import CostProfile, TierCost
-from edge_router.router.feature_table import column, feature
+from edge_router.router.feature_table import DecideAt, column, feature
 from tests.toy_forest import ToyGame, toy_tree
 from train.router.charges import by_seconds
 from train.router.forest import Forest
@@ -38,6 +38,12 @@ def one_step(low: tuple[int, ...], high: tuple[int, ...]) -> Forest:
     return forest
 
 
+def seconds(
+    forest: Forest, known: np.ndarray | None = None, decide_at: DecideAt = "draft"
+) -> np.ndarray:
+    return by_seconds(forest, known, profile=PROFILE, names=("low", "high"), decide_at=decide_at)
+
+
 @pytest.mark.parametrize(
     ("high", "decoded"),
     [
@@ -50,7 +56,7 @@ def test_an_escalated_draft_is_verified_and_only_the_rest_is_decoded(
     high: tuple[int, ...], decoded: int
 ) -> None:
     low = (1, 2, 3, 4, 5)
-    kept, escalated = by_seconds(one_step(low, high), PROFILE, ("low", "high"), "draft")[0]
+    kept, escalated = seconds(one_step(low, high))[0]
     prefill = LOW.prefill(GROWN)
     assert kept == pytest.approx(prefill + 4 * 0.02)
     handoff = 1.0 + GROWN * 0.1
@@ -60,7 +66,7 @@ def test_an_escalated_draft_is_verified_and_only_the_rest_is_decoded(
 
 def test_a_router_at_the_prompt_has_no_draft_to_verify() -> None:
     forest = one_step((1, 2, 3), (1, 2, 9))
-    escalated = by_seconds(forest, PROFILE, ("low", "high"), "prompt")[0, 1]
+    escalated = seconds(forest, decide_at="prompt")[0, 1]
     prompt = LOW.prefill(GROWN) + 1.0 + GROWN * 0.1 + HIGH.prefill(1)
     assert escalated == pytest.approx(prompt + 2 * 0.05)
 
@@ -69,3 +75,22 @@ def test_without_a_profile_only_the_share_counts() -> None:
     from train.router.charges import by_share
 
     assert np.array_equal(by_share(one_step((1,), (2,))), [[0.0, 1.0]])
+
+
+def test_a_forest_that_has_grown_costs_what_it_would_computed_anew() -> None:
+    grown, known = Forest(2), None
+    for i in range(4):
+        grown.add_tree(toy_tree(ToyGame(f"toy {i}", (False, True, False))))
+        known = seconds(grown, known)
+    assert known is not None
+    assert known.tobytes() == seconds(grown).tobytes()
+    assert (known[~grown.done[: grown.size]] > 0).all()
+
+
+def test_what_is_known_of_a_forest_is_not_computed_again() -> None:
+    forest = one_step((1, 2), (1, 3))
+    known = np.full((forest.size, 2), 7.0)
+    forest.add_tree(toy_tree(ToyGame("other", (False,))))
+    found = seconds(forest, known)
+    assert (found[: len(known)] == 7.0).all()
+    assert np.array_equal(found[len(known) :], seconds(forest)[len(known) :])

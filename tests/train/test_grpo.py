@@ -8,18 +8,24 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.toy_forest import sensitive_share, toy_forest
+from tests.toy_forest import ToyGame, sensitive_share, toy_forest, toy_tree
+from tests.train.test_charges import PROFILE
 from train.objective import clipped
 from train.router import front
+from train.router.charges import by_seconds
+from train.router.forest import Expand, Forest
 from train.router.front import Point
 from train.router.network import NetworkShape, RouterNet
+from train.router.node import Node
 from train.router.objective import (
     advantages,
     entropy,
@@ -29,6 +35,7 @@ from train.router.objective import (
 )
 from train.router.options import GrpoConfig
 from train.router.stages.grpo import GrpoTrainer, collapsed
+from train.router.tree import GameTree
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = GrpoConfig(
@@ -226,6 +233,56 @@ state = GrpoTrainer(forest, games, games, net, config).run(Path(sys.argv[1]), te
 
 
 @pytest.mark.slow
+def half_known_toys() -> tuple[Forest, Expand]:
+    """Toys of which only the ways of one tier alone are known, and what makes others known."""
+    rng = np.random.default_rng(1)
+    forest, whole = Forest(2), list[GameTree]()
+    for i in range(12):
+        whole.append(toy_tree(ToyGame(f"toy {i}", (*map(bool, rng.integers(0, 2, 4)),))))
+        root = whole[-1].root
+        assert root is not None
+        known = [root]
+        for tier in (0, 1):
+            node: Node | None = root
+            while node is not None and not node.done:
+                node = whole[-1].known_child(node, tier)
+                known += [node] if node else []
+        tree = GameTree(whole[-1].game)
+        tree.add(known)
+        forest.add_tree(tree)
+
+    def expand(pairs: Sequence[tuple[int, int]]) -> None:
+        for row, tier in pairs:
+            game = int(forest.game[row])
+            node = whole[game].known_child(forest.nodes[row], tier)
+            assert node is not None
+            forest.add(game, [node])
+
+    return forest, expand
+
+
+def test_costs_of_new_rows_alone_train_the_very_same_network() -> None:
+    costs = partial(by_seconds, profile=PROFILE, names=("low", "high"), decide_at="draft")
+    sizes: list[tuple[int, int]] = []
+
+    def grown(forest: Forest, known: np.ndarray | None) -> np.ndarray:
+        sizes.append((0 if known is None else len(known), forest.size))
+        return costs(forest, known)
+
+    made = []
+    for step_costs in (grown, lambda forest, known: costs(forest, None)):
+        forest, expand = half_known_toys()
+        games = np.arange(len(forest.trees))
+        net = untrained(forest.features[: forest.size])
+        config = replace(TOY, iterations=12, every=4, grown_games=3)
+        trainer = GrpoTrainer(forest, games, games[:1], net, config, expand, step_costs)
+        state = trainer.run()
+        made.append([value.numpy().tobytes() for value in state.net.state_dict().values()])
+    assert made[0] == made[1]
+    assert len(sizes) > 2  # the tree grew, more than once
+    assert [known for known, _ in sizes] == [0, *(size for _, size in sizes[:-1])]
+
+
 def test_a_killed_run_goes_on_to_the_same_network(tmp_path: Path) -> None:
     def run(checkpoint: Path, killed_at: int) -> int:
         command = [sys.executable, "-c", textwrap.dedent(RUN), str(checkpoint), str(killed_at)]

@@ -63,7 +63,8 @@ from train.router.policies import FixedPolicy
 from train.router.run import Run, load_network, name_of, save_network
 
 OnIteration = Callable[[GrpoState, int], None]
-StepCosts = Callable[[Forest], Doubles]  # -> (rows, tiers)
+# (forest, what it returned when the forest was smaller) -> (rows, tiers)
+StepCosts = Callable[[Forest, Doubles | None], Doubles]
 
 
 def improve(run: Run) -> None:
@@ -265,11 +266,14 @@ class GrpoTrainer:
         if self._unit is None:
             high = FixedPolicy(self.forest.tiers - 1)
             alone = walk(self.forest, self.games, high, expand=self.expand)
-            self._unit = float(alone.cost(self.step_costs(self.forest)).mean())
-        # Costs of all rows (rows, tiers) are computed again only when the tree has grown.
+            self._unit = float(alone.cost(self._costs_of_rows()).mean())
+        return walks.cost(self._costs_of_rows()) / self._unit
+
+    def _costs_of_rows(self) -> Doubles:
+        """(rows, tiers), computed for the rows by which the tree has grown since the last call."""
         if self._costs is None or len(self._costs) != self.forest.size:
-            self._costs = self.step_costs(self.forest)
-        return walks.cost(self._costs) / self._unit
+            self._costs = self.step_costs(self.forest, self._costs)
+        return self._costs
 
     # -- learning -----------------------------------------------------------------------
 
