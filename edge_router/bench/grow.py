@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edge_router.bench.growth import grown_metadata, grown_tensors
 from edge_router.bench.sizes import BLOCK, Placement, Sizes
@@ -107,9 +107,10 @@ def _usual_types(tiers: Sequence[str]) -> tuple[str, ...]:
 def grow(growth: Growth, *, folder: Path | None = None, progress: Progress = silent) -> Path:
     """The folder of the grown ladder, made now if it is not there. Raises `UserError`."""
     place = folder or models_folder() / growth.name
-    if _is_there(place, growth):
+    there = _details_of(place, growth)
+    if there is not None:
         router = str(_router_beside(growth.source.router, place))  # it may be trained anew since
-        if read_details(place)["ladder"].get("router", router) != router:
+        if there["ladder"].get("router", router) != router:
             set_router(place, router)
         return place
     files = [_file_of(growth, i) for i in range(len(growth.types))]
@@ -136,14 +137,15 @@ def grow(growth: Growth, *, folder: Path | None = None, progress: Progress = sil
     return place
 
 
-def _is_there(place: Path, growth: Growth) -> bool:
-    """Whether the ladder was made from these very files, and is whole."""
+def _details_of(place: Path, growth: Growth) -> dict[str, Any] | None:
+    """What ladder.toml says, if the ladder was made from these very files and is whole."""
     try:
         details = read_details(place)
     except UserError:
-        return False
+        return None
     same = details.get("source", {}) == growth.facts
-    return same and all((place / tier["file"]).is_file() for tier in details["tier"])
+    complete = same and all((place / tier["file"]).is_file() for tier in details["tier"])
+    return details if complete else None
 
 
 def _file_of(growth: Growth, tier: int) -> tuple[dict[str, bytes], list[NewTensor]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from edge_router.engine.llama_model import LlamaModel
 from edge_router.engine.quantise import WeightColumns, weight_types
 from edge_router.errors import UserError
 from edge_router.evaluate.records import GameRecord, Recorder
-from edge_router.ladders.ladder_file import LadderFile, read_ladder
+from edge_router.ladders.ladder_file import LadderFile, read_details, read_ladder
 from edge_router.ladders.resolve import find_ladder
 from edge_router.results.file import read_results
 from edge_router.router.registry import make_router
@@ -108,13 +109,21 @@ def test_a_grown_tier_has_the_shape_and_the_types_that_were_asked_for(grown: Lad
 
 
 def test_a_grown_ladder_is_made_once_and_again_when_something_changes(
-    small: LadderFile, grown: LadderFile
+    small: LadderFile, grown: LadderFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     growth = Growth(small, LARGER, ("q4_k", "q8_0"))
+    reads: list[Path] = []
+
+    def counted(folder: Path) -> dict[str, Any]:
+        reads.append(folder)
+        return read_details(folder)
+
+    monkeypatch.setattr("edge_router.bench.grow.read_details", counted)
     files = [spec.path for spec in grown.tiers]
     before = [path.stat().st_mtime_ns for path in files]
     assert grow(growth, folder=grown.folder) == grown.folder
     assert [path.stat().st_mtime_ns for path in files] == before
+    assert reads == [grown.folder]
     files[0].unlink()
     grow(growth, folder=grown.folder)
     assert files[0].is_file()
