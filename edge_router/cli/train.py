@@ -26,8 +26,19 @@ from edge_router.cli.types import (
 )
 from edge_router.errors import UserError
 from edge_router.parts import load_part
-
-STAGES = ("collect", "sft", "grpo", "export", "evaluate")
+from edge_router.training import (
+    ADAPTER_RATE,
+    FULL_RATE,
+    ITERATIONS,
+    LORA_RANK,
+    MAX_TOKENS,
+    PROMPT_JOBS,
+    SELECT_GAMES,
+    STAGES,
+    TEST_GAMES,
+    TRAIN_GAMES,
+)
+from edge_router.training import JOBS as ROUTER_JOBS
 
 
 @click.group()
@@ -43,7 +54,9 @@ def train() -> None:
     type=FETCHABLE,
     help="A chat model: a Hugging Face id, a checkpoint's folder, or a GGUF.",
 )
-@click.option("--lora", type=COUNT, metavar="RANK", help="Train LoRA adapters of this rank.  [16]")
+@click.option(
+    "--lora", type=COUNT, metavar="RANK", help=f"Train LoRA adapters of this rank.  [{LORA_RANK}]"
+)
 @click.option("--full", is_flag=True, help="Train all weights instead of adapters.")
 @click.option(
     "--task", type=TASK, default="alfworld", show_default=True, help="The task to train on."
@@ -62,7 +75,9 @@ def train() -> None:
     show_default=True,
     help="Everything is kept here; the same command goes on where it stopped.",
 )
-@click.option("--learning-rate", type=RATE, help="Of AdamW.  [1e-3; 1e-4 with --full]")
+@click.option(
+    "--learning-rate", type=RATE, help=f"Of AdamW.  [{ADAPTER_RATE:g}; {FULL_RATE:g} with --full]"
+)
 @click.option(
     "--rows", type=COUNT, default=16, show_default=True, help="Rows in an optimiser step."
 )
@@ -159,7 +174,9 @@ def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any
     if full and lora is not None:
         raise UserError("--full and --lora exclude each other; give one of them")
     part = load_part("train.lm.tune.commands", extra="train")
-    sys.exit(part.start(lora=0 if full else (lora or 16), learning_rate=learning_rate, **options))
+    sys.exit(
+        part.start(lora=0 if full else (lora or LORA_RANK), learning_rate=learning_rate, **options)
+    )
 
 
 @train.command()
@@ -180,7 +197,7 @@ def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any
 @click.option(
     "--max-tokens",
     type=COUNT,
-    default=128,
+    default=MAX_TOKENS,
     show_default=True,
     help="For --task prompts: an answer's length at most.",
 )
@@ -215,14 +232,18 @@ def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any
     metavar="MODE",
     help="A KV mode to evaluate as well.",
 )
-@click.option("--train-games", type=COUNT, help="Games to learn from.  [1200]")
+@click.option("--train-games", type=COUNT, help=f"Games to learn from.  [{TRAIN_GAMES}]")
 @click.option(
     "--select-games",
     type=COUNT,
-    help="Games on which networks and thresholds are chosen.  [500]",
+    help=f"Games on which networks and thresholds are chosen.  [{SELECT_GAMES}]",
 )
-@click.option("--test-games", type=COUNT, help="Games that are played when all is chosen.  [400]")
-@click.option("--iterations", type=COUNT, help="Of GRPO.  [150]")
+@click.option(
+    "--test-games",
+    type=COUNT,
+    help=f"Games that are played when all is chosen.  [{TEST_GAMES}]",
+)
+@click.option("--iterations", type=COUNT, help=f"Of GRPO.  [{ITERATIONS}]")
 @click.option(
     "--cost",
     type=TEXT,
@@ -238,7 +259,7 @@ def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any
     metavar="NAME",
     help="Cost profile whose seconds the tables tell; may be repeated.",
 )
-@click.option("--jobs", type=JOBS, help="Processes.  [2; 1 for prompts]")
+@click.option("--jobs", type=JOBS, help=f"Processes.  [{ROUTER_JOBS}; {PROMPT_JOBS} for prompts]")
 @click.option("--dask", metavar="ADDRESS", help="Explore on this dask cluster (tcp://host:8786).")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(

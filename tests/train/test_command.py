@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_router.cli.main import main
+from train.router.options import RunOptions
 
 STAGES = ("collect", "sft", "grpo", "export")
 
@@ -24,6 +25,16 @@ def test_the_router_has_the_same_bytes_however_many_processes_explore(tmp_path: 
         assert result.exit_code == 0, result.output
         made.append((run / "router.onnx").read_bytes())
     assert made[0] == made[1]
+
+
+def test_help_tells_the_defaults_that_a_run_has() -> None:
+    told = " ".join(CliRunner().invoke(main, ["train", "router", "--help"]).output.split())
+    default = RunOptions()
+    assert f"Games to learn from. [{default.train_games}]" in told
+    assert f"networks and thresholds are chosen. [{default.select_games}]" in told
+    assert f"played when all is chosen. [{default.test_games}]" in told
+    assert f"Of GRPO. [{default.grpo.iterations}]" in told
+    assert f"Processes. [{default.backend.jobs};" in told
 
 
 def test_a_ladder_of_one_tier_has_nothing_to_route(tmp_path: Path) -> None:

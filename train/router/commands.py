@@ -29,6 +29,7 @@ from edge_router.errors import UserError
 from edge_router.ladders.costs import find_profile
 from edge_router.ladders.resolve import resolve
 from edge_router.tasks.registry import find_task
+from edge_router.training import JOBS, MAX_TOKENS, PROMPT_JOBS, STAGES
 from edge_router.work.pool import Backend
 from edge_router.work.progress import ShownProgress
 from train.router.options import RunOptions
@@ -58,12 +59,12 @@ class TrainOptions:
     iterations: int | None
     cost: str | None
     profiles: Sequence[str]
-    jobs: int | None  # 2 where nobody says, 1 for prompts, whose models are large
+    jobs: int | None
     dask: str | None
     seed: int
     official: bool | None
     prompts: Path | None = None
-    max_tokens: int = 128  # of an answer to a prompt
+    max_tokens: int = MAX_TOKENS  # of an answer to a prompt
 
 
 def run(options: TrainOptions) -> int:
@@ -119,7 +120,7 @@ def _order(options: TrainOptions) -> prompts.PromptOrder:
         stages=options.stages,
         kv=options.kv,
         max_tokens=options.max_tokens,
-        backend=Backend(options.jobs or 1, options.dask),
+        backend=Backend(options.jobs or PROMPT_JOBS, options.dask),
         seed=options.seed,
     )
 
@@ -146,7 +147,7 @@ def _run_options(options: TrainOptions) -> RunOptions:
         test_games=options.test_games or default.test_games,
         folder=options.games,
         profile=None if options.cost is None else find_profile(options.cost),
-        backend=Backend(options.jobs or 2, options.dask),
+        backend=Backend(options.jobs or JOBS, options.dask),
         plan=replace(default.plan, seed=seed),
         sft=replace(default.sft, seed=seed),
         grpo=replace(default.grpo, seed=seed, iterations=iterations),
@@ -154,8 +155,6 @@ def _run_options(options: TrainOptions) -> RunOptions:
 
 
 # -- the stages ----------------------------------------------------------------------------------
-
-STAGES = ("collect", "sft", "grpo", "export", "evaluate")
 
 
 def run_stages(run: Run, stages: Sequence[str], comparison: Comparison) -> None:

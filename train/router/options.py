@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_router.ladders.costs import CostProfile
 from edge_router.router.feature_table import DecideAt
+from edge_router.training import ITERATIONS, JOBS, SELECT_GAMES, TEST_GAMES, TRAIN_GAMES
 from edge_router.work.pool import Backend
 from train.router.explore import ExplorePlan
 
@@ -34,7 +35,7 @@ class SftConfig:
 class GrpoConfig:
     """How the network is improved. `lambda_min` belongs to dial 1, `lambda_max` to dial 0."""
 
-    iterations: int = 150
+    iterations: int = ITERATIONS
     groups: int = 96  # games an iteration
     group_size: int = 16  # episodes of a game
     epochs: int = 3  # over the episodes of an iteration
@@ -56,9 +57,9 @@ class GrpoConfig:
 class RunOptions:
     """What a run is made of; the defaults train the shipped router."""
 
-    train_games: int = 1200
-    select_games: int = 500
-    test_games: int = 400
+    train_games: int = TRAIN_GAMES
+    select_games: int = SELECT_GAMES
+    test_games: int = TEST_GAMES
     folder: Path | None = None  # games to use instead of generated ones
     plan: ExplorePlan = field(default_factory=ExplorePlan)
     states: tuple[int, ...] = (0, 24)  # GRU widths to try; 0 is the MLP
@@ -66,5 +67,5 @@ class RunOptions:
     sft: SftConfig = field(default_factory=SftConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     profile: CostProfile | None = None  # costs in seconds; None: the escalation rate
-    backend: Backend = field(default_factory=lambda: Backend(2))  # where games are explored
+    backend: Backend = field(default_factory=lambda: Backend(JOBS))  # where games are explored
     ablate: bool = True

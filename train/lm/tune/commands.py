@@ -32,6 +32,7 @@ from edge_router.files.paths import is_folder, why_no_file
 from edge_router.files.whole import make_folder
 from edge_router.screen.printable import say
 from edge_router.tasks.household.generator import draw_world
+from edge_router.training import ADAPTER_RATE, FULL_RATE
 from edge_router.work.progress import ShownProgress
 from train.lm.plot import plot, read_log
 from train.lm.tune.dialogues import Dialogue
@@ -42,8 +43,7 @@ from train.lm.tune.model import chosen_device
 from train.lm.tune.players import AT_ONCE, play
 from train.lm.tune.trainer import TuneConfig, Tuner
 
-ADAPTER_RATE, FULL_RATE = 1e-3, 1e-4  # learning rates; adapters bear a higher one
-GRPO_SHARE = 0.1  # of it, for GRPO
+GRPO_SHARE = 0.1  # of the learning rate, for GRPO
 
 
 def run(
