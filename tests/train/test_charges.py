@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_router.engine.tier import KvMode
 from edge_router.ladders.costs import CostProfile, TierCost
 from edge_router.router.feature_table import DecideAt, column, feature
 from tests.toy_forest import ToyGame, toy_tree
@@ -13,6 +14,7 @@ from train.router.forest import Forest
 from train.router.node import Node, Writing
 from train.router.tree import GameTree
 
+PROMPT = 40  # tokens before the step
 GROWN = 7  # tokens by which the prompt has grown
 LOW = TierCost("low", 1, (1, 101), (0,), ((0.01, 0.11),), (0.02,))
 HIGH = TierCost(
@@ -27,6 +29,7 @@ def one_step(low: tuple[int, ...], high: tuple[int, ...]) -> Forest:
     assert root is not None
     features = root.features.copy()
     features[column("new_tokens")] = feature("new_tokens").encode(GROWN)
+    features[column("prompt_tokens")] = feature("prompt_tokens").encode(PROMPT)
     writings = tuple(
         Writing("", tokens, "", 0.9, 0.1, len(tokens) - 1, 0.0, 0.0, 0.0) for tokens in (low, high)
     )
@@ -39,9 +42,19 @@ def one_step(low: tuple[int, ...], high: tuple[int, ...]) -> Forest:
 
 
 def seconds(
-    forest: Forest, known: np.ndarray | None = None, decide_at: DecideAt = "draft"
+    forest: Forest,
+    known: np.ndarray | None = None,
+    decide_at: DecideAt = "draft",
+    kv: str = "handoff",
 ) -> np.ndarray:
-    return by_seconds(forest, known, profile=PROFILE, names=("low", "high"), decide_at=decide_at)
+    return by_seconds(
+        forest,
+        known,
+        profile=PROFILE,
+        names=("low", "high"),
+        decide_at=decide_at,
+        kv=KvMode.parse(kv),
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,6 +82,20 @@ def test_a_router_at_the_prompt_has_no_draft_to_verify() -> None:
     escalated = seconds(forest, decide_at="prompt")[0, 1]
     prompt = LOW.prefill(GROWN) + 1.0 + GROWN * 0.1 + HIGH.prefill(1)
     assert escalated == pytest.approx(prompt + 2 * 0.05)
+
+
+@pytest.mark.parametrize(("kv", "own", "handed"), [("handoff:3", 3, GROWN), ("exact", GROWN, 0)])
+def test_a_higher_tier_pays_for_the_prompt_that_it_reads_itself(
+    kv: str, own: int, handed: int
+) -> None:
+    forest = one_step((1, 2, 3), (1, 2, 3))
+    handoff = 1.0 + handed * 0.1 if handed else 0.0
+    low = LOW.prefill(GROWN) + 2 * 0.02
+    assert seconds(forest, kv=kv)[0, 0] == pytest.approx(low)
+    assert seconds(forest, kv=kv)[0, 1] == pytest.approx(low + handoff + HIGH.verify(own + 2))
+    at_prompt = seconds(forest, decide_at="prompt", kv=kv)[0, 1]
+    read = LOW.prefill(GROWN) + handoff + HIGH.prefill(own)
+    assert at_prompt == pytest.approx(read + 2 * 0.05)
 
 
 def test_without_a_profile_only_the_share_counts() -> None:

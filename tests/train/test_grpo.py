@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from edge_router.engine.tier import KvMode
 from tests.toy_forest import ToyGame, sensitive_share, toy_forest, toy_tree
 from tests.train.test_charges import PROFILE
 from train.objective import clipped
@@ -262,7 +263,8 @@ def half_known_toys() -> tuple[Forest, Expand]:
 
 
 def test_costs_of_new_rows_alone_train_the_very_same_network() -> None:
-    costs = partial(by_seconds, profile=PROFILE, names=("low", "high"), decide_at="draft")
+    low_high = ("low", "high")
+    costs = partial(by_seconds, profile=PROFILE, names=low_high, decide_at="draft", kv=KvMode())
     sizes: list[tuple[int, int]] = []
 
     def grown(forest: Forest, known: np.ndarray | None) -> np.ndarray:

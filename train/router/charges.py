@@ -4,12 +4,14 @@ Without a cost profile a step costs what its tier weighs (0 the low, 1 the high
 one). With one it costs the seconds in which this machine reads and writes it:
 
     prefill by the low tier + handoff
-      + one token of the prompt and the decoding by the chosen tier, or, where the router
-        decides at the draft: the draft by the low tier + its verification
-        + decoding what the draft did not have
+      + the prompt's tokens that the chosen tier reads itself, and its decoding, or, where the
+        router decides at the draft: the draft by the low tier + verification, together with
+        those tokens, + decoding what the draft did not have
 
-The span handed over depends on when the tier last wrote; here it is what the
-prompt has grown by, which is exact for a tier that writes every step.
+The span handed over, or read with `--kv exact`, depends on when the tier last wrote; here it is
+what the prompt has grown by, which is right for a tier that writes every step. With `exact` a tier
+that seldom writes has more to read than that, and escalating costs more than GRPO is told; the
+tables (`table`) count what was read.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_router.engine.tier import KvMode
 from edge_router.ladders.costs import CostProfile, StepTokens
 from edge_router.router.feature_table import DecideAt, column, feature
 from train.router.forest import Forest
@@ -38,6 +41,7 @@ def by_seconds(
     profile: CostProfile,
     names: Sequence[str],
     decide_at: DecideAt,
+    kv: KvMode,
 ) -> NDArray[np.float64]:
     """(rows, tiers): seconds of the step. Raises UserError when the profile lacks a tier.
 
@@ -54,23 +58,28 @@ def by_seconds(
         for tier, name in enumerate(names):
             tokens = StepTokens(
                 prefill=grown,
-                handoff=grown if tier else 0,
+                handoff=grown if tier and not kv.exact else 0,
                 prompt_tokens=prompt,
-                **_writing(forest, row, tier, decide_at),
+                **_writing(forest, row, tier, decide_at, own_tokens(kv, prompt, prompt - grown)),
             )
             out[row, tier] = profile.step_seconds(name, tokens, reader=names[0])
     return out
 
 
-def _writing(forest: Forest, row: int, tier: int, decide_at: DecideAt) -> dict[str, int]:
-    """Tokens of a step's text by the stage that they are in."""
+def own_tokens(kv: KvMode, prompt: int, held: int) -> int:
+    """Prompt tokens that a higher tier reads itself, if its cache holds `held` of them."""
+    return prompt - held if kv.exact else min(prompt, kv.own)
+
+
+def _writing(forest: Forest, row: int, tier: int, decide_at: DecideAt, own: int) -> dict[str, int]:
+    """Tokens of a step's text by the stage that they are in; a higher tier reads `own` first."""
     decoded = int(forest.decoded[row, tier])
     if tier == 0:
         return {"decode": decoded}
     if decide_at == "prompt":
-        return {"catchup": 1, "decode": decoded}
+        return {"catchup": own, "decode": decoded}
     draft, accepted = int(forest.decoded[row, 0]), int(forest.accepted[row, tier])
-    return {"draft": draft, "verify": 1 + draft, "decode": max(0, decoded - accepted)}
+    return {"draft": draft, "verify": own + draft, "decode": max(0, decoded - accepted)}
 
 
 def _tokens(forest: Forest, row: int, name: str) -> int:

@@ -19,6 +19,7 @@ from edge_router.evaluate.rows import Row
 from edge_router.router.registry import make_router
 from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import RouterSpec
+from train.router.charges import own_tokens
 from train.router.forest import Expand, Forest, Ints, walk
 from train.router.games import FileGame, KeyedGame
 from train.router.labels import search, tier_weights
@@ -169,7 +170,7 @@ def _steps(
     before, steps = 0, []
     for node, following, tier in zip(nodes[:-1], nodes[1:], tiers, strict=True):
         prompt = node.prompt_tokens
-        own = 0 if tier == 0 else _own(kv, prompt, held[tier])
+        own = 0 if tier == 0 else own_tokens(kv, prompt, held[tier])
         steps.append(
             StepRecord(
                 tier=names[tier],
@@ -208,11 +209,6 @@ def _writing(node: Node, tier: int, own: int, *, drafts: bool) -> dict[str, Any]
         "accepted": accepted,
         "rewritten": drawn - accepted,
     }
-
-
-def _own(kv: KvMode, prompt: int, held: int) -> int:
-    """Prompt tokens that a higher tier reads itself."""
-    return prompt - held if kv.exact else min(prompt, kv.own)
 
 
 def tiers_of(record: GameRecord, names: Sequence[str]) -> tuple[int, ...]:

@@ -42,6 +42,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edge_router.engine.tier import KvMode
 from train.objective import clipped
 from train.router import front
 from train.router.charges import by_seconds, by_share
@@ -94,7 +95,13 @@ def _cost_of_steps(run: Run, shape: NetworkShape) -> StepCosts:
     profile = run.options.profile
     if profile is None:
         return by_share
-    return partial(by_seconds, profile=profile, names=run.setting.names, decide_at=shape.decide_at)
+    return partial(
+        by_seconds,
+        profile=profile,
+        names=run.setting.names,
+        decide_at=shape.decide_at,
+        kv=KvMode.parse(run.setting.kv),
+    )
 
 
 def _show_iterations(run: Run, name: str) -> OnIteration:
