@@ -47,7 +47,7 @@ def load(
     model: str | Path | LadderFile = DEFAULT_MODEL,
     *,
     tiers: Mapping[str, str | Path] | None = None,
-    kv: str = "handoff",
+    kv: str | None = None,
     context: int | None = None,
     threads: int | None = None,
     gpu_layers: GpuLayers = AUTO_LAYERS,
@@ -57,10 +57,10 @@ def load(
     """Load a ladder: a model's name, a folder with ladder.toml, or GGUFs by tier, lowest first.
 
     `kv` is how a higher tier comes by its KV cache: handoff, handoff:N or
-    exact. `context` is in tokens, by default up to 4096; `threads` follows
-    the machine by default. `gpu_layers` is how many layers a GPU computes, "auto" as many as fit,
-    if llama.cpp was built for one. So many conversations as `slots` are kept in memory while they
-    take turns. `opening_store` keeps the KV of what prompts begin with on disk.
+    exact, by default as the ladder suggests. `context` is in tokens, by default up to 4096;
+    `threads` follows the machine by default. `gpu_layers` is how many layers a GPU computes, "auto"
+    as many as fit, if llama.cpp was built for one. So many conversations as `slots` are kept in
+    memory while they take turns. `opening_store` keeps the KV of what prompts begin with on disk.
     Raises `UserError` for whatever cannot be loaded.
     """
     require_numbers(context=context, threads=threads, slots=slots)
@@ -68,7 +68,7 @@ def load(
     named = [f"{name}={path}" for name, path in (tiers or {}).items()]
     described = model if isinstance(model, LadderFile) else _resolve(model, named)
     machine = ModelRuntime(threads, gpu_layers, context, no_opening_store=not opening_store)
-    ladder = Ladder.load_on(machine, described.tiers, kv=kv)
+    ladder = Ladder.load_on(machine, described.tiers, kv=kv or described.kv)
     return RoutedModel(described, ladder, slots)
 
 

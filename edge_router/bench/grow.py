@@ -25,6 +25,7 @@ from edge_router.engine.trust import gguf_sha256, ladder_fingerprint
 from edge_router.errors import UserError
 from edge_router.files.whole import free_bytes, gigabytes, make_folder, remove_leftovers, whole
 from edge_router.ladders.ladder_file import (
+    HANDOFF,
     LadderFile,
     TierEntry,
     read_details,
@@ -110,8 +111,9 @@ def grow(growth: Growth, *, folder: Path | None = None, progress: Progress = sil
     there = _details_of(place, growth)
     if there is not None:
         router = str(_router_beside(growth.source.router, place))  # it may be trained anew since
-        if there["ladder"].get("router", router) != router:
-            set_router(place, router)
+        suggested = there["ladder"].get("router", router), there["ladder"].get("kv", HANDOFF)
+        if suggested != (router, growth.source.kv):
+            set_router(place, router, kv=growth.source.kv)
         return place
     files = [_file_of(growth, i) for i in range(len(growth.types))]
     needed = sum(file_bytes(tensors) for _, tensors in files)
@@ -133,6 +135,8 @@ def grow(growth: Growth, *, folder: Path | None = None, progress: Progress = sil
         step()
     ladder = {"name": growth.name, "prompt": growth.source.prompt}
     ladder["router"] = str(_router_beside(growth.source.router, place))
+    if growth.source.kv != HANDOFF:
+        ladder["kv"] = growth.source.kv
     write_ladder(place, {k: v for k, v in ladder.items() if v}, entries, source=growth.facts)
     return place
 

@@ -95,7 +95,9 @@ row_options = group(
         help="Rows of the table, joined by commas.",
     ),
     click.option(
-        "--kv", type=KV, default="handoff", show_default=True, help="KV modes, joined by commas."
+        "--kv",
+        type=KV,
+        help="KV modes, joined by commas.  [what ladder.toml suggests, else handoff]",
     ),
     click.option("--dial", default="", help="Dials for onnx routers, joined by commas."),
     click.option("--oracle", type=FILE, help="Plans from rollouts, for the row oracle."),

@@ -113,8 +113,8 @@ class ConvertOptions:
     published: str = ""  # the Hugging Face repository of a source that is a file here
 
 
-def run(source: str, options: ConvertOptions) -> None:
-    """Fetch `source` if it is not on disk, convert it and say what came out."""
+def run(source: str, options: ConvertOptions) -> Path:
+    """Fetch `source` if it is not on disk, convert it, say what came out; the ladder's folder."""
     from edge_router.convert.build import Order, parse_tiers
     from edge_router.convert.build import convert as make
     from edge_router.convert.source import open_source
@@ -129,7 +129,7 @@ def run(source: str, options: ConvertOptions) -> None:
         _require_name(known_as if options.name is None else options.name, out)
     if repo and not out and _is_here(known_as, wanted):
         say(f"{known_as} is here already: edge-router play --model {known_as}")
-        return
+        return models_folder() / known_as
     fetched = _fetch(repo) if repo else None
     opened = open_source(
         fetched.folder if fetched else Path(source),
@@ -156,6 +156,7 @@ def run(source: str, options: ConvertOptions) -> None:
     if fetched and fetched.ours and not options.keep_checkpoint:
         shutil.rmtree(fetched.folder)
     report(made, _as_option(out) if out else called)
+    return order.out
 
 
 def _require_name(name: str, out: Path | None) -> None:

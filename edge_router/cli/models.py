@@ -151,6 +151,7 @@ def _shown(ladder: LadderFile, details: dict[str, Any]) -> str:
         "parameters": str(source.get("parameters", "")),
         "prompt": ladder.prompt,
         "router": str(ladder.router),
+        "kv": ladder.kv,
     }
     lines = [_columns({k: v for k, v in rows.items() if v}), ""]
     for tier in details["tier"]:
@@ -286,6 +287,7 @@ def _make(model: str, base: Path | None, options: dict[str, Any]) -> None:
 
     from edge_router.cli.convert import ConvertOptions, run
     from edge_router.convert.adapter import fetched_base, read_recipe
+    from edge_router.ladders.ladder_file import adopt_router
 
     recipe = read_recipe(model)
     asked = click.get_current_context().get_parameter_source("tiers")
@@ -300,7 +302,9 @@ def _make(model: str, base: Path | None, options: dict[str, Any]) -> None:
         published=recipe.repo,
     )
     with fetched_base(recipe, base, lambda line: say(line, err=True)) as file:
-        run(str(file), tuned)
+        folder = run(str(file), tuned)
+    if options["tiers"] == recipe.tiers:  # what it suggests was chosen for these
+        adopt_router(folder, recipe.folder / recipe.router, kv=recipe.kv)
 
 
 @models.command("grow")

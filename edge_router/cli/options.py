@@ -209,7 +209,7 @@ class Routing:
     router: str
     dial: float | None
     budget: float | None
-    kv: str
+    kv: str | None  # None: as the ladder suggests
 
     def router_for(self, ladder: LadderFile) -> Router:
         """The router as asked for, held to the budget where there is one. Raises `UserError`."""
@@ -252,9 +252,8 @@ routing_options = group(
     click.option(
         "--kv",
         type=KV,
-        default="handoff",
-        show_default=True,
-        help="How a higher tier gets its KV cache: handoff, handoff:N or exact.",
+        help="How a higher tier gets its KV cache: handoff, handoff:N or exact.  [what ladder.toml "
+        "suggests, else handoff]",
     ),
 )
 

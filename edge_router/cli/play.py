@@ -162,11 +162,11 @@ def run(
     from edge_router.parts import load_part
 
     task = find_task(chosen.task)
-    mode = KvMode.parse(routing.kv)
     Sampler(
         sampling.temperature, top_p=sampling.top_p, min_p=sampling.min_p, seed=sampling.seed
     )  # refuses what is out of range
     found = ladder.resolved()
+    mode = KvMode.parse(routing.kv or found.kv)
     router, specs = routing.router_for(found), found.tiers
     machine = settled(machine, specs)
     router.reset(tuple(spec.name for spec in specs), sampling.seed)

@@ -220,9 +220,7 @@ def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any
 @click.option(
     "--kv",
     type=KV,
-    default="handoff",
-    show_default=True,
-    help="KV mode to train for, as in play.",
+    help="KV mode to train for, as in play.  [what ladder.toml suggests, else handoff]",
 )
 @click.option(
     "--also-kv",

@@ -148,6 +148,8 @@ class Recipe:
     tiers: str
     imatrix: str
     prompt: str
+    router: str  # beside it, trained for its tiers
+    kv: str  # the KV mode that it was trained for
     file: str
     sha256: str
     repo: str

@@ -65,7 +65,7 @@ class RowChoice:
     """Who plays, what the rows are compared with, and by whose costs."""
 
     routers: Sequence[str]
-    kv: str
+    kv: str | None  # None: as the ladder suggests
     dial: str
     oracle: Path | None
     costs: str | None
@@ -78,7 +78,7 @@ class RowChoice:
         """
         alone = f"alone:{ladder.tiers[-1].name}" if ladder.grown else HIGH_TIER
         against = self.against or alone
-        kvs, dials = _words(self.kv), _dials(self.dial)
+        kvs, dials = _words(self.kv or ladder.kv), _dials(self.dial)
 
         def parsed(specs: Sequence[str]) -> list[Row]:
             return parse_rows(specs, kvs=kvs, dials=dials, auto=ladder.router, against=against)

@@ -4,6 +4,7 @@
     name = "household"
     prompt = "household"          # or "react": how the task is put to the model
     router = "onnx:router.onnx"   # what --router auto stands for; paths from this folder
+    kv = "exact"                  # what --kv is where nobody says; "handoff" if left out
 
     [[tier]]                      # lowest first
     name = "q3_k_m"
@@ -15,15 +16,16 @@ The file may come from a stranger, so it is believed in nothing: types and keys 
 no path in it may leave its folder.
 
     write_ladder(folder, {"name": "mine", "prompt": "react"}, entries)
-    set_router(folder, "onnx:router.onnx")
+    set_router(folder, "onnx:router.onnx", kv="exact")
 
-It appears whole. What is written over an older file of the same tiers keeps the router
-that it named: a router is trained for weights, and these are the same.
+It appears whole. What is written over an older file of the same tiers keeps the router and the KV
+mode that it named: they were chosen for weights, and these are the same.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +33,11 @@ from typing import Any, Final
 
 import tomlkit
 
-from edge_router.engine.tier import TierSpec
+from edge_router.engine.tier import KvMode, TierSpec
 from edge_router.errors import UserError
 from edge_router.files.data_files import UnreadableError, read_toml
 from edge_router.files.paths import require_name, stays_inside
-from edge_router.files.whole import write_text, writing
+from edge_router.files.whole import whole, write_text, writing
 from edge_router.ladders.catalogue import shipped_folders
 from edge_router.router.spec import RouterSpec
 
@@ -48,7 +50,8 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _TYPES: Final = {str: "a text", int: "a whole number", dict: "a table", list: "a list of tables"}
 # What a table may hold; [source] may hold anything, of which `grown` alone is read.
 _TOP: Final = {"ladder": dict, "source": dict, "tier": list}
-_LADDER: Final = {"name": str, "prompt": str, "router": str}
+_LADDER: Final = {"name": str, "prompt": str, "router": str, "kv": str}
+HANDOFF: Final = str(KvMode())
 _TIER: Final = {
     "name": str,
     "file": str,
@@ -63,13 +66,14 @@ _TIER: Final = {
 
 @dataclass(frozen=True)
 class LadderFile:
-    """A described ladder: its folder, its tiers (lowest first), and the router it suggests."""
+    """A described ladder: its folder, its tiers (lowest first), and what it suggests."""
 
     name: str
     folder: Path
     tiers: tuple[TierSpec, ...]
     router: RouterSpec = DEFAULT_ROUTER
     prompt: str = ""  # the prompt style; "" is what the GGUF says
+    kv: str = HANDOFF  # the KV mode where nobody asks for another
     grown: str = ""  # of a ladder grown to another model's shape: in words, to which
 
 
@@ -85,6 +89,7 @@ def read_ladder(folder: Path) -> LadderFile:
     return LadderFile(
         *(details["ladder"]["name"], folder, tiers, router.beside(folder)),
         prompt=details["ladder"].get("prompt", ""),
+        kv=details["ladder"].get("kv", HANDOFF),
         grown=str(details.get("source", {}).get("grown", "")),
     )
 
@@ -106,6 +111,7 @@ def _check(data: dict[str, Any], folder: Path) -> None:
     _check_table(data, _TOP, ("ladder", "tier"), "")
     _check_table(data["ladder"], _LADDER, ("name",), " in [ladder]")
     require_name(data["ladder"]["name"], "the ladder's name")
+    KvMode.parse(data["ladder"].get("kv", HANDOFF))
     router = RouterSpec.parse(data["ladder"].get("router", ""))
     if router.file is not None:
         _require_inside(str(router.file), folder)
@@ -178,13 +184,12 @@ def write_ladder(
     *,
     source: Facts | None = None,
 ) -> None:
-    """Describe `tiers`, low to high. `ladder` holds name, prompt and, for new weights, router.
+    """Describe `tiers`, low to high. `ladder` holds name, prompt and, for new weights, router, kv.
 
     Raises `UserError` when the file cannot be written.
     """
     document = tomlkit.document()
-    kept = _router_of(folder, tiers)
-    document["ladder"] = dict(ladder) | ({"router": kept} if kept else {})
+    document["ladder"] = dict(ladder) | _suggested(folder, tiers)
     if source:
         document["source"] = dict(source)
     entries = tomlkit.aot()
@@ -194,8 +199,8 @@ def write_ladder(
     _write(folder / LADDER_FILE, document)
 
 
-def set_router(folder: Path, router: str) -> None:
-    """Let the ladder in `folder` suggest `router`; the rest of the file stays as it is.
+def set_router(folder: Path, router: str, *, kv: str = HANDOFF) -> None:
+    """Let the ladder in `folder` suggest `router` and `kv`; the rest of the file stays as it is.
 
     Raises `UserError` when there is no ladder or the file cannot be written.
     """
@@ -203,19 +208,37 @@ def set_router(folder: Path, router: str) -> None:
     document = tomlkit.parse((folder / LADDER_FILE).read_text(encoding="utf-8"))
     ladder: Any = document["ladder"]
     ladder["router"] = router
+    ladder.pop("kv", None)
+    if kv != HANDOFF:
+        ladder["kv"] = kv
     _write(folder / LADDER_FILE, document)
 
 
-def _router_of(folder: Path, tiers: Sequence[TierEntry]) -> str:
-    """The router that the file in `folder` names for exactly these tiers, else ""."""
+def adopt_router(folder: Path, router: Path, *, kv: str) -> None:
+    """Copy a trained router into the ladder's folder and let the ladder suggest it, and `kv`.
+
+    Raises `UserError` for a router of other tiers, and changes nothing then.
+    """
+    from edge_router.router.registry import make_router  # it brings onnxruntime
+
+    names = tuple(tier.name for tier in read_ladder(folder).tiers)
+    make_router(RouterSpec.trained(router)).reset(names, 0)
+    with whole(folder / router.name) as partial:
+        shutil.copyfile(router, partial)
+    set_router(folder, str(RouterSpec("onnx", router.name)), kv=kv)
+
+
+def _suggested(folder: Path, tiers: Sequence[TierEntry]) -> dict[str, str]:
+    """The router and the KV mode that the file in `folder` names for exactly these tiers."""
     try:
         data = read_toml(folder / LADDER_FILE, "a ladder")
         there = [(t["name"], t["sha256"]) for t in data["tier"]]
-        router = data["ladder"].get("router", "")
-    except (UnreadableError, LookupError, TypeError, AttributeError):
-        return ""
-    same = there == [(t.name, t.sha256) for t in tiers]
-    return router if same and isinstance(router, str) else ""
+        ladder = dict(data["ladder"])
+    except (UnreadableError, LookupError, TypeError, ValueError):
+        return {}
+    if there != [(t.name, t.sha256) for t in tiers]:
+        return {}
+    return {k: v for k in ("router", "kv") if isinstance(v := ladder.get(k), str) and v}
 
 
 def _entry(tier: TierEntry) -> Any:

@@ -13,8 +13,11 @@ import pytest
 from edge_router.convert import adapter as recipes
 from edge_router.convert.adapter import Adapter, Recipe, fetched_base, read_recipe
 from edge_router.convert.build import parse_tiers
+from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
 from edge_router.ladders.catalogue import catalogue
+from edge_router.router.registry import make_router
+from edge_router.router.spec import RouterSpec
 from edge_router.tasks.registry import find_task
 from tests.tiny_gguf import write_tiny
 
@@ -41,6 +44,9 @@ def test_the_shipped_recipes_can_be_followed() -> None:
             assert recipe.prompt in find_task().styles
             assert recipe.repo == model.repo
             assert Adapter.open(recipe.folder).pairs
+            router = make_router(RouterSpec.trained(recipe.folder / recipe.router))
+            router.reset(tuple(recipe.tiers.split(",")), 0)
+            assert str(KvMode.parse(recipe.kv)) == recipe.kv
 
 
 def test_a_file_of_the_users_own_is_taken_as_it_is_or_out_of_a_wheel(

@@ -55,6 +55,15 @@ def test_rows_are_held_against_the_high_tier_and_those_of_a_grown_ladder_against
     assert asked.label == "low"
 
 
+def test_rows_have_the_kv_mode_that_the_ladder_suggests_unless_one_is_asked_for(
+    ladder: LadderFile,
+) -> None:
+    suggests = replace(ladder, kv="exact")
+    assert replace(WHO, kv=None).line_up(suggests).rows[1].kv == "exact"
+    assert replace(WHO, kv=None).line_up(ladder).rows[1].kv == "handoff"
+    assert WHO.line_up(suggests).rows[1].kv == "handoff"
+
+
 def test_what_nobody_asked_for_follows_the_model_and_the_machine(ladder: LadderFile) -> None:
     settings = settings_of(ladder, "alfworld", EpisodeChoice(), ModelRuntime())
     assert settings.machine == ModelRuntime(ctx=settings.machine.ctx)

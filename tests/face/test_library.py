@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,14 @@ def test_every_name_that_is_offered_is_there() -> None:
 def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_thing"):
         _ = edge_router.no_such_thing
+
+
+def test_a_model_is_loaded_with_the_kv_mode_that_it_suggests_unless_another_is_asked_for() -> None:
+    suggests = replace(resolve("household", []), kv="exact")
+    with edge_router.load(suggests, threads=1) as model:
+        assert str(model.ladder.kv) == "exact"
+    with edge_router.load(suggests, kv="handoff:8", threads=1) as model:
+        assert str(model.ladder.kv) == "handoff:8"
 
 
 def test_one_tier_alone_needs_no_router(model: RoutedModel) -> None:

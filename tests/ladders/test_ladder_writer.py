@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from edge_router.ladders.catalogue import shipped_folders
 from edge_router.ladders.ladder_file import (
     Measured,
     TierEntry,
+    adopt_router,
     read_details,
     read_ladder,
     set_router,
@@ -21,6 +23,7 @@ from edge_router.ladders.ladder_file import (
 from edge_router.ladders.resolve import find_ladder
 from train.lm.export import LADDERS, NAME, describe
 from train.lm.export import ROUTER as THRESHOLD
+from train.router.run import SCHEMA
 from train.router.ship import main as ship
 
 SHIPPED = find_ladder(NAME).folder
@@ -64,6 +67,35 @@ def test_the_same_tiers_keep_their_router_and_new_weights_do_not(tmp_path: Path)
     assert str(read_ladder(tmp_path).router) == "entropy:0.1"
 
 
+def test_a_kv_mode_is_suggested_beside_the_router_and_goes_with_it(tmp_path: Path) -> None:
+    told, tiers = {"name": "mine"}, [entry("low"), entry("high")]
+    write_ladder(tmp_path, told, tiers)
+    assert read_ladder(tmp_path).kv == "handoff"
+    set_router(tmp_path, "margin:0.25", kv="exact")
+    write_ladder(tmp_path, told, tiers)
+    assert read_ladder(tmp_path).kv == "exact"
+    set_router(tmp_path, "low")
+    assert read_ladder(tmp_path).kv == "handoff"
+    assert "kv" not in read_details(tmp_path)["ladder"]
+
+
+def test_a_trained_router_is_adopted_with_its_kv_mode_by_the_tiers_it_was_trained_for(
+    tmp_path: Path,
+) -> None:
+    router = SHIPPED / "router.onnx"
+    write_ladder(tmp_path / "other", {"name": "mine"}, [entry("low"), entry("high")])
+    with pytest.raises(UserError, match="iq1_s"):
+        adopt_router(tmp_path / "other", router, kv="exact")
+    assert [p.name for p in (tmp_path / "other").iterdir()] == ["ladder.toml"]
+    assert read_ladder(tmp_path / "other").kv == "handoff"
+    names = [tier.name for tier in find_ladder(NAME).tiers]
+    write_ladder(tmp_path / "same", {"name": "mine"}, [entry(name) for name in names])
+    adopt_router(tmp_path / "same", router, kv="exact")
+    found = read_ladder(tmp_path / "same")
+    assert (found.router.file, found.kv) == (tmp_path / "same" / "router.onnx", "exact")
+    assert (tmp_path / "same" / "router.onnx").read_bytes() == router.read_bytes()
+
+
 def test_a_router_is_set_and_the_rest_stays_as_it_was(tmp_path: Path) -> None:
     text = (SHIPPED / "ladder.toml").read_text()
     (tmp_path / "ladder.toml").write_text(f"# mine\n{text}")
@@ -98,12 +130,14 @@ def test_a_new_model_gets_the_threshold_and_its_new_router_takes_over(
     run.mkdir()
     (folder / "router.onnx").rename(run / "router.onnx")
     (run / "router-training.png").write_bytes(b"picture")
+    (run / "export.json").write_text(json.dumps({"schema": SCHEMA, "kv": "exact"}))
     with (folder / f"{NAME}-q8_0.gguf").open("ab") as file:
         file.write(b"other weights")
     describe(NAME, models, LADDERS[NAME])
     assert str(read_ladder(folder).router) == THRESHOLD
     assert ship([str(run), str(folder)]) == 0
     assert str(read_ladder(folder).router) == f"onnx:{folder / 'router.onnx'}"
+    assert read_ladder(folder).kv == "exact"
     assert (folder / "router-training.png").is_file()
     assert ship([str(run), str(models / "household-3")]) == 2
     assert "trained for 2 tiers" in capsys.readouterr().err

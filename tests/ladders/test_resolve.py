@@ -52,6 +52,10 @@ def test_a_folder_with_a_ladder_file_is_a_model(tmp_path: Path) -> None:
         ('[[tier]]\nname = "a"\nfile = "b"\n', "'ladder' is missing"),
         ('tier = []\n[ladder]\nname = "x"\n', "names no tier"),
         ('[ladder]\nname = "x"\n[[tier]]\nname = "a"\n', "'file' is missing"),
+        (
+            '[ladder]\nname = "x"\nkv = "warm"\n[[tier]]\nname = "a"\nfile = "b"\n',
+            "unknown KV mode 'warm': use handoff",
+        ),
     ],
 )
 def test_a_broken_ladder_file_is_told_in_one_sentence(tmp_path: Path, text: str, why: str) -> None:

@@ -51,7 +51,7 @@ class TrainOptions:
     games: Path | None
     folder: Path
     stages: Sequence[str]
-    kv: str
+    kv: str | None  # None: as the ladder suggests
     more_kv: Sequence[str]
     train_games: int | None
     select_games: int | None
@@ -129,7 +129,7 @@ def _setting(options: TrainOptions) -> LadderSetting:
     """The ladder and the conditions to train for. Raises UserError."""
     find_task(options.task)
     ladder = resolve(options.model, options.tiers)
-    kv = str(KvMode.parse(options.kv))
+    kv = str(KvMode.parse(options.kv or ladder.kv))
     setting = LadderSetting(ladder.tiers, kv=kv, task=options.task, prompt=ladder.prompt)
     if len(setting.tiers) < 2:
         raise UserError("a ladder of one tier has nothing to route; give two tiers or more")

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_router.errors import UserError
-from edge_router.ladders.ladder_file import read_ladder, set_router
-from edge_router.router.registry import make_router
-from edge_router.router.spec import RouterSpec
+from edge_router.ladders.ladder_file import adopt_router
 from edge_router.screen.printable import say
+from train.router.run import read_note
 
 ROUTER = "router.onnx"
 PICTURES = "router-*.png"
@@ -25,11 +24,12 @@ PICTURES = "router-*.png"
 
 def ship(run: Path, folder: Path) -> None:
     """Copy the router of a training run and its pictures to `folder`. Raises UserError."""
-    names = tuple(tier.name for tier in read_ladder(folder).tiers)
-    make_router(RouterSpec.trained(run / ROUTER)).reset(names, 0)
-    for path in (run / ROUTER, *run.glob(PICTURES)):
+    note = read_note(run, "export")
+    if note is None:
+        raise UserError(f"{run} holds no exported router; run train router --stage export first")
+    adopt_router(folder, run / ROUTER, kv=note["kv"])
+    for path in run.glob(PICTURES):
         shutil.copyfile(path, folder / path.name)
-    set_router(folder, f"onnx:{ROUTER}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

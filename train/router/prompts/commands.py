@@ -37,7 +37,7 @@ class PromptOrder:
     tiers: Sequence[str]
     folder: Path
     stages: Sequence[str]
-    kv: str
+    kv: str | None  # None: as the ladder suggests
     max_tokens: int
     backend: Backend
     seed: int
@@ -88,7 +88,7 @@ def _setting(
     low = ladder.tiers[0].path
     return PromptSetting(
         ladder.tiers,
-        kv=str(KvMode.parse(order.kv)),
+        kv=str(KvMode.parse(order.kv or ladder.kv)),
         threads=max(1, physical_cores() // order.backend.jobs),
         prompt=ladder.prompt,
         max_tokens=order.max_tokens,
