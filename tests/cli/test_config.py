@@ -44,7 +44,8 @@ def test_every_value_is_reported_with_its_source(
     found = settings()
     assert found["play router"] == ("high", "file")
     assert found["play seed"] == (4, "environment")
-    assert found["play kv"] == ("handoff", "default")
+    assert found["play max-steps"] == (50, "default")
+    assert found["play kv"] == (None, "default")  # the ladder says
     assert found["play threads"] == (None, "default")
     assert found["bench policies jobs"] == (2, "file")
     assert found["games generate out"] == (None, "default")
