@@ -22,3 +22,9 @@ PROMPT_JOBS: Final = 1
 LORA_RANK: Final = 16
 ADAPTER_RATE: Final = 1e-3  # learning rates; adapters bear a higher one
 FULL_RATE: Final = 1e-4
+# Its GRPO's; docs/fine-tuning.md says where they come from.
+GRPO_GAMES: Final = 16  # of an iteration
+GRPO_GROUP_SIZE: Final = 8  # episodes of a game
+GRPO_TEMPERATURE: Final = 1.0
+GRPO_CLIP_RANGE: Final = 0.2
+GRPO_KL_COEFFICIENT: Final = 0.04

@@ -29,6 +29,11 @@ from edge_router.parts import load_part
 from edge_router.training import (
     ADAPTER_RATE,
     FULL_RATE,
+    GRPO_CLIP_RANGE,
+    GRPO_GAMES,
+    GRPO_GROUP_SIZE,
+    GRPO_KL_COEFFICIENT,
+    GRPO_TEMPERATURE,
     ITERATIONS,
     LORA_RANK,
     MAX_TOKENS,
@@ -103,33 +108,33 @@ def train() -> None:
     help="Iterations in which the model plays and learns from success and steps.",
 )
 @click.option(
-    "--grpo-games", type=COUNT, default=16, show_default=True, help="Games of an iteration."
+    "--grpo-games", type=COUNT, default=GRPO_GAMES, show_default=True, help="Games of an iteration."
 )
 @click.option(
     "--grpo-group-size",
     type=GROUP_SIZE,
-    default=8,
+    default=GRPO_GROUP_SIZE,
     show_default=True,
     help="Episodes of a game, compared with each other.",
 )
 @click.option(
     "--grpo-temperature",
     type=SPEED,
-    default=1.0,
+    default=GRPO_TEMPERATURE,
     show_default=True,
     help="At which the model plays.",
 )
 @click.option(
     "--grpo-clip-range",
     type=RATE,
-    default=0.2,
+    default=GRPO_CLIP_RANGE,
     show_default=True,
     help="How far a token's probability may move in an iteration, as a share.",
 )
 @click.option(
     "--grpo-kl-coefficient",
     type=WEIGHT,
-    default=0.04,
+    default=GRPO_KL_COEFFICIENT,
     show_default=True,
     help="What holds it near the tuned model.",
 )

@@ -37,6 +37,13 @@ from torch import Tensor
 
 from edge_router.errors import UserError
 from edge_router.tasks.household.generator import draw_world
+from edge_router.training import (
+    GRPO_CLIP_RANGE,
+    GRPO_GAMES,
+    GRPO_GROUP_SIZE,
+    GRPO_KL_COEFFICIENT,
+    GRPO_TEMPERATURE,
+)
 from edge_router.work.progress import Step
 from train import saved
 from train.lm.tune.dialogues import STYLE
@@ -57,11 +64,11 @@ STATE: Final = "grpo.pt"
 class SimulatorGrpo:
     """All that decides the weights after an iteration."""
 
-    group_size: int = 8  # episodes of a game
-    games: int = 16  # of an iteration
-    temperature: float = 1.0  # at which the model plays, and its probabilities are taken
-    clip_range: float = 0.2
-    kl_coefficient: float = 0.04  # of KL(model || model as it was tuned)
+    group_size: int = GRPO_GROUP_SIZE  # episodes of a game
+    games: int = GRPO_GAMES  # of an iteration
+    temperature: float = GRPO_TEMPERATURE  # at which it plays, and its probabilities are taken
+    clip_range: float = GRPO_CLIP_RANGE
+    kl_coefficient: float = GRPO_KL_COEFFICIENT  # of KL(model || model as it was tuned)
     learning_rate: float = 1e-4
     step_cost: float = 0.01  # half a success for all 50 steps
     epochs: int = 2  # over the episodes of an iteration
