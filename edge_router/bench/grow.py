@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,6 +58,11 @@ class Growth:
         return f"{self.source.name}-as-{self.shape.name}{other}"
 
     @property
+    def described(self) -> LadderFile:
+        """The ladder as it will be played, with the source's files, which are there already."""
+        return replace(self.source, name=self.name, grown=self.told)
+
+    @property
     def facts(self) -> dict[str, str | int]:
         """What ladder.toml says of it, by which it is known again."""
         return {
@@ -88,6 +93,7 @@ def find_growth(model: LadderFile, shape: str, types: str | None) -> Growth:
 def parse_types(text: str | None, tiers: Sequence[str]) -> tuple[str, ...]:
     """Each tier's precision from "low=q4_k_m,high=q8_0", tiers by name or end. `UserError`."""
     chosen = dict(zip(tiers, _usual_types(tiers), strict=True))
+    given = set[str]()
     ends = {"low": tiers[0], "high": tiers[-1]}
     for word in (w.strip() for w in (text or "").split(",") if w.strip()):
         tier, _, precision = word.partition("=")
@@ -96,6 +102,9 @@ def parse_types(text: str | None, tiers: Sequence[str]) -> tuple[str, ...]:
                 f"--as-types wants TIER=PRECISION like low=q4_k_m,high=q8_0, not {word!r};"
                 f" tiers are low, high, {', '.join(tiers)}, precisions {', '.join(precisions())}"
             )
+        if ends.get(tier, tier) in given:
+            raise UserError(f"--as-types {text}: {tier} is given twice; give each tier once")
+        given.add(ends.get(tier, tier))
         chosen[ends.get(tier, tier)] = precision
     return tuple(chosen.values())
 

@@ -33,6 +33,7 @@ from edge_router.cli.types import (
     STEPS,
     TASK,
     TEXT,
+    WORD,
     thread_numbers,
 )
 
@@ -77,7 +78,9 @@ place_options = group(
         show_default=True,
         help="Games to play at once, each on --threads.",
     ),
-    click.option("--dask", metavar="ADDRESS", help="Play on this dask cluster (tcp://host:8786)."),
+    click.option(
+        "--dask", type=WORD, metavar="ADDRESS", help="Play on this dask cluster (tcp://host:8786)."
+    ),
     click.option("--store", type=FILE, help="Keep results in this file.  [the user's cache]"),
     click.option(
         "--play-crashed-again", is_flag=True, help="Play games anew that the engine crashed on."
@@ -99,7 +102,7 @@ row_options = group(
         type=KV,
         help="KV modes, joined by commas.  [what ladder.toml suggests, else handoff]",
     ),
-    click.option("--dial", default="", help="Dials for onnx routers, joined by commas."),
+    click.option("--dial", type=TEXT, help="Dials for onnx routers, joined by commas."),
     click.option("--oracle", type=FILE, help="Plans from rollouts, for the row oracle."),
     click.option(
         "--costs", type=TEXT, help="Cost profile for the seconds.  [this ladder's, from calibrate]"
@@ -134,6 +137,7 @@ grown_options = group(
     click.option(
         "--as",
         "shape",
+        type=WORD,
         metavar="SHAPE",
         help="Grow the ladder to the cost of this model, with the same decisions: qwen3-0.6b, "
         "qwen3-1.7b, qwen3-4b, llama-3.2-1b.",
@@ -141,6 +145,7 @@ grown_options = group(
     click.option(
         "--as-types",
         "types",
+        type=WORD,
         metavar="TIER=PRECISION,...",
         help="Precisions of the grown layers.  [low=q4_k_m,high=q8_0]",
     ),
@@ -258,7 +263,11 @@ def compare_tiers(
     help="Tokens to decode.",
 )
 @click.option(
-    "--spans", default="32,128,512,2048", show_default=True, help="Tokens to hand over, by commas."
+    "--spans",
+    type=WORD,
+    default="32,128,512,2048",
+    show_default=True,
+    help="Tokens to hand over, by commas.",
 )
 @output_options
 def speed(

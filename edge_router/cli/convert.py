@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_router.cli.types import FETCHABLE, FILE, TEXT, THREADS
+from edge_router.cli.types import FETCHABLE, FILE, TEXT, THREADS, WORD
 from edge_router.screen.printable import paragraphs, say
 from edge_router.work.progress import ShownProgress
 
@@ -27,6 +27,7 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
         [
             click.option(
                 "--tiers",
+                type=WORD,
                 default="q3_k_m,q4_k_m,q8_0",
                 show_default=True,
                 help="Precisions to make, separated by commas.",
@@ -66,7 +67,7 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=FILE,
     help="Folder for the ladder.  [models/NAME in edge-router's home]",
 )
-@click.option("--name", help="What the ladder is called.  [after the source]")
+@click.option("--name", type=WORD, help="What the ladder is called.  [after the source]")
 @click.option(
     "--adapter", type=FILE, metavar="FOLDER", help="Merge this LoRA adapter (PEFT) on the way."
 )
@@ -75,7 +76,9 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
     is_flag=True,
     help="Take a quantised GGUF: its blocks' values, with what quantising them lost.",
 )
-@click.option("--prompt", help="household, react or tuned.  [what the source says, else react]")
+@click.option(
+    "--prompt", type=WORD, help="household, react or tuned.  [what the source says, else react]"
+)
 @click.option("--keep-f16", is_flag=True, help="Keep the F16 GGUF that the tiers are made from.")
 @click.option("--keep-checkpoint", is_flag=True, help="Keep a checkpoint that was downloaded.")
 def convert(source: str, **options: Any) -> None:

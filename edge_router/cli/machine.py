@@ -15,7 +15,7 @@ from edge_router.cli.options import (
     output_options,
     subject_options,
 )
-from edge_router.cli.types import COUNT, MODEL, REAL, THREADS
+from edge_router.cli.types import COUNT, MODEL, REAL, THREADS, WORD
 
 if TYPE_CHECKING:
     from edge_router.results.outputs import Outputs
@@ -97,13 +97,16 @@ def calibrate(
 )
 @click.option(
     "--shape",
+    type=WORD,
     callback=yields_to("model"),
     metavar="NAME",
     help="The dimensions of this model: smollm2-135m, qwen3-0.6b, qwen3-1.7b, qwen3-4b, "
     "llama-3.2-1b.  [qwen3-0.6b]",
 )
 @click.option(
-    "--precisions", help="What is measured, joined by commas.  [q8_0 to iq1_s, nine of them]"
+    "--precisions",
+    type=WORD,
+    help="What is measured, joined by commas.  [q8_0 to iq1_s, nine of them]",
 )
 @click.option("--threads", type=THREADS, help="CPU threads.  [physical cores]")
 @click.option("-r", "--repeats", type=COUNT, default=3, show_default=True, help="Repeats.")

@@ -12,7 +12,7 @@ import click
 
 from edge_router.cli.convert import tier_options
 from edge_router.cli.options import GrownChoice, LadderChoice, grown_ladder, ladder_options
-from edge_router.cli.types import FETCHABLE, FILE, MODEL
+from edge_router.cli.types import FETCHABLE, FILE, MODEL, WORD
 from edge_router.screen.printable import paragraphs, say
 from edge_router.screen.tables import Sheet
 
@@ -187,11 +187,14 @@ def path(model: str) -> None:
 @tier_options
 @click.option(
     "--files",
+    type=WORD,
     metavar="NAME,NAME",
     help="Take these GGUFs of a repository as they are: quantisations, file names or patterns.",
 )
-@click.option("--revision", metavar="NAME", help="With --files: a branch, tag or commit.  [main]")
-@click.option("--name", help="What the ladder is called.  [after the model]")
+@click.option(
+    "--revision", type=WORD, metavar="NAME", help="With --files: a branch, tag or commit.  [main]"
+)
+@click.option("--name", type=WORD, help="What the ladder is called.  [after the model]")
 @click.option("--keep-checkpoint", is_flag=True, help="Keep the downloaded checkpoint.")
 @click.option(
     "--base",
@@ -308,11 +311,12 @@ def _make(model: str, base: Path | None, options: dict[str, Any]) -> None:
 
 
 @models.command("grow")
-@click.argument("shape")
+@click.argument("shape", type=WORD)
 @ladder_options()
 @click.option(
     "--as-types",
     "types",
+    type=WORD,
     metavar="TIER=PRECISION,...",
     help="Precisions of the grown layers.  [low=q4_k_m,high=q8_0]",
 )
@@ -327,7 +331,7 @@ def grow_ladder(shape: str, ladder: LadderChoice, types: str | None) -> None:
     edge-router models grow qwen3-1.7b
     edge-router bench speed --model household-as-qwen3-1.7b
     """
-    grown = grown_ladder(ladder, GrownChoice(shape, types))
+    grown = grown_ladder(ladder, GrownChoice(shape, types)).made()
     name = grown.folder.name
     say(f"{name} is in {grown.folder}; remove it with: edge-router models rm {name}")
 

@@ -26,6 +26,7 @@ from edge_router.cli.types import (
     SHARE,
     TEXT,
     THREADS,
+    WORD,
 )
 from edge_router.engine.tier_spec import AUTO, ModelRuntime
 from edge_router.errors import UserError
@@ -34,6 +35,7 @@ from edge_router.router.rules import NEUTRAL
 
 if TYPE_CHECKING:
     from edge_router.ladders.ladder_file import LadderFile
+    from edge_router.ladders.resolve import PlannedLadder
     from edge_router.router.base import Router
 
 Command = Callable[..., Any]
@@ -92,20 +94,23 @@ class GrownChoice:
     types: str | None
 
 
-def grown_ladder(ladder: LadderChoice, grown: GrownChoice) -> LadderFile:
-    """The ladder, grown as asked for: made now, or found where it was made. Raises `UserError`."""
+def grown_ladder(ladder: LadderChoice, grown: GrownChoice) -> PlannedLadder:
+    """The ladder, to be grown as asked for once all else is known to be right. `UserError`."""
     from edge_router.bench.grow import find_growth, grow
-    from edge_router.errors import UserError
-    from edge_router.ladders.resolve import resolve
+    from edge_router.ladders.resolve import PlannedLadder, resolve
     from edge_router.work.progress import ShownProgress
 
     if grown.shape is None:
         if grown.types is not None:
             raise UserError("--as-types belongs to --as SHAPE")
-        return ladder.resolved()
+        return PlannedLadder(ladder.resolved())
     found = find_growth(ladder.resolved(), grown.shape, grown.types)
-    with ShownProgress() as progress:
-        return resolve(str(grow(found, progress=progress)), ())
+
+    def make() -> LadderFile:
+        with ShownProgress() as progress:
+            return resolve(str(grow(found, progress=progress)), ())
+
+    return PlannedLadder(found.described, make)
 
 
 def _ladder_options(*others: str) -> list[Decorator]:
@@ -138,13 +143,16 @@ def subject_options() -> Decorator:
     own: list[Decorator] = [
         click.option(
             "--shape",
+            type=WORD,
             callback=yields_to("model", "tiers"),
             metavar="NAME",
             help="Random weights of this model's shape, made once, instead of a model: "
             "qwen3-0.6b, qwen3-1.7b, qwen3-4b, llama-3.2-1b.",
         ),
         click.option(
-            "--precisions", help="The shape's tiers, low to high, by commas.  [q4_k_m,q8_0]"
+            "--precisions",
+            type=WORD,
+            help="The shape's tiers, low to high, by commas.  [q4_k_m,q8_0]",
         ),
         click.option(
             "-r",

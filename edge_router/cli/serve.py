@@ -14,7 +14,7 @@ from edge_router.cli.options import (
     machine_options,
     routing_options,
 )
-from edge_router.cli.types import COUNT, PORT, SECONDS
+from edge_router.cli.types import COUNT, PORT, SECONDS, WORD
 from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.errors import UserError
 
@@ -22,9 +22,9 @@ from edge_router.errors import UserError
 @click.command()
 @ladder_options()
 @routing_options
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--host", type=WORD, default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=PORT, default=8080, show_default=True, help="0 is any free one.")
-@click.option("--api-key", metavar="KEY", help="What each request has to carry.  [none]")
+@click.option("--api-key", type=WORD, metavar="KEY", help="What each request has to carry.  [none]")
 @click.option(
     "--slots",
     type=COUNT,

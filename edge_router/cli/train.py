@@ -23,6 +23,7 @@ from edge_router.cli.types import (
     TASK,
     TEXT,
     WEIGHT,
+    WORD,
 )
 from edge_router.errors import UserError
 from edge_router.parts import load_part
@@ -148,6 +149,7 @@ def train() -> None:
 )
 @click.option(
     "--tiers",
+    type=WORD,
     default="q4_0,q8_0",
     show_default=True,
     help="Precisions to make, separated by commas.",
@@ -263,7 +265,9 @@ def lm(lora: int | None, full: bool, learning_rate: float | None, **options: Any
     help="Cost profile whose seconds the tables tell; may be repeated.",
 )
 @click.option("--jobs", type=JOBS, help=f"Processes.  [{ROUTER_JOBS}; {PROMPT_JOBS} for prompts]")
-@click.option("--dask", metavar="ADDRESS", help="Explore on this dask cluster (tcp://host:8786).")
+@click.option(
+    "--dask", type=WORD, metavar="ADDRESS", help="Explore on this dask cluster (tcp://host:8786)."
+)
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--official/--no-official",

@@ -20,6 +20,7 @@ from click.shell_completion import CompletionItem
 from edge_router.errors import UserError
 
 Names = Callable[[], Iterable[str]]
+EMPTY = "it is empty: give a value, or leave the option out"
 _TILDE = re.compile(r"(?:^|(?<=[=:,]))~[^/=:,@]*")  # at the start, and behind = : and ,
 
 
@@ -46,25 +47,36 @@ class UserPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = os.fspath(value)
+        if text == "":
+            self.fail(EMPTY, param, ctx)
         if text.startswith("~"):
             first, slash, rest = text.partition("/")
             text = expanded(first) + slash + rest
         return super().convert(text, param, ctx)
 
 
-class Spelled(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
-    """A text that may hold paths, as `str`; `names` are what a shell completes it with."""
+class Word(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
+    """A text that says something: "$UNSET" in a script arrives as an empty one."""
 
     name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not isinstance(value, str):
+            self.fail(f"{value!r} is not a text", param, ctx)
+        if not value.strip():
+            self.fail(EMPTY, param, ctx)
+        return value
+
+
+class Spelled(Word):
+    """A text that may hold paths, as `str`; `names` are what a shell completes it with."""
 
     def __init__(self, names: Names | None = None, *, files: bool = False) -> None:
         self._names = names
         self._files = files
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not isinstance(value, str):
-            self.fail(f"{value!r} is not a text", param, ctx)
-        return expanded(value)
+        return expanded(super().convert(value, param, ctx))
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -142,6 +154,8 @@ class Number(Real, click.FloatRange):
 
 class UpToProcessors(click.IntRange):
     """A number from 1 to `each` for each processor: more freeze the machine and gain nothing."""
+
+    name = "integer"
 
     def __init__(self, each: int = 1) -> None:
         super().__init__(min=1)
@@ -222,6 +236,7 @@ GROUP_SIZE = Whole(2, 10_000)  # one alone differs from nothing
 REAL = Real()  # whoever takes it knows its range
 
 FILE = UserPath()
+WORD = Word()  # no path
 TEXT = Spelled()  # NAME=PATH, or a name that may also be a path
 MODEL = Spelled(_models, files=True)
 FETCHABLE = Spelled(_fetchable, files=True)

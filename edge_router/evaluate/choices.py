@@ -5,6 +5,7 @@ Each value carries the options that belong together, as Click names them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ from edge_router.engine.trust import ladder_fingerprint
 from edge_router.errors import UserError
 from edge_router.evaluate.policies import Plans, Settings, read_plans
 from edge_router.evaluate.rows import Row, parse_rows
+from edge_router.files.whole import require_makeable
 from edge_router.ladders.costs import CostProfile, find_profile, ladder_profile
 from edge_router.ladders.ladder_file import LadderFile
+from edge_router.ladders.resolve import require_context
+from edge_router.results.file import require_writable
 from edge_router.screen.printable import say
 from edge_router.tasks.games import GameRef
 from edge_router.tasks.protocol import found_games
@@ -66,7 +70,7 @@ class RowChoice:
 
     routers: Sequence[str]
     kv: str | None  # None: as the ladder suggests
-    dial: str
+    dial: str | None
     oracle: Path | None
     costs: str | None
     against: str | None
@@ -133,12 +137,25 @@ class WorkPlace:
     store: Path | None = None
     play_crashed_again: bool = False
 
+    @property
+    def backend(self) -> Backend:
+        return Backend(self.jobs, self.dask)
+
+    def check(self) -> None:
+        """Raise `UserError`, before anything long, where results could not be kept or made."""
+        path = self.store or default_store()
+        require_makeable(path.parent)
+        if os.path.exists(path):
+            require_writable(path)
+            Store(path).close()  # refuses what is no store
+        self.backend.check()
+
     @contextmanager
     def opened(self) -> Iterator[StoredWork]:
         """The store, the processes and the progress line."""
         with (
             Store(self.store or default_store()) as store,
-            Crew(Backend(self.jobs, self.dask)) as crew,
+            Crew(self.backend) as crew,
             ShownProgress() as shown,
         ):
             progress = GamesProgress(shown)
@@ -173,6 +190,8 @@ def settings_of(
     require_same_model(headers)
     for temperature in (episode.temperature, episode.retry_temperature):
         Sampler(temperature)  # refuses what is out of range
+    settled_machine = settled(machine, ladder.tiers)
+    require_context(settled_machine.ctx or 0, ladder.tiers)
     style = prompt_override(find_task(task), ladder.prompt, [h.metadata for h in headers])
     return Settings(
         options=Options(
@@ -183,7 +202,7 @@ def settings_of(
             prompt=style,
             fingerprints=False,
         ),
-        machine=settled(machine, ladder.tiers),
+        machine=settled_machine,
         retry_temperature=episode.retry_temperature,
         traces=episode.traces and _made(episode.traces.expanduser()),
     )
@@ -194,6 +213,7 @@ def _made(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--traces {folder} cannot be made: {error.strerror}") from error
+    require_makeable(folder)
     return folder.absolute()
 
 
@@ -201,11 +221,13 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()] or [text]
 
 
-def _dials(text: str) -> list[float]:
+def _dials(text: str | None) -> list[float]:
+    if text is None:
+        return []
     try:
         dials = [float(word) for word in text.split(",") if word.strip()]
     except ValueError:
         dials = [-1.0]
-    if not all(0 <= dial <= 1 for dial in dials):
+    if not dials or not all(0 <= dial <= 1 for dial in dials):
         raise UserError(f"--dial {text}: dials are numbers between 0 and 1, joined by commas")
     return dials

@@ -88,6 +88,13 @@ class PlayedRow:
     traces: tuple[Path | None, ...] = ()  # of the games' first attempts
 
 
+def require_playable(rows: Sequence[Row], names: tuple[str, ...], plans: Plans | None) -> None:
+    """Raise UserError for a row that tiers called `names` cannot play, or that lacks its plans."""
+    check_rows(rows, names)
+    if any(row.how == "oracle" for row in rows) and plans is None:
+        raise UserError("the row oracle needs plans: give --oracle FILE")
+
+
 class Policies:
     """Plays rows of games, with results kept in a store."""
 
@@ -110,9 +117,7 @@ class Policies:
 
     def play(self, rows: Sequence[Row]) -> list[PlayedRow]:
         """Play all rows; the outcomes have their order. Raises UserError before the first game."""
-        check_rows(rows, self.names)
-        if any(row.how == "oracle" for row in rows) and self.plans is None:
-            raise UserError("the row oracle needs plans: give --oracle FILE")
+        require_playable(rows, self.names, self.plans)
         played: dict[Row, PlayedRow] = {}
         first = [row for row in rows if row.how not in ("matched", "retry")]
         self._play_together({row: self._jobs(row) for row in first}, played)
@@ -226,10 +231,14 @@ def read_plans(path: Path, names: Sequence[str]) -> Plans:
     """
     data = read_object(path, "plans for an oracle")
     try:
-        if data["schema"] != PLANS:
-            raise ValueError(f"its schema is not {PLANS}")
+        if data.get("schema") != PLANS:
+            raise ValueError(f"its schema is {data.get('schema')!r}, not {PLANS!r}")
         if data.get("tiers", list(names)) != list(names):
             raise ValueError(f"they are for the tiers {data['tiers']}, not {list(names)}")
-        return {str(game): tuple(map(int, plan)) for game, plan in data["plans"].items()}
+        plans = {str(game): tuple(map(int, plan)) for game, plan in data["plans"].items()}
+        unknown = {tier for plan in plans.values() for tier in plan} - set(range(len(names)))
+        if unknown:
+            raise ValueError(f"the ladder has {len(names)} tiers from 0 on, and no {min(unknown)}")
+        return plans
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{path} holds no plans for an oracle: {error}") from error

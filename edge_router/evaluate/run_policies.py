@@ -17,9 +17,10 @@ from edge_router.evaluate.choices import (
     WorkPlace,
     settings_of,
 )
-from edge_router.evaluate.policies import PlayedRow, Policies, Settings
+from edge_router.evaluate.policies import PlayedRow, Policies, Settings, require_playable
 from edge_router.evaluate.summary import summaries
 from edge_router.ladders.ladder_file import LadderFile
+from edge_router.ladders.resolve import PlannedLadder
 from edge_router.results.file import results
 from edge_router.results.outputs import Outputs
 from edge_router.screen.printable import columns, say
@@ -29,7 +30,7 @@ from edge_router.work.store import StoredWork
 
 
 def run_policies(
-    ladder: LadderFile,
+    planned: PlannedLadder,
     asked: GameSet,
     who: RowChoice,
     episode: EpisodeChoice,
@@ -37,9 +38,15 @@ def run_policies(
     place: WorkPlace,
     outputs: Outputs,
 ) -> int:
-    """Play what is not yet in the store, show the table; returns the exit code."""
-    outputs.check()
+    """Play what is not yet in the store, show the table; returns the exit code.
+
+    Everything that can be refused is refused before a planned ladder is made.
+    """
+    outputs.check({"--oracle": who.oracle, "--store": place.store})
     games = asked.chosen()
+    _require_playable(planned.described, asked, who, episode, machine)
+    place.check()
+    ladder = planned.made()
     line_up = who.line_up(ladder)
     settings, profile = settings_of(ladder, asked.task, episode, machine), line_up.profile
     with place.opened() as work:
@@ -64,6 +71,19 @@ def run_policies(
     if settings.traces and (command := _replay_command(played)):
         say(f"\nwatch a game again:\n{command}")
     return 0
+
+
+def _require_playable(
+    ladder: LadderFile,
+    asked: GameSet,
+    who: RowChoice,
+    episode: EpisodeChoice,
+    machine: ModelRuntime,
+) -> None:
+    """Raise `UserError` for rows or settings that are none on this ladder."""
+    line_up = who.line_up(ladder)
+    require_playable(line_up.rows, tuple(spec.name for spec in ladder.tiers), line_up.plans)
+    settings_of(ladder, asked.task, episode, machine)
 
 
 def interrupted(work: StoredWork) -> str:

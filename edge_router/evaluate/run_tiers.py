@@ -49,9 +49,10 @@ def run_tiers(
     outputs: Outputs,
 ) -> int:
     """Play and compare what is not yet in the store, show the table; returns the exit code."""
-    outputs.check()
+    outputs.check({"--store": place.store})
     games, specs = asked.chosen(), tuple(ladder.tiers)
     settings = settings_of(ladder, asked.task, episode, machine)
+    place.check()
     greedy = replace(settings.options, temperature=0.0)
     with place.opened() as work:
         policies = Policies(specs, games, settings, work)

@@ -101,6 +101,18 @@ def make_folder(folder: Path) -> None:
         pass
 
 
+def require_makeable(folder: Path) -> None:
+    """Raise `UserError` where `folder` neither takes files nor can be made; makes nothing."""
+    there = folder.absolute()
+    while not os.path.exists(there) and there != there.parent:
+        there = there.parent
+    made = "made" if there != folder.absolute() else "written to"
+    if not os.path.isdir(there):
+        raise UserError(f"the folder {folder} cannot be {made}: {there} is a file; name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"the folder {folder} cannot be {made}: permission denied in {there}")
+
+
 def free_bytes(folder: Path) -> int:
     """Bytes that an ordinary user may still write where `folder` is or will be."""
     while not folder.exists() and folder != folder.parent:

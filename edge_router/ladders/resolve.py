@@ -8,7 +8,8 @@ any GGUFs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.engine.gguf_file import is_gguf, read_header
@@ -26,6 +27,21 @@ from edge_router.router.registry import make_router
 from edge_router.router.spec import AUTO, RouterSpec
 
 DEFAULT_MODEL = "household"
+
+
+@dataclass(frozen=True)
+class PlannedLadder:
+    """A ladder that may have to be made first, which can take minutes and gigabytes.
+
+    `described` is known at once: what is right or wrong for it is so for the made one.
+    """
+
+    described: LadderFile
+    make: Callable[[], LadderFile] | None = None
+
+    def made(self) -> LadderFile:
+        """The ladder itself: made now, or there already. Raises `UserError`."""
+        return self.make() if self.make else self.described
 
 
 def models_folder() -> Path:
@@ -135,6 +151,18 @@ def _named_folders() -> Iterator[Path]:
 def _ladder_folders(root: Path) -> Iterator[Path]:
     for file in sorted(root.glob(f"*/{LADDER_FILE}")):
         yield file.parent
+
+
+def require_context(tokens: int, specs: Sequence[TierSpec]) -> None:
+    """Raise `UserError`, before anything is loaded, for a context that no tier was trained for."""
+    for spec in specs:
+        header = read_header(spec.path)
+        trained = header.metadata.get(f"{header.architecture}.context_length", "")
+        if trained.isdecimal() and tokens > int(trained):
+            raise UserError(
+                f"a context of {tokens} tokens is asked for, and {spec.path.name} was trained for"
+                f" 1 to {trained}"
+            )
 
 
 def verify_files(folder: Path) -> None:

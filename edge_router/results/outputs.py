@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from edge_router.errors import UserError
@@ -98,11 +99,21 @@ class Outputs:
     markdown: bool = False  # the tables on stdout as Markdown
     full: bool = False  # all tables on screen, not the summary
 
-    def check(self) -> None:
-        """Raise UserError before a long run when something could not be written after it."""
-        for path in (self.json, self.csv, self.plot):
-            if path is not None:
-                require_writable(path)
+    def check(self, others: Mapping[str, Path | None] = MappingProxyType({})) -> None:
+        """Raise UserError before a long run when something could not be written after it.
+
+        `others` are the files of other options, which an output must not replace.
+        """
+        outputs = {"--json": self.json, "--csv": self.csv, "--plot": self.plot}
+        seen = {path.resolve(): name for name, path in others.items() if path is not None}
+        for name, path in outputs.items():
+            if path is None:
+                continue
+            require_writable(path)
+            if path.resolve() in seen:
+                raise UserError(f"{name} and {seen[path.resolve()]} name the same file, {path};"
+                                " give each a file of its own")  # fmt: skip
+            seen[path.resolve()] = name
         if self.plot is not None:
             if self.plot.suffix not in PICTURES:
                 raise UserError(

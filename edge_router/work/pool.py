@@ -17,6 +17,7 @@ import errno
 import multiprocessing
 import os
 import signal
+import socket
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -26,6 +27,7 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from traceback import format_exc
 from typing import Any, Final, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from edge_router.errors import MachineError, UserError
 from edge_router.work.processes import interrupts_held, leave_out_current_folder, work_for
@@ -59,6 +61,23 @@ class Backend:
 
     jobs: int = 1
     scheduler: str | None = None  # "tcp://10.0.0.1:8786"
+
+    def check(self) -> None:
+        """Raise `UserError` where nothing answers at the scheduler's address.
+
+        dask itself tries again until its time is up.
+        """
+        if self.scheduler is None:
+            return
+        try:
+            address = urlsplit(self.scheduler if "://" in self.scheduler else f"//{self.scheduler}")
+            if address.scheme not in ("", "tcp", "tls"):
+                return  # dask knows more ways than this
+            if not address.hostname or not address.port:
+                raise ValueError("write an address like tcp://host:8786")
+            socket.create_connection((address.hostname, address.port), timeout=3).close()
+        except (OSError, ValueError) as error:
+            raise _no_scheduler(self.scheduler, error) from error
 
 
 class Crew:
@@ -222,7 +241,11 @@ def _dask_client(scheduler: str) -> AbstractContextManager[Any]:
         client: AbstractContextManager[Any] = connect(scheduler, timeout=10, set_as_default=True)
         return client
     except (OSError, ValueError) as error:
-        raise UserError(f"there is no dask scheduler at {scheduler}: {error}") from error
+        raise _no_scheduler(scheduler, error) from error
+
+
+def _no_scheduler(scheduler: str, error: Exception) -> UserError:
+    return UserError(f"there is no dask scheduler at {scheduler}: {error}")
 
 
 def _end_loky() -> None:

@@ -185,13 +185,35 @@ def test_the_carried_constant_stands_alone_in_its_block(kind: str) -> None:
         (["--as=qwen3-0.6b", "--as-types=low=q9"], "wants TIER=PRECISION"),
         (["--as=qwen3-0.6b", "--as-types=middle=q4_k"], "wants TIER=PRECISION"),
         (["--as=qwen3-0.6b", "--model=absent"], "there is no model"),
+        (["--as=qwen3-0.6b", "--as-types=low=q8_0,iq1_s=q4_0"], "iq1_s is given twice"),
         (["--as=qwen3-0.6b", "--games=0"], "--games"),
+        # what only the play itself used to find out, gigabytes later
+        (["--as=qwen3-0.6b", "--split=valid_seen"], "ALFWORLD_DATA is not set"),
+        (["--as=qwen3-0.6b", "--games=9999"], "--games asks for 9999"),
+        (["--as=qwen3-0.6b", "--routers=nonesuch"], "there is no router"),
+        (["--as=qwen3-0.6b", "--routers=tier:nonesuch"], "no tier 'nonesuch'"),
+        (["--as=qwen3-0.6b", "--routers=alone:nonesuch"], "no tier 'nonesuch'"),
+        (["--as=qwen3-0.6b", "--routers=oracle"], "give --oracle FILE"),
+        (["--as=qwen3-0.6b", "--against=nonesuch"], "there is no router"),
+        (["--as=qwen3-0.6b", "--costs=nonesuch"], "there is no cost profile"),
+        (["--as=qwen3-0.6b", "--dial=2"], "--dial 2: dials"),
+        (["--as=qwen3-0.6b", "--kv=nonesuch"], "unknown KV mode"),
+        (["--as=qwen3-0.6b", "--temperature=-1"], "temperature"),
+        (["--as=qwen3-0.6b", "--ctx=1000000"], "was trained for"),
+        (["--as=qwen3-0.6b", "--store=/dev/null/x"], "/dev/null is a file"),
+        (["--as=qwen3-0.6b", "--store=README.md"], "cannot be used"),
+        (["--as=qwen3-0.6b", "--traces=README.md"], "--traces README.md cannot be made"),
+        (["--as=qwen3-0.6b", "--dask=nonesuch"], "there is no dask scheduler"),
+        (["--as=qwen3-0.6b", "--dask=tcp://127.0.0.1:1"], "there is no dask scheduler"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(
     arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGE_ROUTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    monkeypatch.chdir(Path(__file__).parents[2])
     result = CliRunner().invoke(main, ["bench", "policies", *arguments])
     assert result.exit_code == 2, result.output
     assert says in " ".join(result.stderr.split())

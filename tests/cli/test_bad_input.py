@@ -216,6 +216,46 @@ def test_other_commands_refuse(files: Path, arguments: list[str], says: str) -> 
     assert says in answer([a.replace("{}", str(files)) for a in arguments])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("policies --json={}/x --csv={}/../x/x", "--csv and --json name the same file"),
+        ("policies --json={}/x.svg --plot={}/x.svg", "--plot and --json name the same file"),
+        ("policies --json={}/plans --oracle={}/plans", "--json and --oracle name the same file"),
+        ("policies --csv={}/s --store={}/s", "--csv and --store name the same file"),
+        ("tiers --csv={}/s --store={}/s", "--csv and --store name the same file"),
+        ("speed --json={}/x --csv={}/x", "--csv and --json name the same file"),
+    ],
+)
+def test_two_options_never_write_one_file(tmp_path: Path, arguments: str, says: str) -> None:
+    (tmp_path / "x").mkdir()
+    folder = tmp_path / "x"
+    assert says in answer(["bench", *arguments.replace("{}", str(folder)).split()])
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("plans", "says"),
+    [
+        ("{}", "its schema is None"),
+        (
+            '{"schema": "edge-router/plans/1", "plans": {"x": [0, 9]}}',
+            "2 tiers from 0 on",
+        ),
+        ('{"schema": "edge-router/plans/1", "plans": {"x": ["a"]}}', "holds no plans"),
+        ('{"schema": "edge-router/plans/1", "pl', "it is not JSON"),
+        ("\x89PNG\r\n", "cannot be read as plans"),
+    ],
+)
+def test_plans_that_the_ladder_cannot_follow_are_refused(
+    tmp_path: Path, plans: str, says: str
+) -> None:
+    (tmp_path / "plans").write_bytes(plans.encode("latin-1"))
+    command = ["bench", "policies", "--routers=oracle", f"--oracle={tmp_path / 'plans'}"]
+    assert says in answer([*command, f"--store={tmp_path / 'store'}"])
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_mistake_in_a_real_process_leaves_no_traceback(files: Path) -> None:
     program = Path(sys.executable).with_name("edge-router")
     done = subprocess.run(

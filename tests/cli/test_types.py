@@ -6,13 +6,14 @@ import os
 import pwd
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from edge_router.cli.main import main
+from edge_router.cli.main import COMMANDS, main
 from edge_router.cli.types import FILE, Spelled, UserPath, expanded
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game_files import SHIPPED
@@ -76,6 +77,48 @@ def test_every_option_that_names_a_path_expands_it() -> None:
     matching = [p for p in named if any(w in f"{p.metavar} {p.help}".lower() for w in words)]
     takes_text = [p for p in matching if not p.is_flag]
     assert [p.name for p in takes_text if not isinstance(p.type, UserPath | Spelled)] == []
+
+
+def _walk(command: click.Command) -> Iterator[click.Parameter]:
+    yield from command.params
+    for child in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from _walk(child)
+
+
+def _command(name: str) -> click.Command:
+    assert isinstance(main, click.Group)
+    found = main.get_command(click.Context(main), name)
+    assert found is not None
+    return found
+
+
+def test_an_empty_text_is_never_taken_for_an_option_left_out() -> None:
+    """Plain text would let "$UNSET" of a script through as if nothing were asked for."""
+    texts = [p for name in COMMANDS for p in _walk(_command(name)) if p.nargs == 1]
+    plain = [p.name for p in texts if type(p.type) is type(click.STRING)]
+    assert plain == ["threads"]  # whose callback reads numbers
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["bench", "policies", f"{option}="] for option in ("--kv", "--against", "--dial")),
+        *(["bench", "policies", f"{option}="] for option in ("--oracle", "--traces", "--store")),
+        *(["bench", "policies", f"{option}="] for option in ("--split", "--folder", "--dask")),
+        *(["bench", "speed", f"{option}="] for option in ("--shape", "--spans", "--json")),
+        *(["advise", f"{option}="] for option in ("--model", "--shape", "--precisions")),
+        *(["convert", "x", f"{option}="] for option in ("--out", "--prompt", "--imatrix")),
+        *(["serve", f"{option}="] for option in ("--host", "--api-key")),
+        ["models", "show", ""],
+        ["replay", ""],
+        ["train", "lm", "--base="],
+        ["play", "--router= "],
+    ],
+)
+def test_an_empty_text_is_refused_in_a_sentence(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "it is empty: give a value" in result.stderr
 
 
 def test_games_behind_an_equals_sign_are_found_in_the_home(home: Path) -> None:

@@ -20,7 +20,7 @@ from edge_router.evaluate.choices import (
 from edge_router.ladders.ladder_file import LadderFile, TierEntry, read_ladder, write_ladder
 from edge_router.ladders.resolve import find_ladder
 
-WHO = RowChoice(("low,high",), kv="handoff", dial="", oracle=None, costs=None, against=None)
+WHO = RowChoice(("low,high",), kv="handoff", dial=None, oracle=None, costs=None, against=None)
 
 
 @pytest.fixture
