@@ -186,6 +186,7 @@ class RoutedModel:
         dial: float = NEUTRAL,
         max_steps: int = 50,
         seed: int = 0,
+        lookup: int = 0,
         listeners: Sequence[Listener] = (),
     ) -> EpisodeFinished:
         """Play one game of a task (a name or an object): an index, an id, a file, or "random".
@@ -195,12 +196,13 @@ class RoutedModel:
         `listeners` get every event of the episode (`edge_router.agent.events`).
         Raises `UserError`.
         """
-        require_numbers(max_steps=max_steps, seed=seed)
+        require_numbers(max_steps=max_steps, seed=seed, lookup=lookup)
         _require_dial(dial)
         family = find_task(task) if isinstance(task, str) else add(task)
         found, asked = chosen_games(family, game, split, games)
         chosen = pick(found.games, asked, seed)
-        options = Options(max_steps, seed, dial=dial, prompt=self._described.prompt)
+        style = self._described.prompt
+        options = Options(max_steps, seed, dial=dial, prompt=style, lookup=lookup)
         with self._alone(), closing(family.open(chosen)) as environment:
             return play_episode(
                 environment, self.ladder, self._router(router, budget), options, listeners
@@ -286,6 +288,7 @@ class AnswerOptions(TypedDict, total=False):
     seed: int
     stop: str | Sequence[str]
     constraint: Constraint | None  # what the text has to be: a `Grammar`, say
+    lookup: int  # tokens guessed at a time from the text itself and read in one batch; 0: none
     likely: int | None  # tell each token's probability, and so many likely ones beside it
 
 
@@ -311,6 +314,7 @@ def _asked(options: AnswerOptions) -> Asked:
         options.get("max_tokens", 256),
         (stop,) if isinstance(stop, str) else tuple(stop),
         constraint=options.get("constraint"),
+        lookup=options.get("lookup", 0),
         likely=options.get("likely"),
     )
 

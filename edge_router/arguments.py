@@ -20,6 +20,7 @@ _WHOLE: Final = {  # the least of each
     "max_tokens": 1,
     "seed": 0,
     "top_k": 0,
+    "lookup": 0,
     "likely": 0,
 }
 _MAY_BE_NONE: Final = frozenset({"context", "threads", "likely", "budget"})

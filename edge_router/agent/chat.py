@@ -53,6 +53,7 @@ class Asked:
     stop: tuple[str, ...] = ()
     tools: Sequence[Tool] = ()  # functions that the answer may call
     constraint: Constraint | None = None
+    lookup: int = 0  # tokens guessed at a time from the text itself; 0: none
     likely: int | None = None  # tell each token's probability, and so many likely ones beside it
 
 
@@ -201,7 +202,8 @@ class Conversation:
                 f"{self._ladder.n_ctx}: leave old messages out, or load the model with a larger one"
             )
         self._slots.make_way(tokens, self)
-        writer = StepWriter(self._ladder, router, asked.sampler, history, emit, lambda: asked.dial)
+        place = self._ladder, router, asked.sampler, history, emit, lambda: asked.dial
+        writer = StepWriter(*place, lookup=asked.lookup)
         writer.sampler.likely = asked.likely or 0
         form = _Form(self._style.parse, min(asked.max_tokens, room), tuple(asked.stop))
         written = writer.write(step, tokens, form, asked.constraint, opening=read.opening)

@@ -61,6 +61,7 @@ class Options:
     constrain: bool = False
     prompt: str = ""  # the prompt style; "" is what the GGUF says
     escalate: Escalate = "verify"  # "rewrite" only to compare with
+    lookup: int = 0  # tokens guessed at a time from the text itself; 0: none
     fingerprints: bool = True  # tell the files' SHA-256, which takes a second per gigabyte
 
 
@@ -103,6 +104,7 @@ class _Episode:
         self.writer = StepWriter(
             *(ladder, router, sampler, self.history, self._emit, lambda: _value(options.dial)),
             escalate=options.escalate,
+            lookup=options.lookup,
         )
         self.steps: list[StepFinished] = []
         self.max_score: int | None = None

@@ -120,6 +120,8 @@ class Latency:
     drafted: int = 0  # tokens of drafts that were verified, a token that ends the text among them
     accepted: int = 0  # those that the chosen tier kept
     rewritten: int = 0  # tokens that it chose itself in steps that it verified
+    lookup_tokens: int = 0  # guessed by looking them up in the text, and read by whoever wrote
+    lookup_accepted: int = 0  # those that became text
 
     @property
     def model_ms(self) -> float:

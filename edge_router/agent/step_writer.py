@@ -81,7 +81,18 @@ class Written:
             draft_tokens=escalated.decode_tokens if escalated else g.draft_tokens,
             load_ms=read.load_ms + own.load_ms,
             load_tokens=read.load_tokens + own.load_tokens,
+            **self._guessed(escalated),
         )
+
+    def _guessed(self, escalated: Generation | None) -> dict[str, int]:
+        """What was looked up for the step's text, by all tiers that wrote at it."""
+        texts: list[Generation | Latency] = [self.generation, *(one.latency for one in self.passes)]
+        if escalated is not None:
+            texts.append(escalated)
+        return {
+            "lookup_tokens": sum(text.lookup_tokens for text in texts),
+            "lookup_accepted": sum(text.lookup_accepted for text in texts),
+        }
 
 
 def _latency_of(g: Generation) -> Latency:
@@ -101,6 +112,8 @@ def _latency_of(g: Generation) -> Latency:
         rewritten=g.rewritten,
         load_ms=g.load_ms,
         load_tokens=g.load_tokens,
+        lookup_tokens=g.lookup_tokens,
+        lookup_accepted=g.lookup_accepted,
     )
 
 
@@ -117,9 +130,13 @@ class StepWriter:
         dial: Callable[[], float],
         *,
         escalate: Escalate = "verify",
+        lookup: int = 0,
     ) -> None:
-        """`dial` is asked after the prompt was read: a setting turned meanwhile counts."""
-        self._escalate = escalate
+        """`dial` is asked after the prompt was read: a setting turned meanwhile counts.
+
+        `lookup` is as in `Ladder.generate`.
+        """
+        self._escalate, self._lookup = escalate, lookup
         self._ladder, self._router, self._history = ladder, router, history
         self.sampler = WatchedSampler(sampler)
         self._at_draft = router.decide_at == "draft"
@@ -151,7 +168,7 @@ class StepWriter:
             first = features.measure
             self.sampler.at_step(step, first=first)
             limits = _limits(answer, constraint)
-            draft = self._ladder.generate(0, self.sampler, keep=True, **limits)
+            draft = self._ladder.generate(0, self.sampler, keep=True, lookup=self._lookup, **limits)
         started = time.perf_counter()
         if draft is not None:
             features = self._with_draft(features, answer.parse(draft.text), prompt)
@@ -180,20 +197,23 @@ class StepWriter:
         def show(text: str) -> None:
             self._emit(TextDecoded(step, text))
 
-        ladder, sampler = self._ladder, self.sampler
+        ladder, sampler, lookup = self._ladder, self.sampler, self._lookup
         if draft is not None and self._escalate == "verify":
             between = range(1, tier) if self._router.chained else ()
             proposal, passes = self._through(between, step, draft.proposal, limits)
             sampler.at_step(step, _VERIFYING)
-            return ladder.verify(tier, proposal, sampler, on_text=show, **limits), passes
+            written = ladder.verify(tier, proposal, sampler, on_text=show, lookup=lookup, **limits)
+            return written, passes
         if tier > 0 and self._router.chunk:
             drafter, chunk = sampler.unwatched(), self._router.chunk
             drafter.at_step(step)
             sampler.at_step(step, _VERIFYING)
-            written = ladder.speculate(tier, sampler, drafter, chunk=chunk, on_text=show, **limits)
+            written = ladder.speculate(
+                tier, sampler, drafter, chunk=chunk, on_text=show, lookup=lookup, **limits
+            )
             return written, ()
         sampler.at_step(step)
-        return ladder.generate(tier, sampler, on_text=show, **limits), ()
+        return ladder.generate(tier, sampler, on_text=show, lookup=lookup, **limits), ()
 
     def _through(
         self, tiers: Iterable[int], step: int, proposal: Proposal, limits: Limits
@@ -203,7 +223,9 @@ class StepWriter:
         for tier in tiers:
             sampler = self.sampler.unwatched()
             sampler.at_step(step, _VERIFYING + tier)
-            made = self._ladder.verify(tier, proposal, sampler, keep=True, **limits)
+            made = self._ladder.verify(
+                tier, proposal, sampler, keep=True, lookup=self._lookup, **limits
+            )
             passes.append(DraftPass(self._ladder.names[tier], tier, _latency_of(made)))
             proposal = made.proposal
         return proposal, tuple(passes)

@@ -187,9 +187,10 @@ def policies(
 
     Rows: every router of play (a dial is written onnx:PATH@0.3), auto, alone:TIER
     (that tier without a ladder), rewrite:ROUTER (ROUTER, its escalated drafts
-    written anew and not verified), matched:ROUTER (chance, with the shares of tiers
-    that ROUTER used), retry:ROUTER (the low tier plays lost games again for
-    what ROUTER cost), oracle, expert. Each game is stored as it ends: after Ctrl-C
+    written anew and not verified), lookup:ROW (that row with play's --lookup),
+    matched:ROUTER (chance, with the shares of tiers that ROUTER used),
+    retry:ROUTER (the low tier plays lost games again for what ROUTER cost),
+    oracle, expert. Each game is stored as it ends: after Ctrl-C
     the same command goes on, and a game is never played twice.
 
     \b

@@ -18,6 +18,7 @@ from edge_router.cli.types import (
     CONTEXT,
     COUNT,
     FILE,
+    GUESS,
     KV,
     LAYERS,
     MODEL,
@@ -218,6 +219,7 @@ class Routing:
     dial: float | None
     budget: float | None
     kv: str | None  # None: as the ladder suggests
+    lookup: int
 
     def router_for(self, ladder: LadderFile) -> Router:
         """The router as asked for, held to the budget where there is one. Raises `UserError`."""
@@ -262,6 +264,14 @@ routing_options = group(
         type=KV,
         help="How a higher tier gets its KV cache: handoff, handoff:N or exact.  [what ladder.toml "
         "suggests, else handoff]",
+    ),
+    click.option(
+        "--lookup",
+        type=GUESS,
+        default=0,
+        metavar="N",
+        help="Guess up to N tokens from the text itself and read them in one batch: the same text "
+        "in fewer batches where it repeats itself.  [0, none]",
     ),
 )
 

@@ -175,6 +175,7 @@ def run(
         **asdict(sampling),
         dial=routing.setting,
         prompt=found.prompt,
+        lookup=routing.lookup,
         fingerprints=trace is not None or in_app,
     )
     looked, asked = chosen_games(task, chosen.game, chosen.split, chosen.games)

@@ -105,7 +105,7 @@ def serve(
             opening_store=not machine.no_opening_store,
         ) as model,
     ):
-        served = Served(described.name or "ladder", model, router, routing.setting)
+        served = Served(described.name or "ladder", model, router, routing.setting, routing.lookup)
         if watch:
             app = load_part("tui.apps.commands", extra="tui")
             sys.exit(app.watch(partial(watched, served, listening, opened)))

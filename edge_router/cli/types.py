@@ -222,6 +222,7 @@ def _kv_modes() -> Iterable[str]:
 SEED = Whole(0, 2**63 - 1)
 STEPS = Whole(1, 100_000)
 COUNT = Whole(1, 1_000_000)  # of games, tokens, repeats
+GUESS = Whole(0, 15)  # with the token before it, as many rows as a batch has
 COUNT_OR_NONE = Whole(0, 1_000_000)
 CONTEXT = Whole(64, 1 << 24)  # tokens
 LAYERS = Layers()

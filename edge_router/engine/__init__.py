@@ -7,6 +7,7 @@ tier_spec       what a ladder is asked for: tiers' files, and what the models ru
 tier_sizes      how large a tier and its cache will be, and how many layers a GPU computes
 generate        the decode loop: sample, show as text that grows, stop
 verify          a draft read in batches by the tier that verifies it
+lookup          what may come next, guessed from the text itself
 sampling        the next token from logits, or a draft's where that may stay
 constrain       the last part of a text is one of some strings
 grammar         a text follows a grammar

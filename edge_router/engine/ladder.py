@@ -37,7 +37,7 @@ from edge_router.engine.openings import OpeningStore, begin_with, usual_store, w
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.tier import Generation, Ingest, KvMode, Tier, TierSpec, common_prefix
 from edge_router.engine.tier_spec import AUTO, DEFAULT_CONTEXT, GpuLayers, ModelRuntime
-from edge_router.engine.verify import Drafts, Verification
+from edge_router.engine.verify import DraftReader, Drafts, Verification
 from edge_router.errors import UserError
 
 __all__ = [
@@ -203,6 +203,7 @@ class Ladder:
         *,
         on_text: Callable[[str], None] | None = None,
         keep: bool = False,
+        lookup: int = 0,
         **limits: Unpack[Limits],
     ) -> Generation:
         """Let a tier continue the prompt; may be called again, for this tier or another.
@@ -212,11 +213,13 @@ class Ladder:
         thought leaves room for marker and choice, and a stop string ends the
         thought only. `on_text` gets the text in pieces as it grows; its time is in no figure.
         `keep` makes `Generation.proposal` hold what a tier needs to verify a text that was
-        sampled. Raises `ContextOverflowError` before anything is computed if prompt and
-        `max_tokens` do not fit the context.
+        sampled. `lookup` is how many tokens at most are guessed at a time and read in one batch
+        (`engine.lookup`), 0 for none. Raises `ContextOverflowError` before anything is computed if
+        prompt and `max_tokens` do not fit the context.
         """
         tier, clock = self.tiers[tier_index], StageClock(on_text)
-        place = tier.context, len(self._prompt), sampler
+        reader = DraftReader(tier, self._prompt, lookup)
+        place = reader, len(self._prompt), sampler
         writer = Writer(*place, on_text=clock.show, keep=keep, **limits)
         self._require_room(writer)
         handoff_tokens, handoff_ms = self._hand_over(tier)
@@ -225,8 +228,6 @@ class Ladder:
         try:
             reason = writer.run()
         finally:
-            # An interruption may have stopped it anywhere; `fed` is what was surely computed.
-            tier.held = self._prompt + writer.fed
             self._leave(tier, writer)
         return Generation(
             tokens=tuple(writer.tokens),
@@ -241,6 +242,8 @@ class Ladder:
             proposal=writer.proposal(),
             load_tokens=catchup.load_tokens,
             load_ms=catchup.load_ms,
+            lookup_tokens=reader.work.guessed,
+            lookup_accepted=reader.work.accepted,
         )
 
     def verify(
@@ -251,6 +254,7 @@ class Ladder:
         *,
         on_text: Callable[[str], None] | None = None,
         keep: bool = False,
+        lookup: int = 0,
         **limits: Unpack[Limits],
     ) -> Generation:
         """Let a higher tier continue the prompt as `generate` does, sparing it what a draft has.
@@ -261,7 +265,9 @@ class Ladder:
         `keep`, and with another random stream. The rest is as in `generate`.
         """
         tier = self.tiers[tier_index]
-        work = Verification(tier, self._prompt, sampler, on_text=on_text, keep=keep, **limits)
+        work = Verification(
+            tier, self._prompt, sampler, on_text=on_text, keep=keep, lookup=lookup, **limits
+        )
         self._require_room(work.writer)
         handed = self._hand_over(tier)
         opened = begin_with(tier, self._opening, self.openings)
@@ -280,6 +286,7 @@ class Ladder:
         *,
         chunk: int,
         on_text: Callable[[str], None] | None = None,
+        lookup: int = 0,
         **limits: Unpack[Limits],
     ) -> Generation:
         """Let a higher tier continue the prompt, the low tier drafting `chunk` tokens at a time.
@@ -288,8 +295,8 @@ class Ladder:
         is shown at once. `drafter` draws the drafts, from another random stream than `sampler`.
         """
         low, tier = self.tiers[0], self.tiers[tier_index]
-        drafts = Drafts(low, self._prompt, drafter, chunk, **limits)
-        work = Verification(tier, self._prompt, sampler, on_text=on_text, **limits)
+        drafts = Drafts(low, self._prompt, drafter, chunk, lookup, **limits)
+        work = Verification(tier, self._prompt, sampler, on_text=on_text, lookup=lookup, **limits)
         self._require_room(work.writer)
         handed = self._hand_over(tier)
         opened = begin_with(tier, self._opening, self.openings)
@@ -301,7 +308,14 @@ class Ladder:
             self._leave(tier, work.writer)
             self._leave(low, drafts.writer)
         written = work.generation(*handed, opened)
-        return replace(written, draft_ms=drafts.ms, draft_tokens=drafts.tokens)
+        guessed = drafts.work
+        return replace(
+            written,
+            draft_ms=drafts.ms,
+            draft_tokens=guessed.written,
+            lookup_tokens=written.lookup_tokens + guessed.guessed,
+            lookup_accepted=written.lookup_accepted + guessed.accepted,
+        )
 
     def _require_room(self, writer: Writer) -> None:
         if not self._prompt:

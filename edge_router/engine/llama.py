@@ -134,6 +134,7 @@ class LlamaContext:
             n_ctx=self.n_ctx,
             n_threads=None if follows else self.n_threads,
             thread_limit=follows.limit if follows else None,
+            max_rows=self.max_rows,
         )
 
     def decode(self, tokens: Sequence[int], pos0: int) -> None:

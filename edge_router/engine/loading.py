@@ -71,7 +71,6 @@ def load_tiers(
                     thread_limit=thread_limit,
                     use_mmap=use_mmap,
                     handoff=len(specs) > 1 and not kv.exact,
-                    max_rows=ROWS if tiers else 1,  # the low tier verifies nothing
                 )
 
             if gpu_layers == AUTO:
@@ -96,7 +95,6 @@ def _load(
     thread_limit: int | None,
     use_mmap: bool | None,
     handoff: bool,
-    max_rows: int,
 ) -> Tier:
     mmap = _maps_well(header, layers) if use_mmap is None else use_mmap
     with ExitStack() as loaded:
@@ -104,7 +102,7 @@ def _load(
         loaded.callback(model.close)
         _check_model(model, n_ctx, handoff=handoff)
         context = LlamaContext(
-            model, n_ctx=n_ctx, n_threads=n_threads, thread_limit=thread_limit, max_rows=max_rows
+            model, n_ctx=n_ctx, n_threads=n_threads, thread_limit=thread_limit, max_rows=ROWS
         )
         loaded.pop_all()
     return Tier(spec.name, header.path, model, context, header.size_bytes)

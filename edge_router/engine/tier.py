@@ -138,6 +138,8 @@ class Generation:
 
     load_tokens: int = 0  # of the chosen tier's own opening, found on disk
     load_ms: float = 0.0  # as in `Ingest`
+    lookup_tokens: int = 0  # guessed by looking them up in the text, and read by the tier
+    lookup_accepted: int = 0  # those of them that it wrote
 
     @property
     def rewritten(self) -> int:

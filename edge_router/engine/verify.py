@@ -1,17 +1,18 @@
-"""Read what a draft says before it is asked for: how a tier verifies in one batch.
+"""Read what a text is expected to say before it is asked for: how a tier verifies in one batch.
 
 A `Writer` on a `DraftReader` asks for one row of logits after another, as it does on
 any context. The reader has the draft's tokens run through the model in batches,
 so as long as the writer chooses what the draft has, its rows are there already.
 At the first other choice the cache is cut back, and from there on the writer decodes
-token by token. That makes the text exactly what the tier would have written alone on
-that cache, up to the rounding of batches, whatever ends or constrains it.
+token by token, or with guesses at what comes next (`engine.lookup`). That makes the text exactly
+what the tier would have written alone on that cache, up to the rounding of batches, whatever ends
+or constrains it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Final, Unpack
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from edge_router.engine.clock import StageClock
 from edge_router.engine.generate import Limits, Proposal, Writer
 from edge_router.engine.llama_model import LlamaModel
+from edge_router.engine.lookup import Lookup
 from edge_router.engine.sampling import Draw, Sampler
 from edge_router.engine.tier import Generation, Ingest, Tier, common_prefix
 
@@ -35,6 +37,16 @@ class Work:
 
     tokens: int = 0
     batches: int = 0
+    guessed: int = 0  # of the tokens, those that were guessed by lookup
+    accepted: int = 0  # of these, those that the text came to have
+
+    @property
+    def written(self) -> int:
+        """Tokens of the text itself; what was guessed in vain is none."""
+        return self.tokens - self.guessed + self.accepted
+
+    def __sub__(self, other: Work) -> Work:
+        return Work(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 class DraftReader:
@@ -43,15 +55,18 @@ class DraftReader:
     The tier's books (`held`) are right at any time, so an interruption needs no care.
     """
 
-    def __init__(self, tier: Tier, prompt: Sequence[int]) -> None:
+    def __init__(self, tier: Tier, prompt: Sequence[int], lookup: int = 0) -> None:
+        """`lookup` is how many tokens are guessed at most where no draft says what comes."""
         self.model: LlamaModel = tier.model
         self.work = Work()
+        self._lookup = Lookup(prompt, lookup) if lookup else None
         self._tier, self._prompt = tier, list(prompt)
         self._text: list[int] = []  # what the writer has fed
         self._expected: list[int] = []
         self._rows: NDArray[np.float32] | None = None  # None: the context's own last row
         self._first = -1  # the place in the text after whose token the first row stands
         self._row = 0
+        self._guessing = False  # the rows behind the first are those of guesses
 
     def expect(self, tokens: Sequence[int]) -> None:
         """The text from its start as a draft has it; it may turn out otherwise."""
@@ -69,6 +84,8 @@ class DraftReader:
         text, held = self._text, self._tier.held[len(self._prompt) :]
         row = len(text) - 1 - self._first
         if self._rows is not None and row < len(self._rows) and held[: len(text)] == text:
+            if self._guessing:
+                self.work = replace(self.work, accepted=self.work.accepted + row - self._row)
             self._row = row
             return
         kept = min(common_prefix(held, text), len(text) - 1)
@@ -80,11 +97,17 @@ class DraftReader:
 
     def _compute(self, kept: int, tokens: list[int]) -> None:
         """Cut the cache back to `kept` tokens and run `tokens` and what is expected behind them."""
-        tier, ahead = self._tier, self._ahead()
+        tier, draft = self._tier, self._ahead()
+        guess = [] if draft else self._guess()
+        ahead = draft + guess
         rows, batch = 1 + len(ahead), tokens + ahead
         tier.truncate(kept)
         self._first, self._row, self._rows = len(self._text) - 1, 0, None
-        self.work = Work(self.work.tokens + len(batch), self.work.batches + 1)
+        self._guessing = bool(guess)
+        done = self.work
+        self.work = Work(
+            done.tokens + len(batch), done.batches + 1, done.guessed + len(guess), done.accepted
+        )
         if rows == 1:
             tier.decode(batch)
             return
@@ -94,12 +117,20 @@ class DraftReader:
         self._rows = tier.decode_rows(batch[early:], rows)
 
     def _ahead(self) -> list[int]:
-        """What is expected behind the text, as far as there is room for it."""
-        at, context = len(self._text), self._tier.context
+        """What a draft has behind the text, as far as there is room for it."""
+        at = len(self._text)
         if self._expected[:at] != self._text:
             return []
-        room = min(context.max_rows - 1, context.n_ctx - len(self._prompt) - at)
-        return self._expected[at : at + max(0, room)]
+        return self._expected[at : at + self._room()]
+
+    def _guess(self) -> list[int]:
+        return self._lookup.after(self._text)[: self._room()] if self._lookup else []
+
+    def _room(self) -> int:
+        """Tokens that can be read ahead in one batch."""
+        context = self._tier.context
+        left = context.n_ctx - len(self._prompt) - len(self._text)
+        return max(0, min(context.max_rows - 1, left))
 
 
 class Verification:
@@ -113,10 +144,11 @@ class Verification:
         *,
         on_text: Callable[[str], None] | None = None,
         keep: bool = False,
+        lookup: int = 0,
         **limits: Unpack[Limits],
     ) -> None:
         self._clock = StageClock(on_text)
-        self._reader = DraftReader(tier, prompt)
+        self._reader = DraftReader(tier, prompt, lookup)
         self.writer = Writer(
             self._reader, len(prompt), sampler, on_text=self._clock.show, keep=keep, **limits
         )
@@ -148,7 +180,7 @@ class Verification:
 
     def generation(self, handoff_tokens: int, handoff_ms: float, opened: Ingest) -> Generation:
         """The whole text and what it took; `opened` is what the tier's own opening took."""
-        writer = self.writer
+        writer, own = self.writer, self._reader.work - self._verified
         return Generation(
             tokens=tuple(writer.tokens),
             text=writer.stream.text,
@@ -158,7 +190,7 @@ class Verification:
             catchup_ms=opened.ms,
             catchup_tokens=opened.new_tokens,
             decode_ms=self._decode_ms,
-            decode_tokens=self._reader.work.tokens - self._verified.tokens,
+            decode_tokens=own.written,
             proposal=writer.proposal(),
             verify_ms=self._verify_ms,
             verify_tokens=self._verified.tokens,
@@ -167,6 +199,8 @@ class Verification:
             accepted=len(writer.draws) - writer.own,
             load_tokens=opened.load_tokens,
             load_ms=opened.load_ms,
+            lookup_tokens=own.guessed,
+            lookup_accepted=own.accepted,
         )
 
 
@@ -179,20 +213,21 @@ class Drafts:
         prompt: Sequence[int],
         sampler: Sampler,
         chunk: int,
+        lookup: int = 0,
         **limits: Unpack[Limits],
     ) -> None:
         if chunk < 1:
             raise ValueError("a draft has at least one token")
-        self._reader = DraftReader(low, prompt)
+        self._reader = DraftReader(low, prompt, lookup)
         self._prompt_tokens, self._sampler, self._chunk = len(prompt), sampler, chunk
         self._limits = limits
         self.ms = 0.0
         self.writer = self._writer(())
 
     @property
-    def tokens(self) -> int:
-        """Tokens that the low tier ran through its model."""
-        return self._reader.work.tokens
+    def work(self) -> Work:
+        """What the low tier ran through its model."""
+        return self._reader.work
 
     def after(self, draws: Sequence[Draw]) -> Proposal:
         """The text that `draws` make, whoever chose them, and a draft of what follows."""

@@ -27,7 +27,7 @@ from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.engine.trust import gguf_sha256
 from edge_router.errors import UserError
 from edge_router.evaluate.records import LOST, GameRecord, Recorder, StepRecord
-from edge_router.evaluate.rows import PLAN, REWRITE
+from edge_router.evaluate.rows import LOOKUP, PLAN, REWRITE
 from edge_router.router.registry import find_kind, make_router
 from edge_router.router.rules import NEUTRAL
 from edge_router.router.spec import RouterSpec
@@ -65,7 +65,8 @@ class GameJob:
         if len(self.specs) == 1:
             return f"alone:{self.specs[0].name}"
         router = f"{self.router}{_dial(self.options)}"
-        return f"{REWRITE}:{router}" if self.options.escalate == REWRITE else router
+        router = f"{REWRITE}:{router}" if self.options.escalate == REWRITE else router
+        return f"{LOOKUP}:{router}" if self.options.lookup else router
 
     @property
     def trace(self) -> Path | None:
@@ -106,6 +107,8 @@ def options_key(options: Options, *, verifies: bool) -> dict[str, Any]:
     """What of the options decides an outcome; where nothing is verified nothing is said of it."""
     plain = asdict(options)
     del plain["escalate"]
+    if not options.lookup:
+        del plain["lookup"]
     return {"options": plain} | ({"escalate": "verify"} if verifies else {})
 
 
@@ -221,6 +224,8 @@ def _folder_name(job: GameJob) -> str:
     elif job.router.kind != "low":
         rewritten = f"-{REWRITE}" if job.options.escalate == REWRITE else ""
         router += f"{_dial(job.options)}-{job.kv}{rewritten}"
+    if job.options.lookup:
+        router = f"{LOOKUP}-{router}"
     return re.sub(r"[^\w.@-]+", "-", router)[:100]
 
 

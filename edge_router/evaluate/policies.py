@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_router.agent.episode import Options
+from edge_router.engine.lookup import USUAL
 from edge_router.engine.tier import TierSpec
 from edge_router.engine.tier_spec import DEFAULT_CONTEXT, ModelRuntime
 from edge_router.errors import UserError
@@ -159,6 +160,8 @@ class Policies:
             options = replace(options, temperature=settings.retry_temperature)
         if row.how == REWRITE:
             options = replace(options, escalate="rewrite")
+        if row.lookup:
+            options = replace(options, lookup=USUAL)
         options = replace(
             options, seed=episode_seed(options.seed, game.id, attempt), fingerprints=False
         )

@@ -5,6 +5,7 @@
     auto             the router that the model's ladder.toml suggests
     alone:NAME       that tier alone, without a ladder around it
     rewrite:ROUTER   the same router, but a draft that it does not keep is written anew
+    lookup:ROW       the same row, its tiers guessing from the text itself how it goes on
     matched:ROUTER   chance, each tier with the share that ROUTER gave it: the same cost
     retry:ROUTER     the low tier, lost games played again for what ROUTER cost in all
     oracle           the plans of --oracle, played on the real engine
@@ -33,6 +34,7 @@ from edge_router.router.spec import RouterSpec
 
 DERIVED: Final = ("matched", "retry")
 REWRITE: Final = "rewrite"
+LOOKUP: Final = "lookup"
 RETRY: Final = "retry"  # alone it is a router, before a router it is a row
 LOW: Final = RouterSpec("low")
 HIGH: Final = RouterSpec("high")
@@ -48,12 +50,15 @@ class Row:
     kv: str = ""  # "" where no KV is handed over
     dial: float | None = None
     name: str = ""  # what people call it, where that is not the router's spec
+    lookup: bool = False
 
     @property
     def label(self) -> str:
         """How a person names the row."""
         if self.name:
             return self.name
+        if self.lookup:
+            return f"{LOOKUP}:{replace(self, lookup=False).label}"
         if self.router is None:
             return self.how
         router = self.tier or self.router.short
@@ -73,7 +78,8 @@ class Row:
     def plain(self) -> dict[str, Any]:
         """The row in results: its router as text."""
         who = {"how": self.how, "router": self.tier or str(self.router or "")}
-        return {**who, "kv": self.kv, "dial": self.dial}
+        plain = {**who, "kv": self.kv, "dial": self.dial}
+        return plain | ({"lookup": True} if self.lookup else {})
 
 
 def parse_rows(
@@ -117,14 +123,17 @@ def _rows_of(word: str, kv: str, dials: Sequence[float], auto: RouterSpec) -> li
     if word in ("oracle", "expert"):
         return [Row(word, kv=kv if word == "oracle" else "")]
     how, rest = asked.kind, asked.argument
-    if how in (*DERIVED, REWRITE, "alone") and word != RETRY:
+    if how in (*DERIVED, REWRITE, LOOKUP, "alone") and word != RETRY:
         if not rest:
             raise UserError(
                 f"--routers {word}: write {how}:{'TIER' if how == 'alone' else 'ROUTER'}"
             )
         if how == "alone":
             return [Row("alone", RouterSpec("tier", rest))]
-        return [replace(row, how=how) for row in _rows_of(rest, kv, dials, auto)]
+        rows = _rows_of(rest, kv, dials, auto)
+        return [
+            replace(row, lookup=True) if how == LOOKUP else replace(row, how=how) for row in rows
+        ]
     text, dial = _split_dial(word)
     router = RouterSpec.parse(text).with_auto(auto)
     if dial is None and dials and router.file is not None:  # trained ones are played at each

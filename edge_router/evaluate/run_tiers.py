@@ -182,10 +182,13 @@ class RecordingLadder(Ladder):
         *,
         on_text: Callable[[str], None] | None = None,
         keep: bool = False,
+        lookup: int = 0,
         **limits: Unpack[Limits],
     ) -> Generation:
         prompt = list(self._prompt)
-        generation = super().generate(tier_index, sampler, on_text=on_text, keep=keep, **limits)
+        generation = super().generate(
+            tier_index, sampler, on_text=on_text, keep=keep, lookup=lookup, **limits
+        )
         self.record.append((prompt, list(generation.tokens), generation.text))
         return generation
 

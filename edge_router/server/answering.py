@@ -36,6 +36,7 @@ class Served:
     model: RoutedModel
     router: Router
     dial: float  # may be turned while the server runs
+    lookup: int = 0  # tokens guessed at a time from the text itself
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def plan_completion(form: CompletionForm, served: Served) -> AnswerPlan:
 def _planned(form: Asking, served: Served, options: AnswerOptions, **rest: Any) -> AnswerPlan:
     name = parse_name(form.model, served.name, served.model.tiers)
     options["dial"] = served.dial if name.dial is None else name.dial
+    options["lookup"] = served.lookup
     return AnswerPlan(served.model, name.router or served.router, options, tier=name.tier, **rest)
 
 

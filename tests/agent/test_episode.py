@@ -376,6 +376,27 @@ def test_a_higher_tier_rewrites_after_a_draft_what_it_writes_without(
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize("router", ["low", "high", "verify", "verify:3", "draft:0.9"])
+def test_lookup_changes_no_step_and_tells_what_was_guessed(router: str) -> None:
+    specs = find_ladder("household").tiers
+    path = next(g.path for g in find_games(SHIPPED) if "Bowl-None-DeskLamp" in g.id)
+    played = {}
+    with closing(AlfworldGame(path)) as game:
+        for lookup in (0, 7):
+            with Ladder.load(specs, n_ctx=1024, n_threads=1) as loaded:
+                options = Options(max_steps=8, lookup=lookup)
+                played[lookup] = play(loaded, game, router, options)
+    texts = [[step.text for step in steps(played[lookup])] for lookup in (0, 7)]
+    assert texts[0] == texts[1]
+    plain, guessing = (played[lookup][-1] for lookup in (0, 7))
+    assert isinstance(plain, EpisodeFinished)
+    assert isinstance(guessing, EpisodeFinished)
+    assert plain.latency.lookup_tokens == 0
+    assert 0 < guessing.latency.lookup_accepted < guessing.latency.lookup_tokens
+    for tokens in ("decode_tokens", "draft_tokens", "drafted", "accepted"):
+        assert getattr(guessing.latency, tokens) == getattr(plain.latency, tokens)
+
+
 def test_the_router_learns_how_often_an_action_was_repeated(
     paths: dict[str, Path], game: AlfworldGame
 ) -> None:

@@ -165,6 +165,20 @@ def test_a_router_that_verifies_is_held_against_one_that_rewrites(
     assert len(before) == 6  # each way of escalating has results of its own
 
 
+def test_a_row_with_lookup_plays_the_same_game_from_results_of_its_own(
+    options: list[str], tmp_path: Path
+) -> None:
+    rows_of = "alone:q8_0,lookup:alone:q8_0,draft:1,lookup:draft:1"
+    result = run([*options, "--games=1", f"--routers={rows_of}", f"--json={tmp_path / 'p.json'}"])
+    assert result.exit_code == 0, result.output
+    rows = table(tmp_path / "p.json")
+    for name in ("alone:q8_0", "draft:1"):
+        plain, looked_up = rows[name], rows[f"lookup:{name}"]
+        assert looked_up["steps"] == plain["steps"]
+        assert looked_up["decoded_tokens"] == plain["decoded_tokens"]
+    assert len(stored(tmp_path / "store.sqlite")) == 5  # with high
+
+
 def test_a_chain_on_three_tiers_tells_what_each_tier_accepted(tmp_path: Path) -> None:
     short = ["--model=household-3", "--split=generated", "--max-steps=4", "--threads=1"]
     command = ["bench", "policies", *short, "--games=1", "--routers=verify,chain", "--ctx=1024"]

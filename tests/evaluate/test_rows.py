@@ -50,6 +50,15 @@ def test_a_router_may_be_had_without_verifying_to_compare_with() -> None:
     assert found[0].router == found[1].router
 
 
+def test_any_row_may_be_had_with_lookup_to_compare_with() -> None:
+    found = rows("lookup:alone:q8_0,lookup:rewrite:draft:0.5,matched:lookup:auto,low")
+    assert labels(found) == [
+        *("lookup:alone:q8_0", "lookup:rewrite:draft:0.5", "lookup:entropy:0.5"),
+        *("lookup:matched:entropy:0.5", "low", "high"),
+    ]
+    assert [row.lookup for row in found] == [True] * 4 + [False] * 2
+
+
 def test_dials_multiply_onnx_routers_and_may_be_written_on_one() -> None:
     found = rows("onnx:a.onnx,retry:onnx:a.onnx,low", dials=(0.0, 0.5))
     assert labels(found)[:4] == [
@@ -67,6 +76,7 @@ def test_dials_multiply_onnx_routers_and_may_be_written_on_one() -> None:
         ("matched:", "write matched:ROUTER"),
         ("alone", "write alone:TIER"),
         ("rewrite", "write rewrite:ROUTER"),
+        ("lookup:", "write lookup:ROUTER"),
         ("verify:0", "at least 1 token"),
         ("verify:all", "no number of tokens"),
         ("high@2", "between 0 and 1"),
