@@ -33,6 +33,9 @@ from edge_router.results.file import read_results
 from edge_router.router.registry import make_router
 from edge_router.router.spec import RouterSpec
 from edge_router.tasks.registry import find_task
+from tests.kept_process import kept_process
+
+__all__ = ["kept_process"]  # a fixture
 
 # Four times as wide, two layers more, heads four times as wide, another vocabulary.
 LARGER = Shape("larger", "qwen3", 1024, 5, 16, 8, 128, 2560, 5000, 1024, 1e4)

@@ -19,7 +19,10 @@ from edge_router.engine.tier_spec import ModelRuntime
 from edge_router.evaluate.jobs import LadderShelf
 from edge_router.results.file import read_results
 from edge_router.results.outputs import show
+from tests.kept_process import kept_process
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
+
+__all__ = ["kept_process"]  # a fixture
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")
 GAMES = ["--split=generated", "--games=1", "--max-steps=1", "--ctx=1024"]

@@ -28,7 +28,10 @@ from edge_router.results.plots import plot
 from edge_router.results.statistics import number
 from edge_router.screen.tables import Sheet
 from edge_router.tasks.alfworld.game_files import split_games
+from tests.kept_process import kept_process
 from tests.tiny_gguf import TINY_QWEN3, write_tiny_ladder
+
+__all__ = ["kept_process"]  # a fixture
 
 SHORT = replace(TINY_QWEN3, name="tiny-household", prompt_style="household")
 KINDS = ("policies", "tiers", "speed", "calibration")
