@@ -21,7 +21,9 @@ from train.router import figures
 from train.router.run import SCHEMA
 
 TIERS = ("low", "high")
-EVERY_COUNT = pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 100])
+EVERY_COUNT = pytest.mark.parametrize(
+    "n", [1, 3, 100, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 7, 10))]
+)
 
 
 def played(router: str, won: bool, n: int) -> PlayedRow:

@@ -69,11 +69,12 @@ def table(path: Path) -> dict[str, Any]:
     return {r["row"]: r for r in read_results(path)["tables"]["policies"]}
 
 
+@pytest.mark.parametrize("games", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_table_has_every_row_and_the_same_command_plays_nothing_again(
-    options: list[str], tmp_path: Path
+    options: list[str], tmp_path: Path, games: int
 ) -> None:
     wanted = [
-        "--games=2",
+        f"--games={games}",
         "--max-steps=2",
         "--routers=low,random:0.5,matched:random:0.5,retry:high,alone:q8_0,expert",
     ]
@@ -85,7 +86,7 @@ def test_a_table_has_every_row_and_the_same_command_plays_nothing_again(
     assert list(rows) == [
         *("low", "random:0.5", "matched:random:0.5", "high", "retry:high", "alone:q8_0", "expert")
     ]
-    assert all(row["games"] == 2 for row in rows.values())
+    assert all(row["games"] == games for row in rows.values())
     assert rows["low"]["share"]["q4_k_m"]["value"] == 1.0
     assert rows["high"]["share"]["q8_0"]["value"] == 1.0
     assert rows["alone:q8_0"]["share"]["q8_0"]["value"] == 1.0
@@ -95,7 +96,7 @@ def test_a_table_has_every_row_and_the_same_command_plays_nothing_again(
     )
     assert rows["high"]["against_high"] is None
     assert rows["low"]["against_high"]["p_value"] == 1.0
-    assert rows["low"]["by_step"]["q4_k_m"] == [2, 2]
+    assert rows["low"]["by_step"]["q4_k_m"] == [games, games]
     with (tmp_path / "p.csv").open() as file:
         lines = [line for line in file if not line.startswith("#")]
     assert [r["row"] for r in csv.DictReader(lines)] == list(rows)
@@ -308,7 +309,8 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_finishes(
     assert {key: after[key] for key in before} == before
 
 
-@pytest.mark.parametrize("delay", [0.02, pytest.param(0.3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.02, 0.3])
 def test_ctrl_c_after_the_last_game_shows_no_traceback(
     options: list[str], tmp_path: Path, delay: float
 ) -> None:
