@@ -23,6 +23,7 @@ from tests.train.test_charges import PROFILE
 from train.objective import clipped
 from train.router import front
 from train.router.charges import by_seconds
+from train.router.checkpoint import GrpoState
 from train.router.forest import Expand, Forest
 from train.router.front import Point
 from train.router.network import NetworkShape, RouterNet
@@ -142,7 +143,7 @@ def test_the_documentation_gives_the_settings_that_are_used() -> None:
         assert f"| {name} | {value}" in text
 
 
-@pytest.mark.parametrize("state", [0, 8])
+@pytest.mark.parametrize("state", [pytest.param(0, marks=pytest.mark.slow), 8])
 def test_it_finds_the_best_play_of_a_toy(state: int) -> None:
     """It escalates at every sensitive step, and nowhere else."""
     forest, games = toy_forest()
@@ -233,7 +234,6 @@ state = GrpoTrainer(forest, games, games, net, config).run(Path(sys.argv[1]), te
 """
 
 
-@pytest.mark.slow
 def half_known_toys() -> tuple[Forest, Expand]:
     """Toys of which only the ways of one tier alone are known, and what makes others known."""
     rng = np.random.default_rng(1)
@@ -285,6 +285,34 @@ def test_costs_of_new_rows_alone_train_the_very_same_network() -> None:
     assert [known for known, _ in sizes] == [0, *(size for _, size in sizes[:-1])]
 
 
+def require_the_same(folder: Path) -> None:
+    """What the whole run and the broken one ended with."""
+    whole, broken = (torch.load(folder / n, weights_only=True) for n in ("whole", "broken"))
+    assert whole["log"] == broken["log"]
+    for part in ("net", "best"):
+        assert all(torch.equal(whole[part][k], broken[part][k]) for k in whole[part])
+
+
+def test_a_stopped_run_goes_on_to_the_same_network(tmp_path: Path) -> None:
+    forest, games = toy_forest()
+    config = replace(TOY, iterations=8, every=3)
+
+    def run(checkpoint: Path, stopped_at: int = -1) -> None:
+        def tell(state: GrpoState, total: int) -> None:
+            if state.iteration == stopped_at:
+                raise KeyboardInterrupt
+
+        net = untrained(forest.features[: forest.size], 8)
+        GrpoTrainer(forest, games, games, net, config).run(checkpoint, tell)
+
+    run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", 5)
+    run(tmp_path / "broken")
+    require_the_same(tmp_path)
+
+
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_network(tmp_path: Path) -> None:
     def run(checkpoint: Path, killed_at: int) -> int:
         command = [sys.executable, "-c", textwrap.dedent(RUN), str(checkpoint), str(killed_at)]
@@ -294,7 +322,4 @@ def test_a_killed_run_goes_on_to_the_same_network(tmp_path: Path) -> None:
     assert run(tmp_path / "whole", -1) == 0
     assert run(tmp_path / "broken", 13) == -signal.SIGKILL
     assert run(tmp_path / "broken", -1) == 0
-    whole, broken = (torch.load(tmp_path / n, weights_only=True) for n in ("whole", "broken"))
-    assert whole["log"] == broken["log"]
-    for part in ("net", "best"):
-        assert all(torch.equal(whole[part][k], broken[part][k]) for k in whole[part])
+    require_the_same(tmp_path)

@@ -38,7 +38,7 @@ from train.router.explore import ExplorePlan
 from train.router.forest import Forest, walk
 from train.router.front import Point
 from train.router.node import ANY, Node, Writing, child_key, root_key
-from train.router.options import RunOptions
+from train.router.options import RunOptions, SftConfig
 from train.router.policies import FixedPolicy
 from train.router.prompts import stages
 from train.router.prompts.agreement import Judge, divergences
@@ -296,7 +296,11 @@ def trained(setting: PromptSetting, tmp_path_factory: pytest.TempPathFactory) ->
     """A run on a dozen chats, of one network."""
     prompts = [game({"role": "user", "content": f"say {n}"}, SAID, OTHER) for n in range(12)]
     options = RunOptions(
-        backend=Backend(1), plan=ExplorePlan((), 0), states=(0,), decide_at=("draft",)
+        backend=Backend(1),
+        plan=ExplorePlan((), 0),
+        states=(0,),
+        decide_at=("draft",),
+        sft=SftConfig(epochs=2),
     )
     run = Run(
         tmp_path_factory.mktemp("run"),

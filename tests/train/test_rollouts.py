@@ -81,7 +81,7 @@ class FixedTurns(Router):
         return Decision(self._tiers[len(self.seen) - 1], "it is its turn")
 
 
-@pytest.mark.parametrize("kv", ["handoff", "handoff:8"])
+@pytest.mark.parametrize("kv", ["handoff", pytest.param("handoff:8", marks=pytest.mark.slow)])
 def test_a_walk_through_the_tree_is_a_played_episode(setting: LadderSetting, kv: str) -> None:
     """The same texts, the same replies, the same features to the last bit, drafts included."""
     setting = replace(setting, kv=kv)
@@ -149,7 +149,7 @@ def test_with_exact_kv_histories_do_not_depend_on_the_order_either(setting: Ladd
                 node = there.child(node, tier)
         return there.tree.nodes
 
-    paths = [(0, 0, 0), (1, 1, 1), (0, 1, 0)]
+    paths = [(0, 0), (1, 1), (0, 1)]
     one, other = nodes(paths), nodes(paths[::-1])
     assert one.keys() == other.keys()
     for key, node in one.items():
@@ -331,6 +331,7 @@ class HeldGame:
         return GAME.open()
 
 
+@pytest.mark.slow
 def test_a_long_game_holds_back_no_other_and_leaves_no_mark(
     setting: LadderSetting, tmp_path: Path
 ) -> None:

@@ -179,15 +179,22 @@ def test_the_loss_falls(base: Path, tokenizer: Any, tmp_path: Path) -> None:
         total, count = run.learn(rows)
         return float(total) / count
 
-    losses = [loss() for _ in range(12)]
-    assert losses[-1] < 0.5 * losses[1]
+    losses = [loss() for _ in range(8)]
+    assert losses[-1] < 0.7 * losses[1]
 
 
-@pytest.mark.parametrize("lora", [4, 0])
+@pytest.mark.parametrize(
+    ("lora", "episodes"), [(4, 8), pytest.param(0, 12, marks=pytest.mark.slow)]
+)
 def test_a_run_that_was_killed_goes_on_to_the_weights_of_an_unbroken_one(
-    base: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: int
+    base: Path,
+    tokenizer: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lora: int,
+    episodes: int,
 ) -> None:
-    config = replace(SMALL, episodes=12, lora=lora)
+    config = replace(SMALL, episodes=episodes, lora=lora)
     whole = tuner(base, tokenizer, tmp_path / "whole", config)
     whole.train()
     broken = tuner(base, tokenizer, tmp_path / "broken", config)

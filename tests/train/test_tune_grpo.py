@@ -172,7 +172,12 @@ def test_a_step_makes_likelier_what_went_well_and_rarer_what_went_badly(
 
 @pytest.mark.parametrize(
     ("advantage", "times", "moves"),
-    [(1.0, 1.5, False), (1.0, 0.5, True), (-1.0, 0.5, False), (-1.0, 1.5, True)],
+    [
+        (1.0, 1.5, False),
+        pytest.param(1.0, 0.5, True, marks=pytest.mark.slow),
+        pytest.param(-1.0, 0.5, False, marks=pytest.mark.slow),
+        (-1.0, 1.5, True),
+    ],
 )
 def test_beyond_the_clip_range_nothing_is_gained(
     base: Path, tmp_path: Path, advantage: float, times: float, moves: bool
@@ -206,16 +211,17 @@ def test_the_reference_stays_the_model_as_it_was_tuned(base: Path, tmp_path: Pat
 # -- a run ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lora", [4, 0])
+@pytest.mark.parametrize(("lora", "games"), [(4, 1), pytest.param(0, 2, marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_goes_on_to_the_weights_of_an_unbroken_one(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: int
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: int, games: int
 ) -> None:
     monkeypatch.setattr("train.lm.tune.grpo.returned", by_length)
-    whole = grpo(base, tmp_path / "whole", lora=lora)
+    config = replace(SMALL, games=games)
+    whole = grpo(base, tmp_path / "whole", config, lora)
     untouched = [p.detach().clone() for p in whole.parameters]
     whole.train(2, evaluations=1)
     assert any(not torch.equal(a, b) for a, b in zip(untouched, whole.parameters, strict=True))
-    broken = grpo(base, tmp_path / "broken", lora=lora)
+    broken = grpo(base, tmp_path / "broken", config, lora)
     learn = broken.learn
 
     def killed_in_the_second_iteration(batches: Any) -> dict[str, float]:
@@ -226,7 +232,7 @@ def test_a_run_that_was_killed_goes_on_to_the_weights_of_an_unbroken_one(
     monkeypatch.setattr(broken, "learn", killed_in_the_second_iteration)
     with pytest.raises(KeyboardInterrupt):
         broken.train(2, evaluations=0)
-    again = grpo(base, tmp_path / "broken", lora=lora)
+    again = grpo(base, tmp_path / "broken", config, lora)
     assert again.resume(2)
     assert again.iteration == 1
     again.train(2, evaluations=0)
