@@ -93,8 +93,9 @@ def test_every_shipped_game_is_won_by_its_plan() -> None:
     assert [g.id for g in GAMES if not prove(g.path)] == []
 
 
-def test_the_engine_gives_the_names_of_the_world() -> None:
-    for game in GAMES[::12]:
+@pytest.mark.parametrize("every", [60, pytest.param(12, marks=pytest.mark.slow)])
+def test_the_engine_gives_the_names_of_the_world(every: int) -> None:
+    for game in GAMES[::every]:
         world = read_world(game.path)
         task = AlfworldGame(game.path)
         opening = task.reset()
@@ -115,12 +116,13 @@ def test_no_shipped_problem_is_an_official_one() -> None:
 # -- generating ---------------------------------------------------------------
 
 
-def test_generated_games_take_turns_in_type_and_are_proven(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [2, pytest.param(7, marks=pytest.mark.slow)])
+def test_generated_games_take_turns_in_type_and_are_proven(count: int, tmp_path: Path) -> None:
     told: list[Drawn] = []
-    games = generate_games(3, seed=3, out=tmp_path / "new", progress=told.append)
-    assert [g.kind for g in games] == list(KIND_NAMES)[:3]
+    games = generate_games(count, seed=3, out=tmp_path / "new", progress=told.append)
+    assert [g.kind for g in games] == [*KIND_NAMES, *KIND_NAMES][:count]
     assert [t.game for t in told] == games
-    assert [t.done for t in told] == [1, 2, 3]
+    assert [t.done for t in told] == list(range(1, count + 1))
     assert find_games(tmp_path / "new") == sorted(games, key=lambda g: g.id)
     assert not [f for f in (tmp_path / "new").iterdir() if f.name.startswith(".")]
     for game, drawn in zip(games, told, strict=True):
@@ -139,14 +141,14 @@ def test_a_seed_gives_the_same_games_whatever_their_number(tmp_path: Path) -> No
 
 def test_interrupting_leaves_whole_games_only(tmp_path: Path) -> None:
     def interrupt(drawn: Drawn) -> None:
-        if drawn.done == 2:
+        if drawn.done == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         generate_games(5, seed=6, out=tmp_path / "cut", progress=interrupt)
     left = find_games(tmp_path / "cut")
-    assert len(left) == 2
-    assert len(list((tmp_path / "cut").rglob("*.tw-pddl"))) == 2
+    assert len(left) == 1
+    assert len(list((tmp_path / "cut").rglob("*.tw-pddl"))) == 1
     assert all(prove(g.path) for g in left)
 
 
@@ -177,6 +179,7 @@ def test_fewer_than_one_game_is_refused(tmp_path: Path) -> None:
 # -- the spared work ----------------------------------------------------------
 
 
+@pytest.mark.slow  # a fast one with a small game is in test_hostile_games.py
 def test_the_spared_engine_tells_and_offers_what_the_stock_engine_does(stock: Any) -> None:
     import textworld
 
