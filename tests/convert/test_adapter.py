@@ -22,7 +22,7 @@ from edge_router.engine.tensor_values import tensor_values
 from edge_router.errors import UserError
 from tests.checkpoints import write_checkpoint, write_f16
 
-FAMILIES = ("smollm2", "qwen2", "qwen3")
+FAMILIES = ("smollm2", "qwen2", pytest.param("qwen3", marks=pytest.mark.slow))
 
 
 def write_adapter(folder: Path, base: Path, rank: int = 4, **config: Any) -> Path:

@@ -61,7 +61,9 @@ def test_llama_cpp_computes_what_transformers_does(family: str, tmp_path: Path) 
     assert max_kl(folder, converted(folder)) < 1e-4
 
 
-@pytest.mark.parametrize("family", ["llama3", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "family", ["llama3", *(pytest.param(f, marks=pytest.mark.slow) for f in ("qwen2", "qwen3"))]
+)
 def test_rows_that_are_no_multiple_of_256_convert_too(family: str, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / family, family, width=160)
     assert max_kl(folder, converted(folder)) < 1e-4
@@ -136,8 +138,16 @@ def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("family", ["qwen3", "qwen2", "smollm2"])
-@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("noise", "family"),
+    [
+        *((0.0, "qwen3"), (0.1, "smollm2")),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in ((0.1, "qwen3"), (0.0, "qwen2"), (0.1, "qwen2"), (0.0, "smollm2"))
+        ),
+    ],
+)
 def test_an_output_matrix_beside_tied_embeddings_counts_where_it_differs(
     noise: float, family: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from edge_router.convert.source import open_source
 from edge_router.errors import UserError
@@ -26,22 +27,31 @@ def with_rope(folder: Path, family: str, rope: dict[str, Any]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("family", ["qwen3-yarn", "llama3", "qwen2"])
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"attention_factor": 1.0},
-        {"attention_factor": 0.7},
-        {"mscale": 1.0, "mscale_all_dim": 0.5},
-        {"mscale": 0.707, "mscale_all_dim": 0.707},
-        {"mscale": 2.0},  # alone it has no effect
-        {"beta_fast": 32, "beta_slow": None, "truncate": True, "attention_factor": None},
-        {"factor": 8.0},  # and the ratio of the contexts is another
-    ],
-    ids=str,
+ARCHITECTURES = ("qwen3-yarn", "llama3", "qwen2")
+FIELDS: tuple[dict[str, Any], ...] = (
+    {"attention_factor": 1.0},
+    {"attention_factor": 0.7},
+    {"mscale": 1.0, "mscale_all_dim": 0.5},
+    {"mscale": 0.707, "mscale_all_dim": 0.707},
+    {"mscale": 2.0},  # alone it has no effect
+    {"beta_fast": 32, "beta_slow": None, "truncate": True, "attention_factor": None},
+    {"factor": 8.0},  # and the ratio of the contexts is another
 )
+
+
+def pairs() -> list[ParameterSet]:
+    """All of them; fast are those that have each field once, on the architectures in turn."""
+    slow = pytest.mark.slow
+    return [
+        pytest.param(family, fields, marks=() if n % len(ARCHITECTURES) == m else slow)
+        for n, fields in enumerate(FIELDS)
+        for m, family in enumerate(ARCHITECTURES)
+    ]
+
+
+@pytest.mark.parametrize(("family", "fields"), pairs(), ids=str)
 def test_yarn_has_the_effect_it_has_in_transformers(
-    fields: dict[str, Any], family: str, tmp_path: Path
+    family: str, fields: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = with_rope(tmp_path / "yarn", family, YARN | fields)
     assert max_kl(folder, converted(folder)) < 1e-4
