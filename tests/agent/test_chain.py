@@ -57,7 +57,7 @@ def end(events: list[Event]) -> EpisodeFinished:
     return events[-1]
 
 
-@pytest.mark.parametrize("constrain", [True, False])
+@pytest.mark.parametrize("constrain", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_chain_is_an_episode_of_the_high_tier(game: AlfworldGame, constrain: bool) -> None:
     options = Options(max_steps=8, constrain=constrain)
     high, chained = (steps(played(game, router, options)) for router in ("high", "chain"))

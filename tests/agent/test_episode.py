@@ -333,8 +333,14 @@ def test_a_kept_draft_changes_nothing(paths: dict[str, Path], game: AlfworldGame
         assert np.array_equal(one.vector, other.vector[: len(NAMES)])
 
 
-@pytest.mark.parametrize("router", ["verify", "verify:3"])
-@pytest.mark.parametrize("constrain", [True, False])
+@pytest.mark.parametrize(
+    ("router", "constrain"),
+    [
+        *(("verify", True), ("verify:3", False)),
+        pytest.param("verify", False, marks=pytest.mark.slow),
+        pytest.param("verify:3", True, marks=pytest.mark.slow),
+    ],
+)
 def test_every_step_verified_is_an_episode_of_the_high_tier(router: str, constrain: bool) -> None:
     """On the embedded model, which is sure of what it writes: rounding decides nothing."""
     options, specs = Options(max_steps=12, constrain=constrain), find_ladder("household").tiers

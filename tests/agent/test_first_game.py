@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
+import pytest
 
-from edge_router.agent.episode import Options
-from edge_router.agent.events import EpisodeFinished, Event, Routed, StepFinished
-from edge_router.agent.session import Session
-from edge_router.agent.trace import read_trace
+from edge_router.agent.trace import Trace, read_trace
 from edge_router.cli.replay import DEMO, RUNS
-from edge_router.engine.ladder import Ladder, default_context
-from edge_router.ladders.resolve import find_ladder
-from edge_router.router.registry import make_router
 from edge_router.tasks.alfworld.game_files import GENERATED, default_game, split_games
-from edge_router.tasks.games import pick
 from tests.project.test_imports import modules_after
 from tools.record_demo import record
 
@@ -37,23 +29,28 @@ UNUSED = {
 }
 
 
-def played(router: str) -> tuple[EpisodeFinished, list[Event]]:
-    """The default game on the embedded model."""
-    ladder, games = find_ladder("household"), split_games(GENERATED)
-    load = partial(Ladder.load, ladder.tiers, n_ctx=default_context(ladder.tiers), n_threads=1)
-    events: list[Event] = []
-    with Session(games, load, make_router(router), Options(prompt=ladder.prompt)) as session:
-        return session.play(pick(games, default_game(games)), [events.append]), events
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trace]:
+    """The default game on the embedded model, by the low tier alone and under the router."""
+    folder = tmp_path_factory.mktemp("demo")
+    for name in RUNS:
+        record(folder, name)
+    return {name: read_trace(folder / f"{name}.jsonl") for name in RUNS}
 
 
-def test_the_first_game_is_lost_by_the_low_tier_and_won_under_the_router() -> None:
-    low, low_events = played("low")
-    routed, events = played(str(find_ladder("household").router))
-    assert (low.won, routed.won) == (False, True)
-    escalated = [e.step for e in events if isinstance(e, Routed) and e.tier_index > 0]
+def test_the_first_game_is_lost_by_the_low_tier_and_won_under_the_router(
+    recorded: dict[str, Trace],
+) -> None:
+    low, routed = recorded["low"], recorded["routed"]
+    assert low.finished is not None
+    assert routed.finished is not None
+    assert (low.finished.won, routed.finished.won) == (False, True)
+    escalated = [step.routed.step for step in routed.steps if step.routed.tier_index > 0]
     assert escalated
-    before = {e.step: e.action for e in low_events if isinstance(e, StepFinished)}
-    after = {e.step: e.action for e in events if isinstance(e, StepFinished)}
+    before, after = (
+        {step.finished.step: step.finished.action for step in trace.steps}
+        for trace in (low, routed)
+    )
     # Up to the first escalation both runs are the same, so there the high tier changed it.
     assert all(before[step] == after[step] for step in range(escalated[0]))
     assert any(before[step] != after[step] for step in escalated)
@@ -74,10 +71,9 @@ def test_a_plain_run_imports_nothing_of_textworld_but_its_engine() -> None:
     assert not loaded & UNUSED
 
 
-def test_the_demo_shows_what_the_model_does_today(tmp_path: Path) -> None:
-    for name in RUNS:
-        record(tmp_path, name)
-        kept, now = read_trace(DEMO / f"{name}.jsonl"), read_trace(tmp_path / f"{name}.jsonl")
+def test_the_demo_shows_what_the_model_does_today(recorded: dict[str, Trace]) -> None:
+    for name, now in recorded.items():
+        kept = read_trace(DEMO / f"{name}.jsonl")
         actions = [[step.finished.action for step in trace.steps] for trace in (kept, now)]
         assert actions[0] == actions[1], "stale: run python -m tools.record_demo"
         assert kept.started.router == now.started.router

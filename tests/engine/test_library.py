@@ -61,6 +61,9 @@ def test_a_library_that_cannot_be_loaded_is_reported_in_one_sentence(folder: Pat
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "folder", ["broken", pytest.param("absent", marks=pytest.mark.slow)], indirect=True
+)
 def test_the_doctor_goes_on_without_the_library(folder: Path) -> None:
     done = run("doctor", "--json", LLAMA_CPP_LIB_PATH=str(folder))
     assert (done.returncode, done.stderr) == (1, "")

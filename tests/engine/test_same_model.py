@@ -64,11 +64,18 @@ def skewed(tiny_paths: dict[str, Path]) -> ImportanceMatrix:
     return ImportanceMatrix(means, 512)
 
 
+@pytest.mark.parametrize(
+    "tiers",
+    [
+        ("q2_k", "q4_0"),
+        pytest.param(("q3_k_m", "q4_0", "iq4_nl", "q5_k_m", "q8_0"), marks=pytest.mark.slow),
+    ],
+)
 def test_all_precisions_with_and_without_importance_belong_together(
-    tiny_paths: dict[str, Path], skewed: ImportanceMatrix, tmp_path: Path
+    tiny_paths: dict[str, Path], skewed: ImportanceMatrix, tmp_path: Path, tiers: tuple[str, ...]
 ) -> None:
     files = dict(tiny_paths)
-    for tier in ("q2_k", "q3_k_m", "q4_0", "iq4_nl", "q5_k_m", "q8_0"):
+    for tier in tiers:
         for name, importance in (("plain", None), ("weighed", skewed)):
             files[f"{name}-{tier}"] = tmp_path / f"{name}-{tier}.gguf"
             quantise(

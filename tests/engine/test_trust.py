@@ -135,14 +135,25 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
 # -- what means the same ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["add_eos_token", "add_bos_token", "add_space_prefix"])
-@pytest.mark.parametrize("kind", ["qwen3", "llama"])
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        *(("qwen3", "add_eos_token"), ("llama", "add_bos_token")),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (
+                *(("qwen3", "add_bos_token"), ("qwen3", "add_space_prefix")),
+                *(("llama", "add_eos_token"), ("llama", "add_space_prefix")),
+            )
+        ),
+    ],
+)
 def test_tiers_that_only_leave_out_llama_cpps_default_belong_together(
     tiny_paths: dict[str, Path],
     tiny_llama_paths: dict[str, Path],
     tmp_path: Path,
-    key: str,
     kind: str,
+    key: str,
 ) -> None:
     paths = tiny_paths if kind == "qwen3" else tiny_llama_paths
     full = f"tokenizer.ggml.{key}"

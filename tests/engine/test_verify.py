@@ -281,7 +281,9 @@ def test_a_draft_changes_no_distribution_and_is_accepted_as_often_as_theory_says
     assert chi_square(seen, {(token,): q.of(token) for token in range(8)}) > 30
 
 
-@pytest.mark.parametrize("how", ["verify", "speculate", "middle"])
+@pytest.mark.parametrize(
+    "how", ["verify", "speculate", pytest.param("middle", marks=pytest.mark.slow)]
+)
 def test_two_tokens_have_the_high_tiers_own_distribution(ladder: Ladder, how: str) -> None:
     settings: dict[str, Any] = {"temperature": 0.8, "top_p": 0.35}
     expected = own_distribution(ladder, Sampler(**settings))
