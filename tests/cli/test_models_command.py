@@ -240,7 +240,8 @@ def cache(repositories: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "endpoint", [pytest.param("", marks=pytest.mark.slow), "http://127.0.0.1:9", "hub"]
+    "endpoint",
+    [*(pytest.param(e, marks=pytest.mark.slow) for e in ("", "http://127.0.0.1:9")), "hub"],
 )
 def test_what_the_hugging_face_cache_holds_is_not_downloaded(
     hub: Hub, home: Path, cache: Path, endpoint: str

@@ -38,6 +38,7 @@ def in_an_empty_home(home: Path, command: list[str], **environment: str) -> list
     return [file for file in files if file.parts[:2] != (".cache", "edge-router")]
 
 
+@pytest.mark.slow
 def test_a_run_with_the_default_router_leaves_nothing_in_the_home(tmp_path: Path) -> None:
     play = [PROGRAM, "play", "--plain", "--max-steps=1", "--threads=1"]
     assert in_an_empty_home(tmp_path / "home", play) == []
@@ -84,7 +85,8 @@ def test_onnxruntime_is_imported_in_one_place() -> None:
         importers = [
             name
             for name in listed.stdout.splitlines()
-            if sender in imported(ast.parse((ROOT / name).read_text("utf-8")))
+            if sender in (text := (ROOT / name).read_text("utf-8"))
+            and sender in imported(ast.parse(text))
         ]
         assert importers == [place]
 

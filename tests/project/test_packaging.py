@@ -67,6 +67,7 @@ def test_wheel_holds_ten_games_of_each_task_type(wheel: zipfile.ZipFile) -> None
     assert min(kinds.values()) >= 10
 
 
+@pytest.mark.slow
 def test_wheel_built_from_the_source_archive_is_the_same(
     wheel: zipfile.ZipFile, tmp_path: Path
 ) -> None:
