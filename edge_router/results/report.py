@@ -164,8 +164,9 @@ def run_report(folder: Path, out: Path | None) -> int:
     except UserError as error:
         notes.append(f"the page has no pictures: {error}")
     target = out or folder / "report.html"
+    if folder.is_dir():  # else the next line says that it is none
+        require_writable(target)
     found, left_out = find_results(folder, pictures=not notes)
-    require_writable(target)
     notes += left_out
     write_report(found, target, notes=notes)
     for line in paragraphs(notes):
