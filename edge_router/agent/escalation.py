@@ -68,10 +68,21 @@ def tokens_summary(latency: Latency) -> str:
     return tokens_sentence(latency).replace("accepted,", rate)
 
 
+def lookup_sentence(latency: Latency) -> str:
+    """ "17 of 54 looked-up tokens accepted"; "" where nothing was looked up."""
+    if not latency.lookup_tokens:
+        return ""
+    return f"{latency.lookup_accepted} of {latency.lookup_tokens} looked-up tokens accepted"
+
+
 def draft_summaries(episode: EpisodeFinished) -> list[str]:
-    """A sentence a tier that verified drafts of others before the chosen one, and one of this."""
+    """A sentence a tier that verified drafts of others before the chosen one, and one of this.
+
+    And one of what was guessed from the text itself.
+    """
     before = [f"{one.tier} first: {tokens_summary(one.latency)}" for one in episode.passes]
-    return [*before, *filter(None, [tokens_summary(episode.latency)])]
+    own = tokens_summary(episode.latency), lookup_sentence(episode.latency)
+    return [*before, *filter(None, own)]
 
 
 def summary(found: Escalations) -> str:

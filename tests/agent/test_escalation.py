@@ -148,3 +148,19 @@ def test_the_app_tells_how_much_of_the_drafts_stayed() -> None:
     assert "▞" in draw_time(seen, 70, 9).plain
     shown = " ".join(line.plain for block in blocks(seen) for line in block.draw(200))
     assert "12 of 13 drafted tokens accepted, 4 rewritten" in shown
+
+
+def test_what_was_looked_up_is_told_at_the_end_and_in_the_app() -> None:
+    out, episode = io.StringIO(), Episode()
+    looked_up = Latency(decode_ms=9.0, decode_tokens=20, lookup_tokens=12, lookup_accepted=9)
+    printer = PlainPrinter(out)
+    for event in EPISODE:
+        if isinstance(event, StepFinished):
+            event = replace(event, latency=looked_up)
+        elif event is ENDED:
+            event = replace(ENDED, latency=looked_up)
+        printer(event)
+        episode.apply(event)
+    assert "9 of 12 looked-up tokens accepted" in out.getvalue()
+    shown = draw_sofar(Screenful(episode=episode), 70, 9).plain
+    assert "lookup    36 of 48 guesses accepted (75 %)" in shown

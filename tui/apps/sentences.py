@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_router.agent.escalation import summary, tokens_summary
+from edge_router.agent.escalation import lookup_sentence, summary, tokens_summary
 from edge_router.agent.listeners.printer import outcome
 from tui.draw.words import in_words
 from tui.state.episode import Episode
@@ -88,5 +88,5 @@ def _how(episode: Episode) -> str:
     ]
     finished = episode.finished
     parts = [outcome(finished), ", ".join(shares), summary(finished.escalations)]
-    parts.append(tokens_summary(finished.latency))
+    parts += [tokens_summary(finished.latency), lookup_sentence(finished.latency)]
     return "; ".join(filter(None, parts))

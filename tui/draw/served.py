@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from rich.text import Text
 
-from edge_router.agent.escalation import tokens_sentence
+from edge_router.agent.escalation import lookup_sentence, tokens_sentence
 from tui.draw.lines import CURSOR, TranscriptBlock, badge, both_ends, line, spoken
 from tui.draw.look import sign
 from tui.draw.words import because, milliseconds
@@ -128,6 +128,7 @@ def _tokens(view: RequestView) -> Iterator[str]:
         yield f"{read} of {response.prompt_tokens} tokens read, {written} written"
     if view.finished is not None:
         yield tokens_sentence(view.finished.latency)
+        yield lookup_sentence(view.finished.latency)
 
 
 def _answer(s: Screenful, view: RequestView, colour: str, width: int) -> list[Text]:

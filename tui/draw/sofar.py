@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from edge_router.agent.events import total
 from tui.draw.lines import badge, block, line, pad
 from tui.draw.look import sign
 from tui.draw.served import counts
@@ -27,6 +28,8 @@ def draw_sofar(s: Screenful, width: int, height: int) -> Text:
         lines.append(dial(s, width))
     if any(step.latency.drafted for step in s.episode.done_steps):
         lines.append(_drafts(s, width))
+    if any(step.latency.lookup_tokens for step in s.episode.done_steps):
+        lines.append(_lookups(s))
     lines.append(_saved(s, width))
     if s.service:
         lines.append(_meter(s, "requests", counts(s.service, width - LABEL)))
@@ -113,6 +116,14 @@ def _drafts(s: Screenful, width: int) -> Text:
     said = f"{accepted} of {drafted} tokens accepted ({100 * accepted / drafted:.0f} %)"
     longer = f"{said}, {rewritten} rewritten"
     return _meter(s, "drafts", longer if LABEL + len(longer) <= width else said)
+
+
+def _lookups(s: Screenful) -> Text:
+    """How much of what was guessed from the text itself was accepted."""
+    found = total(step.latency for step in s.episode.done_steps)
+    share = 100 * found.lookup_accepted / found.lookup_tokens
+    said = f"{found.lookup_accepted} of {found.lookup_tokens} guesses accepted ({share:.0f} %)"
+    return _meter(s, "lookup", said)
 
 
 def _memory(s: Screenful, width: int) -> Text:

@@ -219,8 +219,6 @@ def costs(latency: Latency) -> str:
         _stage("catch-up", latency.catchup_ms, latency.catchup_tokens),
         _stage("verify", latency.verify_ms, latency.verify_tokens),
         _stage("decode", latency.decode_ms, latency.decode_tokens),
-        latency.lookup_tokens
-        and f"looked up {latency.lookup_accepted} of {latency.lookup_tokens} tok",
     ]
     return " | ".join(s for s in stages if s) + f", {latency.tokens_per_second:.1f} tok/s"
 
