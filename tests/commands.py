@@ -24,6 +24,18 @@ def command_paths() -> list[str]:
     return list(walk(main, ""))
 
 
+def parameters() -> Iterator[click.Parameter]:
+    """The options and arguments of every command."""
+
+    def walk(command: click.Command) -> Iterator[click.Parameter]:
+        yield from command.params
+        if isinstance(command, click.Group):
+            for _, child in commands_of(command, click.Context(command)):
+                yield from walk(child)
+
+    return walk(main)
+
+
 def run_help(path: str) -> str:
     """The help text of one command, produced in this process."""
     result = CliRunner().invoke(main, [*path.split(), "--help"], prog_name="edge-router")

@@ -18,7 +18,7 @@ from edge_router.engine.trust import ladder_fingerprint
 from edge_router.errors import UserError
 from edge_router.files.folders import cache_folder
 from edge_router.files.whole import free_bytes, gigabytes
-from edge_router.ladders.resolve import resolve
+from edge_router.ladders.resolve import require_context, resolve
 
 DEFAULT_PRECISIONS: Final = ("q4_k_m", "q8_0")
 
@@ -40,20 +40,30 @@ def find_subject(
     *,
     folder: Path | None = None,
     threads: int | None = None,
+    context: int = 0,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Subject:
-    """The ladder that --model, --tier or --shape stand for; a shape's files are made. UserError."""
+    """The ladder that --model, --tier or --shape stand for; a shape's files are made.
+
+    Raises `UserError`, for a `context` that is too long too, before anything is made.
+    """
     if shape is None:
         if precisions is not None:
             raise UserError("--precisions belongs to --shape; a model's tiers are its files")
         ladder = resolve(model, tiers)
         require_same_model([read_header(spec.path) for spec in ladder.tiers])
+        require_context(context, ladder.tiers)
         return Subject(
             ladder.name or "given tiers", tuple(ladder.tiers), ladder_fingerprint(ladder.tiers)
         )
     if model is not None or tiers:
         raise UserError("--shape excludes --model and --tier; give one of them")
     found, wanted = find_shape(shape), known_precisions(precisions)
+    if context > found.context:
+        raise UserError(
+            f"a context of {context} tokens is asked for, and {found.name} was trained for"
+            f" 1 to {found.context}"
+        )
     place = folder or cache_folder() / "synthetic"
     _require_room(found, place, wanted)
     if not all(path.is_file() for path in ladder_paths(found, place, wanted).values()):
@@ -78,7 +88,7 @@ def known_precisions(text: str | None) -> tuple[str, ...]:
     """Precisions joined by commas, by default a ladder's. Raises `UserError`."""
     if text is None:
         return DEFAULT_PRECISIONS
-    wanted = tuple(word.strip() for word in text.split(",") if word.strip())
+    wanted = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for name in wanted:
         if name not in QUANTISED_TIERS:
             known = ", ".join(QUANTISED_TIERS)

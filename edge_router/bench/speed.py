@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from edge_router.bench.decisions import decision_figures
 from edge_router.bench.loops import LOOPS, PROMPT_TOKENS, hold, loop_speeds, ordinary_text
@@ -20,12 +20,14 @@ from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.llama import copy_span, raw_decode
 from edge_router.engine.machine import physical_cores
 from edge_router.errors import UserError
+from edge_router.ladders.resolve import trained_context
 from edge_router.results.file import results
 from edge_router.results.machine import available_bytes, resident_bytes
 from edge_router.results.outputs import Outputs
 from edge_router.screen.printable import say
 from edge_router.work.progress import Progress, ShownProgress
 
+SPANS: Final = (32, 128, 512, 2048)
 Tables = dict[str, list[dict[str, Any]]]
 
 
@@ -36,24 +38,48 @@ class SpeedOptions:
     prefill: int = 512
     decode: int = 128
     repeats: int = 5
-    spans: Sequence[int] = (32, 128, 512, 2048)
+    spans: Sequence[int] | None = None  # handed over; None: the usual ones that fit
     threads: int | None = None
     sweep: Sequence[int] = ()  # numbers of threads to compare, instead of all else
     decisions: int = 2000  # calls of each router
+
+    @property
+    def alone(self) -> int:
+        """Tokens of the context in which a tier is measured alone."""
+        return max(self.prefill, self.decode + 1 + PROMPT_TOKENS, 2 * PROMPT_TOKENS)
+
+    def spans_within(self, context: int) -> Sequence[int]:
+        """The spans asked for, or those of the usual ones that so many tokens of context hold."""
+        if self.spans is not None:
+            return self.spans
+        return [span for span in SPANS if PROMPT_TOKENS + span <= context]
+
+    @property
+    def swept(self) -> int:
+        """Tokens of the context in which numbers of threads are compared."""
+        return max(self.prefill, self.decode + 1)
+
+    @property
+    def longest(self) -> int:
+        """The longest context that will be asked for."""
+        if self.sweep:
+            return self.swept
+        return max(self.alone, PROMPT_TOKENS + max(self.spans or (0,)))
 
 
 def measure_speed(specs: Sequence[TierSpec], options: SpeedOptions, progress: Progress) -> Tables:
     """All tables of `bench speed`. Raises UserError when memory does not suffice."""
     _require_memory(specs)
     tables: Tables = {"tiers": [], "loops": [], "handoff": [], "decisions": []}
-    spans = options.spans if len(specs) > 1 else ()
+    context = min(trained_context(spec) for spec in specs)
+    spans = options.spans_within(context) if len(specs) > 1 else ()
     step = progress("tiers, handoffs, decisions", len(specs) + len(spans) + 1)
     for spec in specs:
         tier_row, loop_row = _one_tier(spec, options)
         step()
         tables["tiers"].append(tier_row)
         tables["loops"].append(loop_row)
-    n_ctx = PROMPT_TOKENS + max(*options.spans, 1)
+    n_ctx = PROMPT_TOKENS + max(1, *spans)
     with Ladder.load(specs, n_ctx=n_ctx, n_threads=options.threads) as ladder:
         for span in spans:
             tables["handoff"].append(_handoff(ladder, span, options.repeats))
@@ -73,8 +99,7 @@ def measure_threads(specs: Sequence[TierSpec], options: SpeedOptions, progress: 
     rows = []
     for spec in specs:
         for threads in options.sweep:
-            n_ctx = max(options.prefill, options.decode + 1)
-            with Ladder.load([spec], n_ctx=n_ctx, n_threads=threads) as ladder:
+            with Ladder.load([spec], n_ctx=options.swept, n_threads=threads) as ladder:
                 prefill, decode = _both_speeds(ladder, options)
             row = {"tier": spec.name, "threads": threads}
             rows.append({**row, "prefill": prefill.plain(), "decode": decode.plain()})
@@ -107,10 +132,9 @@ def _require_memory(specs: Sequence[TierSpec]) -> None:
 
 
 def _one_tier(spec: TierSpec, options: SpeedOptions) -> tuple[dict[str, Any], dict[str, Any]]:
-    n_ctx = max(options.prefill, options.decode + 1 + PROMPT_TOKENS, 2 * PROMPT_TOKENS)
     before = resident_bytes()
     started = time.perf_counter()
-    with Ladder.load([spec], n_ctx=n_ctx, n_threads=options.threads) as ladder:
+    with Ladder.load([spec], n_ctx=options.alone, n_threads=options.threads) as ladder:
         loaded = time.perf_counter() - started
         tier, text = ladder.tiers[0], ordinary_text(ladder, options.prefill)
         prefill, decode = _both_speeds(ladder, options)
@@ -221,7 +245,12 @@ def run_speed(
 ) -> int:
     """Measure, show, write; returns the exit code."""
     outputs.check()
-    subject = find_subject(model, tiers, shape, precisions, threads=options.threads, tell=tell)
+    subject = find_subject(
+        *(model, tiers, shape, precisions),
+        threads=options.threads,
+        context=options.longest,
+        tell=tell,
+    )
     threads = options.threads or physical_cores()  # fixed: what others do must not change it
     settings: dict[str, Any] = {
         "model": subject.name,

@@ -266,14 +266,12 @@ def compare_tiers(
 @click.option(
     "--spans",
     type=WORD,
-    default="32,128,512,2048",
-    show_default=True,
-    help="Tokens to hand over, by commas.",
+    help="Tokens to hand over, by commas.  [32,128,512,2048, where the context holds them]",
 )
 @output_options
 def speed(
     subject: SubjectChoice,
-    spans: str,
+    spans: str | None,
     threads: tuple[int, ...],
     outputs: Outputs,
     **options: Any,
@@ -293,7 +291,7 @@ def speed(
     from edge_router.bench.speed import SpeedOptions, run_speed
 
     wanted = SpeedOptions(
-        spans=_numbers("--spans", spans),
+        spans=None if spans is None else _numbers("--spans", spans),
         threads=threads[0] if threads else None,
         sweep=threads if len(threads) > 1 else (),
         **options,

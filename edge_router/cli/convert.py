@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_router.cli.types import FETCHABLE, FILE, TEXT, THREADS, WORD
+from edge_router.cli.types import FETCHABLE, FILE, POSITIONS, TEXT, THREADS, WORD
 from edge_router.screen.printable import paragraphs, say
 from edge_router.work.progress import ShownProgress
 
@@ -47,7 +47,7 @@ def tier_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--verify-tokens",
-                type=click.IntRange(min=16),
+                type=POSITIONS,
                 metavar="N",
                 help="Tokens of the text, and of the games, that are compared: more take longer "
                 "and give a KL that is surer.  [80]",
@@ -128,8 +128,7 @@ def run(source: str, options: ConvertOptions) -> Path:
         raise UserError("--verify-tokens and --no-verify exclude each other; give one of them")
     wanted, out = parse_tiers(options.tiers), options.out
     repo, known_as = _remote(source)
-    if options.name is not None or known_as:  # before anything is fetched
-        _require_name(known_as if options.name is None else options.name, out)
+    require_possible(options, known_as)
     if repo and not out and _is_here(known_as, wanted):
         say(f"{known_as} is here already: edge-router play --model {known_as}")
         return models_folder() / known_as
@@ -160,6 +159,28 @@ def run(source: str, options: ConvertOptions) -> Path:
         shutil.rmtree(fetched.folder)
     report(made, _as_option(out) if out else called)
     return order.out
+
+
+def require_possible(options: ConvertOptions, known_as: str = "") -> None:
+    """Raise `UserError`, before anything is fetched, for what no source makes right.
+
+    `known_as` is what the ladder is called where no name was given, "" where only the source says.
+    """
+    from edge_router.convert.adapter import Adapter
+    from edge_router.convert.build import parse_tiers
+    from edge_router.convert.importance import importance_key
+    from edge_router.files.whole import require_makeable
+    from edge_router.ladders.resolve import models_folder
+    from edge_router.tasks.registry import find_task, style_for
+
+    parse_tiers(options.tiers)
+    if options.name is not None or known_as:
+        _require_name(known_as if options.name is None else options.name, options.out)
+    style_for(find_task(), {}, options.prompt or "")
+    importance_key(options.imatrix or "")  # reads the file
+    if options.adapter is not None:
+        Adapter.open(options.adapter)
+    require_makeable(options.out or models_folder())
 
 
 def _require_name(name: str, out: Path | None) -> None:

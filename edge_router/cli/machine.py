@@ -71,6 +71,8 @@ def calibrate(
     if (cores is None) != (bandwidth is None):
         raise click.UsageError("--cores and --bandwidth go together: give both, or none of them")
     if cores is not None and bandwidth is not None:
+        if subject.precisions is not None:
+            raise click.UsageError("--precisions is for measuring, and --cores measures nothing")
         from edge_router.bench.predict import run_predict
 
         sys.exit(

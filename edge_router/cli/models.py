@@ -288,7 +288,7 @@ def _make(model: str, base: Path | None, options: dict[str, Any]) -> None:
     """Make the ladder of a recipe; what the user asked for goes before what the recipe says."""
     from click.core import ParameterSource
 
-    from edge_router.cli.convert import ConvertOptions, run
+    from edge_router.cli.convert import ConvertOptions, require_possible, run
     from edge_router.convert.adapter import fetched_base, read_recipe
     from edge_router.ladders.ladder_file import adopt_router
 
@@ -304,6 +304,7 @@ def _make(model: str, base: Path | None, options: dict[str, Any]) -> None:
         allow_requantize=True,
         published=recipe.repo,
     )
+    require_possible(tuned)
     with fetched_base(recipe, base, lambda line: say(line, err=True)) as file:
         folder = run(str(file), tuned)
     if options["tiers"] == recipe.tiers:  # what it suggests was chosen for these

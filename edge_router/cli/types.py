@@ -224,6 +224,7 @@ STEPS = Whole(1, 100_000)
 COUNT = Whole(1, 1_000_000)  # of games, tokens, repeats
 GUESS = Whole(0, 15)  # with the token before it, as many rows as a batch has
 COUNT_OR_NONE = Whole(0, 1_000_000)
+POSITIONS = Whole(16, 1_000_000)  # tokens that are compared
 CONTEXT = Whole(64, 1 << 24)  # tokens
 LAYERS = Layers()
 SHARE = Number(0.0, 1.0)

@@ -8,6 +8,7 @@ any GGUFs.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,13 +157,19 @@ def _ladder_folders(root: Path) -> Iterator[Path]:
 def require_context(tokens: int, specs: Sequence[TierSpec]) -> None:
     """Raise `UserError`, before anything is loaded, for a context that no tier was trained for."""
     for spec in specs:
-        header = read_header(spec.path)
-        trained = header.metadata.get(f"{header.architecture}.context_length", "")
-        if trained.isdecimal() and tokens > int(trained):
+        trained = trained_context(spec)
+        if tokens > trained:
             raise UserError(
                 f"a context of {tokens} tokens is asked for, and {spec.path.name} was trained for"
                 f" 1 to {trained}"
             )
+
+
+def trained_context(spec: TierSpec) -> int:
+    """The tokens of context that a tier was trained for; no end where its file does not say."""
+    header = read_header(spec.path)
+    said = header.metadata.get(f"{header.architecture}.context_length", "")
+    return int(said) if said.isdecimal() else sys.maxsize
 
 
 def verify_files(folder: Path) -> None:

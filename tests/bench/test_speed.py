@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from edge_router.bench.calibrate import line, verdict
 from edge_router.bench.decisions import decision_figures
 from edge_router.bench.shapes import find_subject
+from edge_router.bench.speed import SpeedOptions
 from edge_router.bench.synthetic import SHAPES, write_random_f16
 from edge_router.bench.timing import EnergyMeter, Sample, in_turn
 from edge_router.cli.main import main
@@ -212,7 +213,14 @@ def test_bad_input_is_reported_in_one_sentence(
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("spans", ["", "0", "8,x", "-1"])
+def test_the_usual_spans_are_those_that_the_context_holds() -> None:
+    """The embedded ladder was trained for 1024 tokens, and 2048 are among the usual ones."""
+    assert list(SpeedOptions().spans_within(1024)) == [32, 128, 512]
+    assert list(SpeedOptions().spans_within(1 << 15)) == [32, 128, 512, 2048]
+    assert list(SpeedOptions(spans=(2048,)).spans_within(1024)) == [2048]  # which is refused
+
+
+@pytest.mark.parametrize("spans", [",", "0", "8,x", "-1"])
 def test_spans_are_numbers(spans: str) -> None:
     result = run("bench", "speed", *TINY, f"--spans={spans}")
     assert result.exit_code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -254,6 +255,45 @@ def test_plans_that_the_ladder_cannot_follow_are_refused(
     command = ["bench", "policies", "--routers=oracle", f"--oracle={tmp_path / 'plans'}"]
     assert says in answer([*command, f"--store={tmp_path / 'store'}"])
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--tiers=q9", "there is no tier 'q9'"),
+        ("--imatrix={}/absent", "--imatrix wants auto"),
+        ("--name=household", "give another one with --name"),
+        ("--name=a/b", "the name 'a/b' will not do"),
+        ("--verify-tokens=3", "x>=16"),
+    ],
+)
+@pytest.mark.parametrize("model", ["Qwen/Qwen3-0.6B", "qwen3-0.6b", "household-smol"])
+def test_nothing_is_fetched_before_the_rest_is_right(
+    files: Path, monkeypatch: pytest.MonkeyPatch, model: str, options: str, says: str
+) -> None:
+    monkeypatch.setattr(socket, "socket", _no_network)
+    monkeypatch.setattr("edge_router.convert.adapter._found", _no_network)
+    assert says in answer(["models", "pull", model, options.replace("{}", str(files))])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--prompt=nonesuch", "there is no prompt style"),
+        ("--adapter={}/absent", "is no adapter"),
+        ("--out={}/text.onnx", "text.onnx is a file"),
+        ("--out={}/text.onnx/in", "text.onnx is a file"),
+    ],
+)
+def test_convert_fetches_nothing_before_the_rest_is_right(
+    files: Path, monkeypatch: pytest.MonkeyPatch, options: str, says: str
+) -> None:
+    monkeypatch.setattr(socket, "socket", _no_network)
+    assert says in answer(["convert", "Qwen/Qwen3-0.6B", options.replace("{}", str(files))])
+
+
+def _no_network(*_: object, **__: object) -> None:
+    raise AssertionError("it goes to the network")
 
 
 def test_a_mistake_in_a_real_process_leaves_no_traceback(files: Path) -> None:

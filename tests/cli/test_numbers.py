@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 import pytest
 from click.testing import CliRunner
 
 from edge_router.cli.main import main
+from tests.commands import parameters
 
 
 @pytest.mark.parametrize(
@@ -38,6 +37,13 @@ from edge_router.cli.main import main
         "bench policies --games 99999999999",
         "bench policies --routers low@nan",
         "bench policies --dial nan",
+        "bench speed --spans 0",
+        "bench speed --spans -3",
+        "bench speed --spans 99999999999999",
+        "bench speed --shape tiny --spans 4000",
+        "bench speed --shape tiny -p 4000",
+        "bench speed --shape tiny -n 4000",
+        "convert x --verify-tokens 99999999999999",
         "train lm --base x --grpo -1",
         "train lm --base x --grpo-group-size 1",
         "train lm --base x --grpo-temperature 0",
@@ -56,14 +62,7 @@ def test_a_number_out_of_any_range_is_refused(arguments: str) -> None:
     assert len(result.stderr) < 300
 
 
-def _options(command: click.Command) -> Iterator[click.Parameter]:
-    if isinstance(command, click.Group):
-        for inner in command.commands.values():
-            yield from _options(inner)
-    yield from command.params
-
-
 def test_every_number_of_every_command_has_an_end() -> None:
     """Click's own types take nan, inf, and numbers that no C integer holds."""
     plain = (type(click.INT), type(click.FLOAT), click.IntRange, click.FloatRange)
-    assert [p.name for p in _options(main) if type(p.type) in plain] == []
+    assert [p.name for p in parameters() if type(p.type) in plain] == []

@@ -6,17 +6,17 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from edge_router.cli.main import COMMANDS, main
+from edge_router.cli.main import main
 from edge_router.cli.types import FILE, Spelled, UserPath, expanded
 from edge_router.errors import UserError
 from edge_router.tasks.alfworld.game_files import SHIPPED
+from tests.commands import parameters
 
 
 @pytest.fixture
@@ -63,39 +63,20 @@ def test_a_path_option_gives_a_path(home: Path) -> None:
 
 def test_every_option_that_names_a_path_expands_it() -> None:
     """click's own path type leaves ~ alone, so no command may use it."""
-
-    def walk(command: click.Command) -> list[click.Parameter]:
-        found = list(command.params)
-        for child in command.commands.values() if isinstance(command, click.Group) else ():
-            found += walk(child)
-        return found
-
-    params = walk(main)
+    params = list(parameters())
     assert [p.name for p in params if type(p.type) is click.Path] == []
     words = ("path", "file", "folder", "gguf")
     named = [p for p in params if isinstance(p, click.Option) and p.help]
     matching = [p for p in named if any(w in f"{p.metavar} {p.help}".lower() for w in words)]
     takes_text = [p for p in matching if not p.is_flag]
-    assert [p.name for p in takes_text if not isinstance(p.type, UserPath | Spelled)] == []
-
-
-def _walk(command: click.Command) -> Iterator[click.Parameter]:
-    yield from command.params
-    for child in command.commands.values() if isinstance(command, click.Group) else ():
-        yield from _walk(child)
-
-
-def _command(name: str) -> click.Command:
-    assert isinstance(main, click.Group)
-    found = main.get_command(click.Context(main), name)
-    assert found is not None
-    return found
+    others = [p.name for p in takes_text if not isinstance(p.type, UserPath | Spelled)]
+    assert others == ["cores", "files", "revision"]  # a "profile", and what a repository holds
 
 
 def test_an_empty_text_is_never_taken_for_an_option_left_out() -> None:
     """Plain text would let "$UNSET" of a script through as if nothing were asked for."""
-    texts = [p for name in COMMANDS for p in _walk(_command(name)) if p.nargs == 1]
-    plain = [p.name for p in texts if type(p.type) is type(click.STRING)]
+    one = [p for p in parameters() if p.nargs == 1]
+    plain = [p.name for p in one if type(p.type) is type(click.STRING)]
     assert plain == ["threads"]  # whose callback reads numbers
 
 
