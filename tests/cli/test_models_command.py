@@ -286,7 +286,7 @@ def convert_refused(*arguments: object) -> str:
     return result.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", ["../x", "org/my-model", "run-" + "0" * 240, "", "a\nb", ".."])
+@pytest.mark.parametrize("name", ["../x", "org/my-model", "run-" + "0" * 240, "-", "a\nb", ".."])
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_a_name_that_is_none_is_refused_and_nothing_is_written(
     repositories: Path, tmp_path: Path, home: Path, name: str, elsewhere: bool

@@ -55,3 +55,13 @@ def test_a_scheduler_that_is_not_there_is_told_before_anything_is_explored(
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2
     assert "no dask scheduler at nowhere" in result.stderr
+
+
+@pytest.mark.parametrize("where", ["file", "file/in"])
+@pytest.mark.parametrize("task", ["alfworld", "prompts"])
+def test_a_run_in_no_folder_is_refused_in_a_sentence(tmp_path: Path, where: str, task: str) -> None:
+    (tmp_path / "file").write_text("")
+    command = ["train", "router", f"--task={task}", f"--run={tmp_path / where}"]
+    result = CliRunner().invoke(main, command)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{tmp_path / 'file'} is a file" in result.stderr

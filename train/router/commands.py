@@ -26,6 +26,7 @@ from pathlib import Path
 from edge_router.engine.gguf_file import read_header
 from edge_router.engine.tier import KvMode
 from edge_router.errors import UserError
+from edge_router.files.whole import require_makeable
 from edge_router.ladders.costs import find_profile
 from edge_router.ladders.resolve import resolve
 from edge_router.tasks.registry import find_task
@@ -69,6 +70,7 @@ class TrainOptions:
 
 def run(options: TrainOptions) -> int:
     """Run the stages in their order and return the exit code."""
+    require_makeable(options.folder)
     if options.task == PROMPTS:
         return prompts.run(_order(options))
     if options.prompts is not None:

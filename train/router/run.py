@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edge_router.errors import UserError
 from edge_router.files.data_files import read_object
+from edge_router.files.whole import make_folder
 from edge_router.results.file import write_json
 from edge_router.router.feature_table import column
 from edge_router.tasks.registry import DEFAULT, find_task
@@ -60,7 +61,8 @@ class Run:
         self.folder, self.setting, self.options = folder, setting, options
         self.progress, self.say = progress, say
         self.sets = game_sets(options, setting.task) if sets is None else sets
-        folder.mkdir(parents=True, exist_ok=True)
+        options.backend.check()
+        make_folder(folder)
         self._rollouts: Rollouts | None = None
 
     @property

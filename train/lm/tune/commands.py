@@ -64,7 +64,7 @@ def run(
     """Run the stages in their order and return the exit code."""
     if task != "alfworld":
         raise UserError(f"there are no expert episodes for {task}; they are drawn for alfworld")
-    wanted = parse_tiers(tiers)
+    wanted, where = parse_tiers(tiers), chosen_device(device)
     make_folder(out)
     progress = ShownProgress()
     try:
@@ -72,7 +72,7 @@ def run(
         tokenizer = load_tokenizer(folder)
         require_chat(folder, tokenizer)
         how: dict[str, Any] = {"workers": workers, "progress": progress}
-        tuner = Tuner(out, config, folder, tokenizer, chosen_device(device), **how)
+        tuner = Tuner(out, config, folder, tokenizer, where, **how)
         tuner = _taught(tuner, folder, dagger, dagger_games, how)
         if grpo:
             _improve(tuner, grpo, grpo_config)
