@@ -139,6 +139,13 @@ def test_scattered_numbers_leave_a_world_as_winnable_as_it_was() -> None:
     assert changed == 30
 
 
+@pytest.fixture
+def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that writes nonsense ends no step by itself."""
+    monkeypatch.setattr("train.lm.rollout.MAX_STEP_TOKENS", 8)
+
+
+@pytest.mark.usefixtures("short_steps")
 def test_a_model_that_knows_nothing_wins_nothing_and_rollouts_end() -> None:
     games = play(random_model(), held_out(2))
     result = summary(games)
@@ -146,6 +153,7 @@ def test_a_model_that_knows_nothing_wins_nothing_and_rollouts_end() -> None:
     assert all(g.over for g in games)
 
 
+@pytest.mark.usefixtures("short_steps")
 def test_corrected_rollouts_hold_the_experts_steps() -> None:
     """With every wrong step corrected, any model plays the expert's episode and wins."""
     games = play(random_model(), held_out(2), correct=1.0)
