@@ -63,7 +63,9 @@ def harmless(text: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)])
+@pytest.mark.parametrize(
+    "size", [(80, 24), pytest.param((120, 40), marks=pytest.mark.slow), (200, 50)]
+)
 async def test_a_hostile_trace_is_shown_whole(size: tuple[int, int]) -> None:
     for app in (
         ReplayApp([hostile()], paused=True),

@@ -86,7 +86,12 @@ async def arrange(pilot: Pilot[int], app: LiveApp, state: Status) -> None:
     assert app.screenful().status is state
 
 
-@pytest.mark.parametrize("state", list(Status))
+FAST = (Status.LOADING, Status.RUNNING, Status.ENDED)
+
+
+@pytest.mark.parametrize(
+    "state", [pytest.param(s, marks=() if s in FAST else pytest.mark.slow) for s in Status]
+)
 async def test_a_live_game_answers_every_key(
     state: Status, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,8 +125,16 @@ PLACES: dict[str, Callable[[ReplayApp], None]] = {
 }
 
 
-@pytest.mark.parametrize("playing", [True, False])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("place", "playing"),
+    [
+        *(("middle", True), ("end", False)),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (("start", True), ("start", False), ("middle", False), ("end", True))
+        ),
+    ],
+)
 async def test_a_replay_answers_every_key(
     place: str, playing: bool, tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
@@ -229,7 +242,7 @@ async def test_the_menu_lists_what_the_keys_do() -> None:
         await until(pilot, lambda: app.session.dial == 0.55)
 
 
-@pytest.mark.parametrize("size", [SIZE, (120, 40), (200, 50)])
+@pytest.mark.parametrize("size", [SIZE, pytest.param((120, 40), marks=pytest.mark.slow), (200, 50)])
 async def test_minus_is_slower_and_plus_faster_and_every_size_says_so(
     size: tuple[int, int],
 ) -> None:

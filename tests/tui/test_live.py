@@ -263,7 +263,13 @@ def test_every_key_is_in_the_footer(app: type[ListeningApp]) -> None:
     assert {f"app.{action}" for action in bound} == (shown | rare) - {"app.command_palette"}
 
 
-@pytest.mark.parametrize("size", [(200, 50), (80, 24), (120, 40), (40, 12), (20, 5), (1, 1)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        *((200, 50), (80, 24), (1, 1)),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ((120, 40), (40, 12), (20, 5))),
+    ],
+)
 async def test_resizing_in_mid_game_keeps_the_newest_step_in_sight(size: tuple[int, int]) -> None:
     app = live()
     async with app.run_test(size=(120, 40)) as pilot:

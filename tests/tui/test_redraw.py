@@ -21,7 +21,9 @@ STEP = re.compile(rb"step ([1-9]\d*) of \d+")  # at the top of the screen
 PACE = "--pace=0.5"
 REPLAY = ("replay", str(TRACES / "won.jsonl"), PACE)
 PLAY = ("play", "--split=generated", "--game=28", "--threads=1", PACE)
-RUNS = pytest.mark.parametrize("run", [REPLAY, PLAY], ids=["replay", "live"])
+RUNS = pytest.mark.parametrize(
+    "run", [pytest.param(REPLAY, marks=pytest.mark.slow), PLAY], ids=["replay", "live"]
+)
 
 
 def drawn_in_a_game(used: Terminal) -> bytes:
@@ -34,6 +36,7 @@ def drawn_in_a_game(used: Terminal) -> bytes:
     return used.output[:end].partition(b"\x1b[?1049h")[2]
 
 
+@pytest.mark.slow
 @RUNS
 def test_nothing_is_erased_or_reset_while_a_game_is_shown(
     run: tuple[str, ...], tmp_path: Path

@@ -63,7 +63,9 @@ def test_quitting_in_mid_game_after_a_resize(tmp_path: Path) -> None:
     assert trace.finished.steps == len(trace.steps) == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_a_signal_ends_it_cleanly(number: signal.Signals, tmp_path: Path) -> None:
     with terminal(*PLAY, cwd=tmp_path) as used:
         take_steps(used, tmp_path, 2)
@@ -73,7 +75,11 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, tmp_path: Path) -> Non
     whole_trace(tmp_path)
 
 
-@pytest.mark.parametrize("signalled", [True, False], ids=["with SIGHUP", "without"])
+@pytest.mark.parametrize(
+    "signalled",
+    [True, pytest.param(False, marks=pytest.mark.slow)],
+    ids=["with SIGHUP", "without"],
+)
 def test_a_terminal_that_is_closed_ends_it_with_a_whole_trace(
     signalled: bool, tmp_path: Path
 ) -> None:
