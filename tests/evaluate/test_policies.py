@@ -110,7 +110,7 @@ def test_the_store_calls_each_game_by_who_plays_it_and_older_names_are_read(
     options: list[str], tmp_path: Path
 ) -> None:
     store = tmp_path / "store.sqlite"
-    command = [*options, "--games=1", "--routers=low,alone:q8_0,rewrite:draft:1"]
+    command = [*options, "--games=1", "--routers=low,alone:q8_0,rewrite:draft:1", "--max-steps=1"]
 
     def names() -> list[str]:
         with sqlite3.connect(store) as database:
@@ -209,7 +209,7 @@ def ladder_in(folder: Path, shape: Shape, prompt: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", ["policies", "tiers"])
+@pytest.mark.parametrize("command", ["policies", pytest.param("tiers", marks=pytest.mark.slow)])
 def test_games_are_played_in_the_prompt_style_that_the_ladder_names(
     command: str, tmp_path: Path
 ) -> None:
