@@ -106,4 +106,4 @@ def test_an_edge_router_home_that_cannot_be_made_is_reported_when_it_is_written(
     assert find_ladder("household").name == "household"
     result = run("bench", "policies", "--games", "1")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "cannot be used" in result.stderr
+    assert f"cannot be made: {tmp_path / 'file'} is a file" in result.stderr
