@@ -382,7 +382,13 @@ def test_a_higher_tier_rewrites_after_a_draft_what_it_writes_without(
     assert texts[0] == texts[1]
 
 
-@pytest.mark.parametrize("router", ["low", "high", "verify", "verify:3", "draft:0.9"])
+@pytest.mark.parametrize(
+    "router",
+    [
+        *("low", "verify", "draft:0.9"),
+        *(pytest.param(r, marks=pytest.mark.slow) for r in ("high", "verify:3")),
+    ],
+)
 def test_lookup_changes_no_step_and_tells_what_was_guessed(router: str) -> None:
     specs = find_ladder("household").tiers
     path = next(g.path for g in find_games(SHIPPED) if "Bowl-None-DeskLamp" in g.id)
