@@ -62,10 +62,11 @@ class GameJob:
     @property
     def player(self) -> str:
         """Who plays, as a row of the table is called: "low", "alone:q8_0", "rewrite:draft:0.5"."""
-        if len(self.specs) == 1:
-            return f"alone:{self.specs[0].name}"
         router = f"{self.router}{_dial(self.options)}"
-        router = f"{REWRITE}:{router}" if self.options.escalate == REWRITE else router
+        if len(self.specs) == 1:
+            router = f"alone:{self.specs[0].name}"
+        elif self.options.escalate == REWRITE:
+            router = f"{REWRITE}:{router}"
         return f"{LOOKUP}:{router}" if self.options.lookup else router
 
     @property

@@ -177,7 +177,9 @@ def test_a_row_with_lookup_plays_the_same_game_from_results_of_its_own(
         plain, looked_up = rows[name], rows[f"lookup:{name}"]
         assert looked_up["steps"] == plain["steps"]
         assert looked_up["decoded_tokens"] == plain["decoded_tokens"]
-    assert len(stored(tmp_path / "store.sqlite")) == 5  # with high
+    with sqlite3.connect(tmp_path / "store.sqlite") as database:
+        names = [what.split()[0] for (what,) in database.execute("SELECT what FROM results")]
+    assert sorted(names) == sorted([*rows_of.split(","), "high"])
 
 
 def test_a_chain_on_three_tiers_tells_what_each_tier_accepted(tmp_path: Path) -> None:
