@@ -56,7 +56,7 @@ def grown(small: LadderFile, tmp_path_factory: pytest.TempPathFactory) -> Ladder
 def play(ladder: LadderFile, number: int, router: str) -> tuple[GameRecord, list[int]]:
     """A game's record, and the tokens of its whole text."""
     task = find_task("alfworld")
-    ref = task.games(None, None).games[number]
+    ref = task.games("generated", None).games[number]
     recorder = Recorder()
     options = Options(max_steps=10, fingerprints=False)
     with (
