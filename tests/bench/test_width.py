@@ -58,7 +58,12 @@ def assert_fits(text: str, wide: str) -> None:
     assert [w for w in text.split() if w not in whole and set(w) != {"\u2500"}] == []
 
 
-@pytest.mark.parametrize("kind", MEASURED)
+SLOW = ("speed",)  # threads has the same tables
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k in SLOW else ()) for k in MEASURED]
+)
 def test_measurements_are_reported_in_80_columns(
     kind: str,
     specs: list[TierSpec],

@@ -254,6 +254,7 @@ def test_what_the_hugging_face_cache_holds_is_not_downloaded(
     assert (snapshot / "config.json").is_file()  # it is not ours to clear up
 
 
+@pytest.mark.slow  # a whole cache, and a download that broke, are fast
 def test_a_cache_that_lacks_a_file_is_completed_or_said_to_be_no_help(
     hub: Hub, cache: Path
 ) -> None:

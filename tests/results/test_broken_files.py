@@ -81,7 +81,7 @@ def broken(seed: int) -> str:
     return text if rng.random() < 0.9 else text[: rng.randrange(len(text))]
 
 
-@pytest.mark.parametrize("pictures", [False, True])
+@pytest.mark.parametrize("pictures", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_report_leaves_out_what_is_damaged_and_says_so(
     pictures: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

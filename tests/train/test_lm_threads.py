@@ -81,6 +81,7 @@ def trained(folder: Path, numbers: list[int]) -> dict[str, Tensor]:
     return trainer.model.state_dict()
 
 
+@pytest.mark.slow
 def test_one_and_two_threads_train_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,7 +86,7 @@ async def arrange(pilot: Pilot[int], app: LiveApp, state: Status) -> None:
     assert app.screenful().status is state
 
 
-FAST = (Status.LOADING, Status.RUNNING, Status.ENDED)
+FAST = (Status.LOADING, Status.RUNNING)
 
 
 @pytest.mark.parametrize(

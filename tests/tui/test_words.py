@@ -302,7 +302,7 @@ def strip(max_steps: int, steps: int, width: int) -> tuple[Screenful, Columns]:
     return s, columns(s, width)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 400), st.integers(0, 400), st.integers(9, 220))
 def test_the_strip_always_shows_the_newest_step_and_fits(
     limit: int, steps: int, width: int
