@@ -62,7 +62,8 @@ def loop_speeds(ladder: Ladder, tokens: int, repeats: int) -> dict[str, Sample]:
 
     def raw() -> float:
         ladder.prefill(prompt)
-        return tokens / raw_decode(tier.context, written[:tokens])
+        known = written[:tokens]  # fewer where a stop string ended the text
+        return len(known) / raw_decode(tier.context, known)
 
     try:
         taken: dict[str, Callable[[], float]] = {

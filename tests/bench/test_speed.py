@@ -14,15 +14,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from edge_router.bench import loops
 from edge_router.bench.calibrate import line, verdict
 from edge_router.bench.decisions import decision_figures
+from edge_router.bench.loops import loop_speeds
 from edge_router.bench.shapes import find_subject
 from edge_router.bench.speed import SpeedOptions
 from edge_router.bench.synthetic import SHAPES, write_random_f16
 from edge_router.bench.timing import EnergyMeter, Sample, in_turn
 from edge_router.cli.main import main
+from edge_router.engine.ladder import Ladder
+from edge_router.engine.llama import LlamaContext, raw_decode
 from edge_router.errors import UserError
 from edge_router.ladders.costs import CostProfile, TierCost, find_profile
+from edge_router.ladders.resolve import resolve
 from edge_router.results.file import read_results
 
 TINY = ["--shape=tiny", "--threads=1", "-r", "2"]
@@ -235,3 +240,18 @@ def test_a_results_file_of_another_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "half").write_text('{"schema": "edge-router/bench/2", "kin')
     with pytest.raises(UserError, match="cannot be read as results"):
         read_results(tmp_path / "half")
+
+
+def test_a_text_that_a_stop_string_ends_gives_every_loop_its_own_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def half_a_second_each(context: LlamaContext, tokens: Sequence[int]) -> float:
+        assert len(tokens) < 40  # the stop string came before
+        raw_decode(context, tokens)
+        return 0.5 * len(tokens)
+
+    monkeypatch.setattr(loops, "STOPS", ("\n",))
+    monkeypatch.setattr(loops, "raw_decode", half_a_second_each)
+    (low, _) = resolve("household", []).tiers
+    with Ladder.load([low], n_ctx=512, n_threads=1) as ladder:
+        assert loop_speeds(ladder, 40, 1)["raw"].median == 2.0
