@@ -11,6 +11,7 @@ from typing import Final
 from edge_router.bench.synthetic import SHAPES, Shape, ladder_paths, write_random_ladder
 from edge_router.engine.fingerprint import require_same_model
 from edge_router.engine.gguf_file import read_header
+from edge_router.engine.loading import untrained
 from edge_router.engine.quantise import QUANTISED_TIERS
 from edge_router.engine.tier import TierSpec
 from edge_router.engine.tier_sizes import estimated_bytes
@@ -60,10 +61,7 @@ def find_subject(
         raise UserError("--shape excludes --model and --tier; give one of them")
     found, wanted = find_shape(shape), known_precisions(precisions)
     if context > found.context:
-        raise UserError(
-            f"a context of {context} tokens is asked for, and {found.name} was trained for"
-            f" 1 to {found.context}"
-        )
+        raise untrained(context, found.name, found.context)
     place = folder or cache_folder() / "synthetic"
     _require_room(found, place, wanted)
     if not all(path.is_file() for path in ladder_paths(found, place, wanted).values()):

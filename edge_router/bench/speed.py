@@ -18,9 +18,9 @@ from edge_router.bench.shapes import find_subject
 from edge_router.bench.timing import EnergyMeter, Sample, in_turn, seconds
 from edge_router.engine.ladder import Ladder, Tier, TierSpec
 from edge_router.engine.llama import copy_span, raw_decode
+from edge_router.engine.loading import trained_context
 from edge_router.engine.machine import physical_cores
 from edge_router.errors import UserError
-from edge_router.ladders.resolve import trained_context
 from edge_router.results.file import results
 from edge_router.results.machine import available_bytes, resident_bytes
 from edge_router.results.outputs import Outputs

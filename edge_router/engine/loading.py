@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -26,9 +27,21 @@ _REPACKED = frozenset(
 
 def default_context(specs: Sequence[TierSpec]) -> int:
     """What the model was trained for, but no more than an episode needs."""
-    header = read_header(specs[0].path)
-    trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
-    return min(int(trained), DEFAULT_CONTEXT) if trained else DEFAULT_CONTEXT
+    return min(trained_context(specs[0]), DEFAULT_CONTEXT)
+
+
+def trained_context(spec: TierSpec) -> int:
+    """The tokens of context that a tier was trained for; no end where its file does not say."""
+    header = read_header(spec.path)
+    said = header.metadata.get(f"{header.architecture}.context_length", "")
+    return int(said) if said.isdecimal() else sys.maxsize
+
+
+def untrained(tokens: int, name: str, trained: int) -> UserError:
+    """What is wrong with a context of so many tokens for the model called `name`."""
+    return UserError(
+        f"a context of {tokens} tokens is asked for, and {name} was trained for 1 to {trained}"
+    )
 
 
 def settled(machine: ModelRuntime, specs: Sequence[TierSpec]) -> ModelRuntime:
@@ -131,10 +144,7 @@ def _require_trusted(spec: TierSpec, header: GgufHeader) -> None:
 
 def _check_model(model: LlamaModel, n_ctx: int, *, handoff: bool) -> None:
     if not 0 < n_ctx <= model.n_ctx_train:
-        raise UserError(
-            f"a context of {n_ctx} tokens is asked for, and {model.path.name} was trained for"
-            f" 1 to {model.n_ctx_train}"
-        )
+        raise untrained(n_ctx, model.path.name, model.n_ctx_train)
     if model.is_recurrent:
         raise UserError(
             f"{model.path.name} has recurrent layers, whose cache cannot be cut back to an earlier"

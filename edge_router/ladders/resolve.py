@@ -8,12 +8,12 @@ any GGUFs.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.engine.gguf_file import is_gguf, read_header
+from edge_router.engine.loading import trained_context, untrained
 from edge_router.engine.tier import TierSpec
 from edge_router.engine.trust import gguf_sha256
 from edge_router.errors import UserError
@@ -159,17 +159,7 @@ def require_context(tokens: int, specs: Sequence[TierSpec]) -> None:
     for spec in specs:
         trained = trained_context(spec)
         if tokens > trained:
-            raise UserError(
-                f"a context of {tokens} tokens is asked for, and {spec.path.name} was trained for"
-                f" 1 to {trained}"
-            )
-
-
-def trained_context(spec: TierSpec) -> int:
-    """The tokens of context that a tier was trained for; no end where its file does not say."""
-    header = read_header(spec.path)
-    said = header.metadata.get(f"{header.architecture}.context_length", "")
-    return int(said) if said.isdecimal() else sys.maxsize
+            raise untrained(tokens, spec.path.name, trained)
 
 
 def verify_files(folder: Path) -> None:
