@@ -55,6 +55,14 @@ def make_ladder(tiny_paths: dict[str, Path]) -> Iterator[LadderMaker]:
         yield make
 
 
+def ladder_at(paths: dict[str, Path], prompt: str) -> Ladder:
+    """Three tiers of the tiny model, at a prompt."""
+    specs = [TierSpec(name, paths[name]) for name in TIERS]
+    ladder = Ladder.load(specs, n_ctx=N_CTX, n_threads=1)
+    ladder.prefill(ladder.vocab.tokenize(prompt))
+    return ladder
+
+
 class Scripted(Sampler):
     """A sampler that writes given tokens whatever the logits, and remembers the logits."""
 

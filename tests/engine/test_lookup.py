@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_router.cli.types import GUESS
 from edge_router.engine.constrain import Choices
 from edge_router.engine.generate import Limits
-from edge_router.engine.ladder import Ladder, TierSpec
+from edge_router.engine.ladder import Ladder
 from edge_router.engine.lookup import LONGEST, SHORTEST, Lookup
 from edge_router.engine.sampling import Sampler
 from edge_router.engine.verify import ROWS
@@ -24,7 +25,7 @@ from tests.engine.test_verify import (
     rounding,
     text_of,
 )
-from tests.engine_fixtures import N_CTX, LadderMaker, Scripted, make_ladder, tiny_paths
+from tests.engine_fixtures import N_CTX, LadderMaker, Scripted, ladder_at, make_ladder, tiny_paths
 from tests.tiny_gguf import TIERS
 
 __all__ = ["make_ladder", "tiny_paths"]
@@ -61,6 +62,10 @@ def test_of_places_that_share_as_much_the_newest_is_taken() -> None:
     assert Lookup([3, 1, 2, 7, 9, 1, 2, 8], 1).after([3, 1, 2]) == [7]
 
 
+def test_the_option_takes_as_many_as_a_batch_has_rows_for() -> None:
+    assert GUESS.most == ROWS - 1
+
+
 # -- in a ladder ----------------------------------------------------------------------------------
 
 REPEATS = PROMPT + "go to countertop 2" + REPLY + "go to fridge 1\nThe fridge 1 is closed.\n> "
@@ -84,10 +89,7 @@ LIMITS: list[Limits] = [
 @pytest.fixture(scope="module")
 def ladder(tiny_paths: dict[str, Path]) -> Ladder:
     """Three tiers, at a prompt that has much to copy from."""
-    specs = [TierSpec(name, tiny_paths[name]) for name in TIERS]
-    ladder = Ladder.load(specs, n_ctx=N_CTX, n_threads=1)
-    ladder.prefill(ladder.vocab.tokenize(REPEATS))
-    return ladder
+    return ladder_at(tiny_paths, REPEATS)
 
 
 @settings(deadline=None, max_examples=60)

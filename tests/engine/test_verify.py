@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from edge_router.engine.constrain import Choices
 from edge_router.engine.generate import Limits
-from edge_router.engine.ladder import ContextOverflowError, Generation, Ladder, TierSpec
+from edge_router.engine.ladder import ContextOverflowError, Generation, Ladder
 from edge_router.engine.sampling import Distribution, Draw, Sampler
 from edge_router.engine.verify import ROWS
-from tests.engine_fixtures import N_CTX, LadderMaker, Scripted, make_ladder, tiny_paths
-from tests.tiny_gguf import TIERS
+from tests.engine_fixtures import N_CTX, LadderMaker, Scripted, ladder_at, make_ladder, tiny_paths
 
 __all__ = ["make_ladder", "tiny_paths"]
 
@@ -34,10 +33,7 @@ ROUNDING = 0.1
 @pytest.fixture(scope="module")
 def ladder(tiny_paths: dict[str, Path]) -> Ladder:
     """Three tiers, at a prompt."""
-    specs = [TierSpec(name, tiny_paths[name]) for name in TIERS]
-    ladder = Ladder.load(specs, n_ctx=N_CTX, n_threads=1)
-    ladder.prefill(ladder.vocab.tokenize(PROMPT))
-    return ladder
+    return ladder_at(tiny_paths, PROMPT)
 
 
 def text_of(generation: Generation) -> tuple[object, ...]:

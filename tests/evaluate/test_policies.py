@@ -69,6 +69,14 @@ def table(path: Path) -> dict[str, Any]:
     return {r["row"]: r for r in read_results(path)["tables"]["policies"]}
 
 
+def played(options: list[str], rows_of: str, folder: Path) -> dict[str, Any]:
+    """The table of these rows over one game."""
+    path = folder / "p.json"
+    result = run([*options, "--games=1", f"--routers={rows_of}", f"--json={path}"])
+    assert result.exit_code == 0, result.output
+    return table(path)
+
+
 @pytest.mark.parametrize("games", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_table_has_every_row_and_the_same_command_plays_nothing_again(
     options: list[str], tmp_path: Path, games: int
@@ -144,9 +152,7 @@ def test_a_router_that_verifies_is_held_against_one_that_rewrites(
     options: list[str], tmp_path: Path
 ) -> None:
     rows_of = "low,draft:1,rewrite:draft:1,verify,verify:4"
-    result = run([*options, "--games=1", f"--routers={rows_of}", f"--json={tmp_path / 'p.json'}"])
-    assert result.exit_code == 0, result.output
-    rows = table(tmp_path / "p.json")
+    rows = played(options, rows_of, tmp_path)
     rewritten, high = rows["rewrite:draft:1"], rows["high"]
     assert (rewritten["acceptance"], rewritten["stage_s"]["verify"]) == (None, 0)
     assert rewritten["stage_s"]["decode"] > 0
@@ -170,9 +176,7 @@ def test_a_row_with_lookup_plays_the_same_game_from_results_of_its_own(
     options: list[str], tmp_path: Path
 ) -> None:
     rows_of = "alone:q8_0,lookup:alone:q8_0,draft:1,lookup:draft:1"
-    result = run([*options, "--games=1", f"--routers={rows_of}", f"--json={tmp_path / 'p.json'}"])
-    assert result.exit_code == 0, result.output
-    rows = table(tmp_path / "p.json")
+    rows = played(options, rows_of, tmp_path)
     for name in ("alone:q8_0", "draft:1"):
         plain, looked_up = rows[name], rows[f"lookup:{name}"]
         assert looked_up["steps"] == plain["steps"]
